@@ -1,0 +1,46 @@
+# Every command that the documentation names. `make help` lists them.
+
+# An environment of our own: nothing from the caller's Python may leak into it.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS VIRTUAL_ENV
+
+PYTHON ?=
+VENV_PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format bench bazel-test clean distclean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
+	    || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
+
+venv: ## Make .venv, or bring it up to date. PYTHON=/path/to/python picks the Python.
+	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" -I tools/make_venv.py
+
+demo: venv ## Compress and decompress sample photos; pictures and figures go to demo_out/.
+	$(VENV_PYTHON) -m tfc_models.demo --output demo_out
+
+test: lint ## Run lint, then all tests. ARGS="-k gdn -x" goes to pytest.
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: venv ## Check style and formatting (ruff) and who may import whom (import-linter).
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	.venv/bin/lint-imports
+
+format: venv ## Format the code, and mend what ruff can mend.
+	$(VENV_PYTHON) -m ruff check --fix
+	$(VENV_PYTHON) -m ruff format
+
+bench: venv ## Run the benchmarks. ARGS="-k gdn" goes to pytest.
+	$(VENV_PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+
+bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn" goes to bazel.
+	@sh tools/bazel/test.sh $(ARGS)
+
+clean: ## Remove what the other commands wrote, but for .venv.
+	rm -rf demo_out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
+	    .benchmarks ./*.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv also.
+	rm -rf .venv

@@ -1,0 +1,186 @@
+"""Damages files in many ways, and watches what the decoder says, and what it costs.
+
+    python -m benchmarks.damage --cases 50000
+
+The tests run some thousands of these cases; this runs as many as asked, and prints the
+verdicts, the slowest case and the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import enum
+import functools
+import os
+import pathlib
+import random
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
+MODELS = ("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
+CASES = ("cut", "flip", "splice", "swap", "grow", "forge field", "forge sizes", "forge streams")
+
+
+class Outcome(enum.Enum):
+    """What became of a file."""
+
+    REFUSED = "refused with one line"
+    SAME_PICTURE = "decoded to the right picture"
+    WRONG_PICTURE = "decoded to a wrong picture"
+
+
+class Result(NamedTuple):
+    verdict: Outcome
+    message: str
+    seconds: float
+
+
+@functools.cache
+def codec(name: str):
+    from tfc_models import zoo
+    from tfc_models.codec import Codec
+    from tfc_models.zoo import files
+
+    return Codec(zoo.build_model(files.read(GOLDEN / f"{name}.npz")))
+
+
+@functools.cache
+def original(name: str) -> bytes:
+    return (GOLDEN / f"{name}.tfcm").read_bytes()
+
+
+@functools.cache
+def expected(name: str) -> bytes:
+    return codec(name).decompress(original(name)).tobytes()
+
+
+def memory_mb() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def sealed(body: bytes) -> bytes:
+    """A file with a fresh file fingerprint, as a forger would make it."""
+    from tfc_models.codec.container import fingerprint
+
+    return body + fingerprint(body)
+
+
+def parts(data: bytes):
+    """Prefix, sizes, streams and latent fingerprint of a file."""
+    from tfc_models.codec import container
+
+    header = container.inspect(data)
+    prefix = data[: 4 + len(container.pack_name(header.model)) + container.DIGEST_BYTES]
+    at, streams = len(prefix), []
+    for value in (header.height, header.width, header.rate):
+        at += len(container.varint(value))
+    for length in header.stream_bytes:
+        at += len(container.varint(length))
+        streams.append(data[at : at + length])
+        at += length
+    return prefix, [header.height, header.width, header.rate], streams, data[at : at + 4]
+
+
+def assembled(prefix: bytes, sizes: list[int], streams: list[bytes], latent: bytes) -> bytes:
+    from tfc_models.codec.container import varint
+
+    body = prefix + b"".join(varint(s) for s in sizes)
+    body += b"".join(varint(len(s)) + s for s in streams)
+    return sealed(body + latent)
+
+
+def damaged(name: str, case: str, seed: int) -> bytes:
+    """A golden file, damaged in one way that `seed` chooses."""
+    rng = random.Random(seed)
+    data = original(name)
+    if case == "cut":
+        start = rng.choice([0, 0, rng.randrange(len(data))])
+        return data[start : rng.randrange(start, len(data) + (start > 0))]
+    if case == "flip":
+        out = bytearray(data)
+        for _ in range(rng.choice([1, 1, 2, 10])):
+            out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+        return bytes(out)
+    if case == "grow":
+        at = rng.randrange(len(data) + 1)
+        return data[:at] + rng.randbytes(rng.randrange(1, 2000)) + data[at:]
+    if case == "splice":
+        other = original(rng.choice(MODELS))
+        return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+    prefix, sizes, streams, latent = parts(data)
+    if case == "swap":
+        theirs = parts(original(rng.choice(MODELS)))
+        if rng.random() < 0.5:
+            prefix = theirs[0]
+        else:
+            streams = rng.choice([streams[::-1], theirs[2]])
+    elif case == "forge field":
+        body = bytearray(data[:-4])
+        for _ in range(rng.choice([1, 1, 3])):
+            body[rng.randrange(len(body))] = rng.randrange(256)
+        return sealed(bytes(body))
+    elif case == "forge sizes":
+        bomb = rng.choice([0, 1, 2**14, 2**15, 2**24 - 1, 2**31, 2**35 - 1, rng.randrange(1, 9000)])
+        sizes[rng.randrange(3)] = bomb
+        if rng.random() < 0.5:
+            sizes[rng.randrange(2)] = rng.choice([bomb, 8000, 1])
+    else:
+        i = rng.randrange(len(streams))
+        stream = bytearray(streams[i])
+        for _ in range(rng.choice([1, 1, 20])):
+            if stream:
+                stream[rng.randrange(len(stream))] = rng.randrange(256)
+        streams[i] = rng.choice([bytes(stream), b"", rng.randbytes(len(stream)), b"\xff" * 70000])
+    return assembled(prefix, sizes, streams, latent)
+
+
+def attempt(name: str, data: bytes) -> Result:
+    """Decodes a file and judges the answer. Any error but BitstreamError goes through."""
+    from tfc_models import BitstreamError
+
+    decoder, right = codec(name), expected(name)
+    start = time.perf_counter()
+    try:
+        picture = decoder.decompress(data)
+    except BitstreamError as error:
+        return Result(Outcome.REFUSED, str(error), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    verdict = Outcome.SAME_PICTURE if picture.tobytes() == right else Outcome.WRONG_PICTURE
+    return Result(verdict, "", seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=50000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for name in MODELS:
+        attempt(name, original(name))
+    before = memory_mb()
+    verdicts: collections.Counter = collections.Counter()
+    messages: collections.Counter = collections.Counter()
+    slowest = (0.0, "")
+    for i in range(arguments.cases):
+        name, case = MODELS[i % len(MODELS)], CASES[i // len(MODELS) % len(CASES)]
+        result = attempt(name, damaged(name, case, arguments.seed + i))
+        verdicts[case, result.verdict.value] += 1
+        messages[" ".join(result.message.split()[:5])] += 1
+        slowest = max(slowest, (result.seconds, f"{name}, {case}, seed {arguments.seed + i}"))
+    for (case, verdict), count in sorted(verdicts.items()):
+        print(f"{count:7d}  {case}: {verdict}")
+    for message, count in messages.most_common(20):
+        print(f"{count:7d}  “{message} …”")
+    print(f"slowest: {slowest[0]:.3f} s ({slowest[1]})")
+    print(f"peak memory: {memory_mb():.0f} MiB, {memory_mb() - before:.0f} more than before")
+    return 1 if any(verdict == Outcome.WRONG_PICTURE.value for _, verdict in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""CompressAI's encode and decode times at 768×512, in an environment of its own.
+
+    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install torch compressai
+    /tmp/peer/bin/python benchmarks/peer_compressai.py
+
+Random weights, as its authors' model zoo needs a download; coding random latents is, if
+anything, faster. Run it beside `make bench`, on the same machine.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from compressai.models import MeanScaleHyperprior, ScaleHyperprior
+
+
+def median_seconds(job, rounds: int = 9) -> float:
+    seconds = []
+    for _ in range(rounds + 2):
+        start = time.perf_counter()
+        job()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds[2:])[rounds // 2]
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    picture = torch.rand(1, 3, 512, 768)
+    for kind in (ScaleHyperprior, MeanScaleHyperprior):
+        model = kind(128, 192).eval()
+        model.update(force=True)
+        with torch.no_grad():
+            coded = model.compress(picture)
+            encode = median_seconds(lambda m=model: m.compress(picture))
+            decode = median_seconds(lambda m=model, c=coded: m.decompress(c["strings"], c["shape"]))
+        print(f"{kind.__name__}(128, 192): encode {encode:.3f} s, decode {decode:.3f} s")
+
+
+if __name__ == "__main__":
+    main()

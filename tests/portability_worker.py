@@ -1,0 +1,131 @@
+"""Decodes latents under one setting of the machine; run by test_portability in a process.
+
+    python portability_worker.py encode|decode FOLDER SETTING
+
+`encode` writes a file for each picture and what the float network gives for it; `decode`
+prints, for each picture, the latent's hash and how many of the float network's scale
+indexes and means differ from those of the encoding process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models import zoo
+from tfc_models.codec import Codec
+from tfc_models.layers import pad_to_multiple
+from tfc_models.models import STRIDE
+from tfc_models.zoo import files
+
+
+def models(weights_path: pathlib.Path):
+    """The frozen codec, and the same model with its float hyper-synthesis."""
+    weights = files.read(weights_path)
+    codec = Codec(zoo.build_model(weights))
+    plain = {k: v for k, v in weights.state.items() if "cdf" not in k and "/exact/" not in k}
+    return codec, zoo.build_model(weights._replace(state=plain))
+
+
+def float_parameters(floating, z_hat, shape):
+    """Scale indexes, rounded, and means of the float network: what it would code under."""
+    index, mean = floating.coder._parameters(z_hat, shape)
+    return np.rint(index.numpy()), np.zeros(0) if mean is None else mean.numpy()
+
+
+def encode(folder: pathlib.Path) -> None:
+    codec, floating = models(folder / "weights.npz")
+    floating.set_bfloat16("off")
+    for path in sorted(folder.glob("*.npy")):
+        picture = np.load(path)
+        path.with_suffix(".tfcm").write_bytes(codec.compress(picture))
+        y = codec.model.to_latents(pad_to_multiple(tf.constant(picture[None]), STRIDE))
+        z_hat = tf.round(codec.model.coder._hyper_latents(y))
+        index, mean = float_parameters(floating, z_hat, tf.shape(y)[1:3])
+        np.savez(path.with_suffix(".npz"), z=z_hat, shape=y.shape[1:3], index=index, mean=mean)
+
+
+def decode(folder: pathlib.Path, setting: str) -> dict:
+    codec, floating = models(folder / "weights.npz")
+    floating.set_bfloat16("off")
+    report = {}
+    for path in sorted(folder.glob("*.tfcm")):
+        data = path.read_bytes()
+        if setting == "batch of 4":
+            latents = batch_of_four(codec, data)
+        elif setting == "xla":
+            latents = compiled(codec, data)
+        elif setting == "eager":
+            tf.config.run_functions_eagerly(True)
+            latents = codec.latents(data)
+            tf.config.run_functions_eagerly(False)
+        elif setting == "saved model":
+            verified_by_saved_model(folder, data)
+            latents = codec.latents(data)
+        else:
+            latents = codec.latents(data)
+        told = {"latent": hashlib.sha256(np.ascontiguousarray(latents).tobytes()).hexdigest()}
+        with np.load(path.with_suffix(".npz")) as was:
+            index, mean = float_parameters(floating, tf.constant(was["z"]), was["shape"])
+            told["indexes"] = int(np.sum(index != was["index"]))
+            told["means"] = int(np.sum(mean != was["mean"]))
+        report[path.stem] = told
+    return report
+
+
+def streams_of(codec, data):
+    from tfc_models.codec import graph
+
+    limit = tf.constant(2**40, tf.int64)
+    count = len(codec.model.coder.parts)
+    fields = graph.read(
+        tf.constant(data), codec.model_name, codec.digest_bytes, count, limit, limit
+    )
+    shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
+    return fields.streams, shape
+
+
+def batch_of_four(codec, data):
+    streams, shape = streams_of(codec, data)
+    latents = codec.model.coder.decompress(tuple(tf.repeat(s[None], 4) for s in streams), shape)
+    assert bool(tf.reduce_all(latents == latents[:1]))
+    return latents[0].numpy()
+
+
+def compiled(codec, data):
+    """The exact network under XLA; the range decoder's operations have no XLA form."""
+    coder = codec.model.coder
+    plain = coder.exact
+    coder.exact = tf.function(lambda z: plain(z), jit_compile=True, autograph=False)
+    coder.exact.outputs_exponent = plain.outputs_exponent
+    streams, shape = streams_of(codec, data)
+    try:
+        return coder.decompress(tuple(s[None] for s in streams), shape)[0].numpy()
+    finally:
+        coder.exact = plain
+
+
+def verified_by_saved_model(folder, data):
+    """A SavedModel gives pictures, not latents; it refuses one whose fingerprint differs."""
+    if not hasattr(verified_by_saved_model, "decompress"):
+        loaded = tf.saved_model.load(str(folder / "saved"))
+        verified_by_saved_model.decompress = loaded.signatures["decompress_tensor"]
+    verified_by_saved_model.decompress(bitstream_bytes=tf.constant(data))
+
+
+def main() -> None:
+    verb, folder, setting = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
+    if verb == "encode":
+        encode(folder)
+        models(folder / "weights.npz")[0].save(folder / "saved")
+    else:
+        print(json.dumps(decode(folder, setting)))
+
+
+if __name__ == "__main__":
+    main()

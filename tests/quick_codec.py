@@ -1,0 +1,36 @@
+"""A codec without a model, for tests of what is around codecs."""
+
+from __future__ import annotations
+
+import pathlib
+import zlib
+
+import numpy as np
+
+from tfc_models.codec import container
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+DIGEST = bytes(4)
+
+
+class QuickCodec:
+    """Writes true headers around pixels that are merely deflated."""
+
+    model_name = "quick"
+    digest = DIGEST.hex()
+
+    def compress(self, picture: np.ndarray) -> bytes:
+        height, width = picture.shape[:2]
+        stream = zlib.compress(picture.tobytes())
+        sizes = container.varint(height) + container.varint(width) + container.varint(0)
+        data = container.MAGIC + bytes([container.VERSION]) + container.pack_name(self.model_name)
+        data += DIGEST + sizes + container.varint(len(stream)) + stream + bytes(4)
+        return data + container.fingerprint(data)
+
+    def decompress(self, data: bytes, max_pixels: int = 0, max_side: int = 0) -> np.ndarray:
+        header = container.inspect(data)
+        pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])
+        return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)
+
+    def save(self, path: str, bfloat16: str = "off") -> None:
+        pathlib.Path(path, "saved_model.pb").write_text(f"bfloat16 {bfloat16}")

@@ -1,0 +1,119 @@
+"""The file format: what a header says, and that both of its readers agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import cropped, golden_codec
+from tfc_models.codec import BitstreamError, container, graph, inspect
+from tfc_models.codec.farmhash import fingerprint64
+
+
+@pytest.mark.parametrize("size", [*range(0, 200), 1000, 4096, 65537])
+def test_the_fingerprint_is_tensorflows(size):
+    data = np.random.default_rng(size).bytes(size)
+    op = tf.raw_ops.Fingerprint(data=np.frombuffer(data, np.uint8)[None], method="farmhash64")
+    assert op.numpy().tobytes() == fingerprint64(data).to_bytes(8, "little")
+
+
+@given(st.text(alphabet=container.LETTERS[1:], min_size=1, max_size=container.NAME_LENGTH))
+def test_names_survive(name):
+    packed = container.pack_name(name)
+    assert container.unpack_name(packed + b"\xff\xff\xff") == (name, len(packed))
+    assert len(packed) <= 14
+
+
+@pytest.mark.parametrize("name", ["", "x" * 21, "Photo", "a b", "é"])
+def test_a_name_that_does_not_fit_is_refused(name):
+    with pytest.raises(ValueError, match="a codec's name"):
+        container.pack_name(name)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**35 - 1))
+def test_varints_are_the_same_in_python_and_in_a_graph(value):
+    assert graph.varint(tf.constant(value, tf.int64)).numpy() == container.varint(value)
+
+
+def test_inspect_reads_what_compress_wrote(codec):
+    picture = cropped(50, 75)
+    data = codec.compress(picture)
+    header = inspect(data)
+    assert (header.version, header.model, header.digest) == (1, codec.model_name, codec.digest)
+    assert (header.height, header.width, header.rate) == (50, 75, 0)
+    assert len(header.stream_bytes) == len(codec.model.coder.parts)
+    assert header.bytes_total == len(data)
+    assert header.bits_per_pixel == pytest.approx(8 * len(data) / 3750)
+
+
+def test_inspect_needs_no_tensorflow():
+    data = golden_codec("bls2017").compress(cropped(20, 20))
+    code = (
+        "import sys, tfc_models; tfc_models.inspect(sys.stdin.buffer.read());"
+        "tfc_models.list_models(); assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=data, check=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty|not a tfc-models file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a tfc-models file"),
+        (b"\xf1TC\x02" + bytes(40), "version"),
+        (b"\xf1TC\x01", "damaged"),
+        (b"\xf1TC", "damaged|version"),
+    ],
+)
+def test_both_readers_say_what_is_wrong(data, says):
+    with pytest.raises(BitstreamError, match=says):
+        inspect(data)
+    with pytest.raises(BitstreamError, match=says):
+        golden_codec("bls2017").decompress(data)
+
+
+def test_a_file_of_another_model_or_of_other_weights_names_both():
+    first, second = golden_codec("mbt2018-mean"), golden_codec("bls2017")
+    data = first.compress(cropped(30, 30))
+    with pytest.raises(BitstreamError) as caught:
+        second.decompress(data)
+    for part in (first.model_name, first.digest, second.model_name, second.digest):
+        assert part in str(caught.value)
+
+
+def test_limits_hold_and_are_raised_by_an_argument():
+    codec = golden_codec("bls2017")
+    data = codec.compress(cropped(40, 60))
+    for limit in ({"max_pixels": 2399}, {"max_side": 59}):
+        with pytest.raises(BitstreamError, match="over the limit: the picture is 60x40"):
+            codec.decompress(data, **limit)
+    assert codec.decompress(data, max_pixels=2400, max_side=60).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [np.zeros([4, 4]), np.zeros([4, 4, 4], np.uint8), np.zeros([0, 4, 3], np.uint8)],
+)
+def test_what_is_not_a_picture_is_refused(picture):
+    with pytest.raises(ValueError, match="a picture"):
+        golden_codec("bls2017").compress(picture)
+
+
+@pytest.mark.parametrize("data", ["file.tfcm", 5, None, [1, 2]])
+def test_what_is_not_bytes_is_refused(data):
+    for read in (inspect, golden_codec("bls2017").decompress):
+        with pytest.raises(TypeError, match="the bytes of a file"):
+            read(data)
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 0}, {"max_side": None}, {"max_pixels": 1e8}])
+def test_a_limit_is_a_whole_number(limit):
+    with pytest.raises(ValueError, match="whole number"):
+        golden_codec("bls2017").decompress(b"", **limit)

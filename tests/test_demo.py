@@ -1,0 +1,82 @@
+"""The demo: photos, files, a second process, a table and a picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import GOLDEN
+from tfc_models import demo, pictures
+
+
+def test_the_photos_are_in_the_wheel():
+    files = demo.photo_files()
+    assert [path.name for path in files] == list(demo.PHOTOS)
+    for path in files:
+        pixels = pictures.read(path).pixels
+        assert pixels.shape[2] == 3 and min(pixels.shape[:2]) >= 176
+
+
+def test_without_scikit_image(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert demo.main(["--output", "nowhere"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        "demo: the photos of the demo are scikit-image's: pip install scikit-image.\n"
+    )
+
+
+def test_without_a_model(tmp_path, capsys):
+    assert demo.main(["--output", str(tmp_path), "-m", "nosuch"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("demo: there is no model 'nosuch'") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [0, 10, 994, 1005, 1006, 2500, 10**6])
+def test_nearest_quality(size):
+    def size_at(quality: int) -> int:
+        return 500 + 10 * quality
+
+    nearest = min(demo.QUALITIES, key=lambda quality: abs(size_at(quality) - size))
+    assert demo.nearest_quality(size, size_at) == nearest
+
+
+def test_every_peer_comes_near():
+    photo = pictures.read(demo.photo_files()[1]).pixels
+    for name in demo.PEERS:
+        quality, data, pixels, _ = demo._peer(photo, name, 9000)
+        assert quality in demo.QUALITIES
+        assert abs(len(data) - 9000) < 900
+        assert pixels.shape == photo.shape
+
+
+@pytest.mark.slow
+def test_whole_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "PHOTOS", ("chelsea.png",))
+    model = GOLDEN / "mbt2018-mean.npz"
+    assert demo.main(["--output", str(tmp_path / "out"), "-m", str(model)]) == 0
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "chelsea.tfcm",
+        "chelsea.png",
+        "comparison.png",
+        "results.json",
+    }
+    results = json.loads((out / "results.json").read_text())
+    assert [result["codec"] for result in results] == ["tfc-models", "JPEG", "WEBP", "AVIF"]
+    ours = results[0]
+    assert ours["bytes"] == (out / "chelsea.tfcm").stat().st_size
+    assert ours["bpp"] == 8 * ours["bytes"] / (451 * 300)
+    assert all(result["psnr"] > 15 and 0.5 < result["ms_ssim"] <= 1 for result in results)
+    decoded = pictures.read(out / "chelsea.png").pixels.astype(float)
+    photo = pictures.read(demo.photo_files()[0]).pixels
+    assert decoded.shape == photo.shape
+    psnr = 10 * np.log10(255**2 / np.mean((decoded - photo) ** 2))
+    assert ours["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert pictures.read(out / "comparison.png").pixels.shape[1] > 1000
+    shown = capsys.readouterr().out
+    assert "chelsea 451×300" in shown and "JPEG quality" in shown and "encode s" in shown

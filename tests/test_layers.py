@@ -1,0 +1,139 @@
+"""Layers: convolutions, normalization, padding, precision."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfc_models.layers import GDN, Chain, Conv2D, bfloat16_pays, compute_dtype, pad_to_multiple
+from tfc_models.layers import polyphase_kernel as polyphase
+
+
+@pytest.mark.parametrize(("size", "stride"), [(5, 2), (9, 4), (3, 2), (4, 2), (7, 3)])
+def test_polyphase_upsampling_equals_the_transposed_convolution(size, stride):
+    maps = tf.random.stateless_normal([2, 6, 7, 4], [1, 2])
+    kernel = tf.random.stateless_normal([size, size, 4, 3], [3, 4])
+    phases = tf.nn.conv2d(maps, polyphase(kernel, stride), 1, "SAME")
+    expected = tf.nn.conv2d_transpose(
+        maps, tf.transpose(kernel, [0, 1, 3, 2]), [2, 6 * stride, 7 * stride, 3], stride, "SAME"
+    )
+    np.testing.assert_allclose(tf.nn.depth_to_space(phases, stride), expected, atol=1e-5)
+
+
+def test_a_5x5_by_2_becomes_3x3():
+    assert polyphase(tf.zeros([5, 5, 8, 6]), 2).shape == [3, 3, 8, 24]
+    assert polyphase(tf.zeros([9, 9, 8, 6]), 4).shape == [3, 3, 8, 96]
+
+
+@pytest.mark.parametrize("kernel", ["rdft", "plain"])
+@pytest.mark.parametrize(("down", "up"), [(1, 1), (2, 1), (1, 2)])
+def test_freezing_a_convolution_changes_no_output(kernel, down, up):
+    layer = Conv2D(6, 5, down=down, up=up, kernel=kernel, activation=tf.nn.relu)
+    maps = tf.random.stateless_normal([1, 8, 10, 4], [1, 2])
+    before = layer(maps)
+    assert before.shape == [1, 8 * up // down, 10 * up // down, 6]
+    layer.freeze()
+    assert layer.trainable_variables == []
+    np.testing.assert_allclose(layer(maps), before, atol=1e-5)
+    with pytest.raises(RuntimeError, match="frozen"):
+        layer.kernel  # noqa: B018
+
+
+@pytest.mark.parametrize("kernel", ["rdft", "plain"])
+def test_state_of_a_convolution_goes_to_either_parameterization(kernel):
+    source, target = Conv2D(6, 5, kernel="rdft"), Conv2D(6, 5, kernel=kernel)
+    maps = tf.random.stateless_normal([1, 8, 8, 4], [1, 2])
+    expected = source(maps)
+    target(maps)
+    target.assign_state(source.state())
+    np.testing.assert_allclose(target(maps), expected, atol=1e-5)
+
+
+def test_an_adam_step_on_the_rdft_differs_from_one_on_the_kernel():
+    layers = [Conv2D(4, 5, kernel=kernel, use_bias=False) for kernel in ("rdft", "plain")]
+    maps = tf.random.stateless_normal([1, 8, 8, 3], [1, 2])
+    for layer in layers:
+        layer(maps)
+    layers[1].assign_state(layers[0].state())
+    np.testing.assert_allclose(layers[0].kernel, layers[1].kernel, atol=1e-5)
+    for layer in layers:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(layer(maps)))
+        variables = layer.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        tf.keras.optimizers.Adam(0.01).apply_gradients(zip(gradients, variables))
+    assert float(tf.reduce_max(tf.abs(layers[0].kernel - layers[1].kernel))) > 1e-3
+
+
+@pytest.mark.parametrize("arguments", [{"down": 2, "up": 2}, {"kernel": "fft"}])
+def test_a_convolution_refuses_what_it_is_not(arguments):
+    with pytest.raises(ValueError, match=r"down or up|rdft, plain"):
+        Conv2D(4, 5, **arguments)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize(("form", "alpha", "epsilon"), [("gdn", 2, 0.5), ("gdn1", 1, 1)])
+def test_gdn_is_tfcs_gdn_in_both_forms_and_frozen(form, alpha, epsilon, inverse):
+    ours = GDN(form, inverse=inverse)
+    theirs = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
+    assert isinstance(ours, tfc.GDN)
+    maps = tf.random.stateless_normal([2, 4, 5, 6], [1, 2])
+    gamma = tf.random.stateless_uniform([6, 6], [3, 4])
+    ours(maps)
+    theirs(maps)
+    beta = tf.linspace(0.5, 2.0, 6)
+    ours.assign_state({"beta": beta, "gamma": gamma})
+    theirs.beta_parameter.variable.assign(tfc.GDNParameter(beta, minimum=1e-6).variable)
+    theirs.gamma_parameter.variable.assign(tfc.GDNParameter(gamma, minimum=0).variable)
+    expected = theirs(maps)
+    np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
+    half = ours(tf.cast(maps, tf.bfloat16))
+    assert half.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(half, tf.float32), expected, rtol=0.03, atol=0.03)
+    ours.freeze()
+    assert ours.trainable_variables == []
+    np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
+
+
+def test_a_chain_computes_in_the_dtype_of_its_input():
+    chain = Chain([Conv2D(4, 3), GDN(), Conv2D(2, 5, up=2)], name="chain")
+    maps = tf.random.stateless_normal([1, 4, 4, 3], [1, 2])
+    assert chain(maps).dtype == tf.float32
+    assert chain(tf.cast(maps, tf.bfloat16)).dtype == tf.bfloat16
+    assert chain(maps).dtype == tf.float32
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 3)])
+def test_padding_repeats_the_border(height, width):
+    maps = tf.random.stateless_normal([1, height, width, 2], [1, 2]).numpy()
+    padded = pad_to_multiple(tf.constant(maps), 4).numpy()
+    assert padded.shape == (1, -(-height // 4) * 4, -(-width // 4) * 4, 2)
+    expected = np.pad(maps, [(0, 0), (0, -height % 4), (0, -width % 4), (0, 0)], mode="edge")
+    np.testing.assert_array_equal(padded, expected)
+
+
+def test_the_bfloat16_switch():
+    assert compute_dtype("on") == tf.bfloat16
+    assert compute_dtype("off") == tf.float32
+    assert compute_dtype("auto") == (tf.bfloat16 if bfloat16_pays() else tf.float32)
+    with pytest.raises(ValueError, match="on, off, auto"):
+        compute_dtype("yes")
+
+
+@pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
+def test_a_processor_without_bfloat16_silently_gets_float32(isa):
+    """oneDNN refuses a bfloat16 convolution there: auto must find out, not fail."""
+    run = subprocess.run(
+        [sys.executable, "-c", "from tfc_models.layers import compute_dtype as d; print(d().name)"],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "float32"

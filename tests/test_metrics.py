@@ -1,0 +1,60 @@
+"""What a picture costs, and the losses that are made of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from skimage.metrics import peak_signal_noise_ratio
+
+from tests.conftest import SMALL, cropped
+from tfc_models import metrics, models
+
+
+def pair(side: int = 192) -> tuple[np.ndarray, np.ndarray]:
+    picture = cropped(side, side)
+    noise = np.random.default_rng(0).normal(0, 8, picture.shape)
+    return picture, np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+
+
+def test_psnr_is_scikit_images():
+    a, b = pair()
+    expected = peak_signal_noise_ratio(a, b, data_range=255)
+    np.testing.assert_allclose(metrics.psnr(a[None], b[None]), [expected], rtol=1e-5)
+    assert np.isinf(metrics.psnr(a[None], a[None])[0])
+
+
+def test_ms_ssim_is_one_at_equality_and_falls_with_noise():
+    a, b = pair()
+    values = metrics.ms_ssim(np.stack([a, a]), np.stack([a, b])).numpy()
+    assert values[0] == pytest.approx(1.0, abs=1e-6)
+    assert 0.8 < values[1] < 0.999
+    assert float(metrics.decibels(0.99)) == pytest.approx(20.0, abs=1e-3)
+
+
+def test_ms_ssim_says_how_large_a_picture_must_be():
+    small = np.zeros([1, 175, 300, 3], np.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least 176"):
+        metrics.ms_ssim(small, small)
+
+
+@pytest.mark.parametrize("distortion", ["mse", "ms-ssim"])
+def test_the_loss_is_bits_per_pixel_plus_lambda_times_the_distortion(distortion):
+    name = "mbt2018-mean"
+    model = models.build(name, **SMALL[name], distortion=distortion, lmbda=3.0)
+    pictures = tf.constant(cropped(192, 200)[None], tf.float32)
+    losses = model.losses_of(pictures, training=False)
+    output = model(pictures, training=False)
+    bpp = sum(float(bits[0]) for bits in output.bits.values()) / (192 * 200)
+    if distortion == "mse":
+        expected = float(metrics.mse(pictures, output.reconstruction)[0])
+    else:
+        expected = 1.0 - float(metrics.ms_ssim(pictures, output.reconstruction)[0])
+    assert float(losses["bpp"]) == pytest.approx(bpp, rel=1e-5)
+    assert float(losses[distortion]) == pytest.approx(expected, rel=1e-4)
+    assert float(losses["loss"]) == pytest.approx(bpp + 3.0 * expected, rel=1e-4)
+
+
+def test_an_unknown_distortion_lists_the_known_ones():
+    with pytest.raises(ValueError, match="mse, ms-ssim"):
+        models.build("bls2017", **SMALL["bls2017"], distortion="ssim")

@@ -1,0 +1,114 @@
+"""The same file decodes to the same latent under every setting of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import cropped
+from tfc_models import zoo
+
+WORKER = pathlib.Path(__file__).with_name("portability_worker.py")
+ROOT = WORKER.parents[1]
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+SETTINGS = {
+    "as it is": {},
+    "onednn off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "sse41": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "one thread": ONE_THREAD,
+    "eager": {},
+    "batch of 4": {},
+    "saved model": {},
+    "xla": {},
+}
+PICTURES = 21
+
+
+def worker(verb: str, folder: pathlib.Path, setting: str) -> str:
+    run = subprocess.run(
+        [sys.executable, str(WORKER), verb, str(folder), setting],
+        env={
+            **os.environ,
+            "TF_NUM_INTRAOP_THREADS": "2",
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            **SETTINGS[setting],
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, f"{setting}: {run.stderr[-3000:]}"
+    return run.stdout
+
+
+def pictures():
+    """Twenty pieces of photos, and one picture of four megapixels."""
+    from skimage import data
+
+    sources = [
+        data.astronaut(),
+        data.coffee(),
+        data.chelsea(),
+        data.rocket(),
+        data.immunohistochemistry(),
+    ]
+    rng = np.random.default_rng(0)
+    for i in range(PICTURES - 1):
+        source = sources[i % len(sources)]
+        height, width = rng.integers(150, 300, 2)
+        top, left = rng.integers(0, np.array(source.shape[:2]) - (height, width) + 1)
+        yield np.ascontiguousarray(source[top : top + height, left : left + width])
+    yield cropped(1800, 2300)
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portability")
+    default = next(entry for entry in zoo.entries() if entry.default)
+    shutil.copy(default.path, folder / "weights.npz")
+    for i, picture in enumerate(pictures()):
+        np.save(folder / f"{i:02d}.npy", picture)
+    worker("encode", folder, "as it is")
+    reports = {name: json.loads(worker("decode", folder, name)) for name in SETTINGS}
+    shutil.rmtree(folder)
+    return reports
+
+
+@pytest.mark.slow
+def test_latents_are_identical_under_every_setting(coded):
+    reference = {name: told["latent"] for name, told in coded["as it is"].items()}
+    assert len(reference) == PICTURES
+    for setting, report in coded.items():
+        assert {name: told["latent"] for name, told in report.items()} == reference, setting
+
+
+@pytest.mark.slow
+def test_a_float_network_fails_the_same_test(coded):
+    """Or the test above would prove nothing: it must be able to see a difference."""
+    wrong = {
+        setting: sum(told["indexes"] + told["means"] > 0 for told in report.values())
+        for setting, report in coded.items()
+    }
+    indexes = {
+        setting: [told["indexes"] for told in report.values()] for setting, report in coded.items()
+    }
+    for setting, report in coded.items():
+        first = next((i + 1 for i, count in enumerate(indexes[setting]) if count), None)
+        print(
+            f"{setting}: float network's parameters differ on {wrong[setting]} of {len(report)} "
+            f"pictures; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}"
+        )
+    assert wrong["as it is"] == 0
+    assert max(wrong.values()) > 0
+    # A scale index that differs makes everything decoded after it garbage.
+    assert max(sum(counts) for counts in indexes.values()) > 0

@@ -1,0 +1,53 @@
+"""tfc-models: learned image compression for TensorFlow.
+
+>>> import tfc_models
+>>> codec = tfc_models.load("default")
+>>> data = codec.compress(picture)        # uint8, height × width × 3
+>>> picture = codec.decompress(data)
+>>> tfc_models.inspect(data)              # reads a header, without TensorFlow
+
+Importing this package imports neither TensorFlow nor tensorflow_compression; what needs
+them imports them when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfc_models.codec.container import BitstreamError, Header, inspect
+from tfc_models.zoo import entries, list_models
+
+if TYPE_CHECKING:
+    from tfc_models.codec.codec import Codec
+
+__version__ = "0.1.0"
+__all__ = [
+    "BitstreamError",
+    "Codec",
+    "Header",
+    "entries",
+    "inspect",
+    "list_models",
+    "load",
+    "register_ops",
+]
+
+_LAZY = {
+    "Codec": "tfc_models.codec.codec",
+    "load": "tfc_models.codec.codec",
+    "register_ops": "tfc_models.codec.ops",
+}
+_SUBMODULES = ("codec", "entropy", "layers", "metrics", "models", "zoo")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"tfc_models.{name}")
+    raise AttributeError(f"module 'tfc_models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_SUBMODULES})

@@ -1,0 +1,8 @@
+"""`python -m tfc_models.cli`."""
+
+import sys
+
+from tfc_models.cli.program import main
+
+if __name__ == "__main__":
+    sys.exit(main())

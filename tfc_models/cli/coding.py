@@ -1,0 +1,229 @@
+"""`tfc-models compress` and `tfc-models decompress`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tfc_models
+from tfc_models import pictures
+from tfc_models.cli.errors import FAILED, CommandError, ModelError, UsageError, one_line
+from tfc_models.cli.plan import Job, find_inputs, plan
+from tfc_models.cli.report import Reporter, print_json, size_text
+from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, write_stdout
+from tfc_models.codec.container import SUFFIX
+
+if TYPE_CHECKING:
+    from tfc_models.codec import Codec
+
+Work = Callable[[Job], "tuple[bytes, dict[str, Any]]"]
+
+
+def compress(options: argparse.Namespace) -> int:
+    """Pictures to compressed files."""
+    output = options.output or ""
+    if pictures.has_picture_suffix(output) and not os.path.isdir(output):
+        raise UsageError(f"{output} is a picture's name; compressed files end in {SUFFIX}.")
+    check_model(options.model)
+    reporter = Reporter("compress", options.quiet)
+    jobs = _plan(options, pictures.has_picture_suffix, "pictures", SUFFIX)
+    codec: Codec | None = None
+
+    def work(job: Job) -> tuple[bytes, dict[str, Any]]:
+        nonlocal codec
+        if job.source is not None and job.source.suffix.lower() == SUFFIX:
+            raise CommandError("is compressed already.")
+        pixels, notes = pictures.read(
+            job.source or read_input(None),
+            background=options.background,
+            max_pixels=options.max_pixels,
+            max_side=options.max_side,
+        )
+        for note in notes:
+            reporter.line(f"{job.source_name}: {note}")
+        codec = codec or load_model(options.model)
+        data, seconds = _timed(lambda: codec.compress(pixels))
+        height, width = pixels.shape[:2]
+        return data, _result(tfc_models.inspect(data).model, data, width, height, seconds)
+
+    return _run(jobs, work, options, reporter, "compressing")
+
+
+def decompress(options: argparse.Namespace) -> int:
+    """Compressed files to pictures."""
+    suffix = _picture_suffix(options)
+    if options.model:
+        check_model(options.model)
+    reporter = Reporter("decompress", options.quiet)
+    jobs = _plan(options, is_compressed, f"{SUFFIX} files", suffix)
+    codecs: dict[tuple[str, ...], Codec] = {}
+
+    def work(job: Job) -> tuple[bytes, dict[str, Any]]:
+        data = read_input(job.source)
+        header = tfc_models.inspect(data)
+        pictures.check_size(header.width, header.height, options.max_pixels, options.max_side)
+        pictures.check_writable(header.width, header.height, suffix)
+        key = (options.model,) if options.model else (header.model, header.digest)
+        if key not in codecs:
+            own = options.model
+            codecs[key] = load_model(own) if own else _load_model_of(data)
+        pixels, seconds = _timed(
+            lambda: codecs[key].decompress(data, options.max_pixels, options.max_side)
+        )
+        result = _result(header.model, data, header.width, header.height, seconds)
+        return pictures.encode(pixels, suffix), result
+
+    return _run(jobs, work, options, reporter, "decompressing")
+
+
+def _plan(
+    options: argparse.Namespace, wanted: Callable[[pathlib.Path], bool], kind: str, suffix: str
+) -> list[Job]:
+    if options.inputs.count(STANDARD_STREAM) and len(options.inputs) > 1:
+        raise UsageError("standard input is one file: it cannot be read beside others.")
+    many = len(options.inputs) > 1 or os.path.isdir(options.inputs[0])
+    found = find_inputs(options.inputs, wanted, kind)
+    jobs = plan(found, options.output, many, suffix, wanted, options.force)
+    if any(job.target is None and not job.error for job in jobs):
+        if options.json:
+            raise UsageError("--json needs standard output for itself: give a file with -o.")
+        if sys.stdout.isatty():
+            raise UsageError("binary data are not written to a terminal: give a file with -o.")
+    return jobs
+
+
+def _picture_suffix(options: argparse.Namespace) -> str:
+    """What decompressed pictures end in; an unknown format stops here, before the work."""
+    asked = f".{options.format.lstrip('.').lower()}" if options.format else ""
+    output = options.output or ""
+    named = pathlib.PurePath(output).suffix.lower()
+    is_folder = output.endswith(os.sep) or os.path.isdir(output) or len(options.inputs) > 1
+    is_folder = is_folder or os.path.isdir(options.inputs[0])
+    is_device = os.path.exists(output) and not os.path.isfile(output)
+    try:
+        if asked:
+            pictures.writer_for(asked)
+        if not output or output == STANDARD_STREAM or is_folder or is_device:
+            return asked or ".png"
+        format_of_name = pictures.writer_for(named)
+    except pictures.PictureError as error:
+        raise UsageError(str(error)) from None
+    if asked and pictures.writer_for(asked) != format_of_name:
+        raise UsageError(f"--format {options.format} contradicts the name {output}.")
+    return named
+
+
+def is_compressed(path: pathlib.Path) -> bool:
+    """Whether a file's name says that it is a compressed picture."""
+    return path.suffix.lower() == SUFFIX
+
+
+def check_model(name: str) -> None:
+    """Refuses a model that does not exist, before TensorFlow is loaded."""
+    names = tfc_models.list_models()
+    if name not in names and not (names and name == "default") and not os.path.isfile(name):
+        raise UsageError(
+            f"there is no model {name!r}, nor a weights file of that name; "
+            f"the models are: {', '.join(names) or 'none'}."
+        )
+
+
+def load_model(name: str) -> Codec:
+    """The codec that every file of the command needs: without it there is nothing to do."""
+    silence_tensorflow()
+    try:
+        return tfc_models.load(name)
+    except Exception as error:
+        raise ModelError(f"model {name}: {one_line(error)}") from error
+
+
+def _load_model_of(data: bytes) -> Codec:
+    silence_tensorflow()
+    from tfc_models.codec import codec_for
+
+    return codec_for(data)
+
+
+def silence_tensorflow() -> None:
+    """Before TensorFlow is imported: no start-up chatter, but what the user has set stays set."""
+    # 3 leaves out errors too: "Unable to register cuDNN factory" is one, on every machine.
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def read_input(path: pathlib.Path | None) -> bytes:
+    """What a file holds; None is standard input."""
+    if path is not None:
+        return path.read_bytes()
+    if sys.stdin.isatty():
+        raise CommandError("standard input is a terminal: give a file, or pipe one in.")
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise CommandError("standard input is empty.")
+    return data
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def _result(model: str, data: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:
+    """What `--json` says of a file: `bytes` are the compressed ones, `seconds` the codec's."""
+    return {
+        "model": model,
+        "bytes": len(data),
+        "width": width,
+        "height": height,
+        "bpp": round(8 * len(data) / (width * height), 5),
+        "seconds": round(seconds, 4),
+    }
+
+
+def _run(
+    jobs: list[Job], work: Work, options: argparse.Namespace, reporter: Reporter, verb: str
+) -> int:
+    results = []
+    with reporter.progress(jobs, verb) as steps:
+        for job in steps:
+            result = {"input": job.source_name, "output": job.target_name}
+            try:
+                if job.error:
+                    raise CommandError(job.error)
+                data, facts = work(job)
+                if job.target is None:
+                    write_stdout(data)
+                else:
+                    make_folder(job.target.parent)
+                    write_file(job.target, data, options.force)
+            except (BrokenPipeError, ModelError):
+                raise
+            except Exception as error:
+                if options.traceback:
+                    raise
+                result["error"] = one_line(error)
+                if job.target is None:
+                    del result["output"]
+                reporter.error(f"{job.source_name}: {result['error']}")
+            else:
+                result.update(facts)
+                if job.target is not None:  # In a pipe nobody waits for a line.
+                    reporter.line(_summary(result))
+            results.append(result)
+    if options.json:
+        print_json(results)
+    return FAILED if reporter.failures else 0
+
+
+def _summary(result: dict[str, Any]) -> str:
+    return (
+        f"{result['input']} → {result['output']}: {result['width']}×{result['height']}, "
+        f"{size_text(result['bytes'])}, {result['bpp']:.3f} bpp, {result['seconds']:.2f} s"
+    )

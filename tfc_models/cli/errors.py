@@ -1,0 +1,51 @@
+"""What can go wrong in a command, and the one line that is printed for it."""
+
+from __future__ import annotations
+
+import os
+
+from tfc_models import BitstreamError
+from tfc_models.pictures import PictureError
+
+FAILED = 1
+"""Exit code: a file could not be done; the others were."""
+USAGE = 2
+"""Exit code: the command makes no sense as it stands; nothing was done."""
+INTERRUPTED = 130
+"""Exit code: Ctrl-C, as shells have it."""
+
+
+class CommandError(Exception):
+    """A file cannot be done, or the whole command cannot."""
+
+    exit_code = FAILED
+
+
+class UsageError(CommandError):
+    """The command makes no sense as it stands."""
+
+    exit_code = USAGE
+
+
+class ModelError(CommandError):
+    """The model that all files need cannot be had."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, for a person: one line, no type where we wrote the message."""
+    if isinstance(error, (CommandError, BitstreamError, PictureError)):
+        return printable(str(error))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory."
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{os.strerror(error.errno)}."
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = printable(lines[0]) if lines else ""
+    if isinstance(error, (OSError, ValueError)) and text:
+        return text
+    return f"unexpected {type(error).__name__}{': ' * bool(text)}{text}"
+
+
+def printable(text: str) -> str:
+    """The text without control characters: file names may hold some, to fool a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,55 @@
+"""`tfc-models export`: a model as a SavedModel, for servers."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+from tfc_models.cli.coding import check_model, load_model
+from tfc_models.cli.errors import CommandError, one_line
+from tfc_models.cli.report import Reporter, print_json
+from tfc_models.cli.writing import new_folder
+
+# What TensorFlow calls the graph in a SavedModel's folder.
+GRAPH = "saved_model.pb"
+
+
+def export(options: argparse.Namespace) -> int:
+    """Writes a SavedModel; the folder is there when it is complete."""
+    path = pathlib.Path(options.folder)
+    check_model(options.model)
+    _check_replaceable(path, options.force)
+    codec = load_model(options.model)
+    try:
+        with new_folder(path, options.force) as folder:
+            codec.save(str(folder), bfloat16=options.bfloat16)
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {one_line(error)}") from error
+    if options.json:
+        document = {
+            "output": str(path),
+            "model": codec.model_name,
+            "digest": codec.digest,
+            "bytes": size,
+        }
+        print_json(document)
+    Reporter("export", options.quiet).line(
+        f"{path}: SavedModel of {codec.model_name} (weights {codec.digest})"
+    )
+    return 0
+
+
+def _check_replaceable(path: pathlib.Path, force: bool) -> None:
+    if path.is_dir():
+        if not any(path.iterdir()):
+            return
+        # A slip of the pen must not delete a home folder.
+        if not (path / GRAPH).is_file():
+            raise CommandError(f"{path} is a folder that holds something else than a SavedModel.")
+    elif not path.exists():
+        return
+    else:
+        raise CommandError(f"{path} is a file.")
+    if not force:
+        raise CommandError(f"{path} exists; --force replaces it.")

@@ -1,0 +1,249 @@
+"""The command `tfc-models`: its options, its help, its signals and its exit codes.
+
+Exit codes: 0 all went well; 1 something could not be done (the rest was); 2 the command
+makes no sense, nothing was done; 130 Ctrl-C; 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from PIL import Image
+
+import tfc_models
+from tfc_models import pictures
+from tfc_models.cli import coding, describing, exporting, signals
+from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
+from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
+
+NAME = "tfc-models"
+OVERVIEW = """\
+usage: tfc-models COMMAND [options] [files]
+
+Learned image compression: pictures to small .tfcm files, and back.
+
+commands:
+  compress     pictures to .tfcm files
+  decompress   .tfcm files to pictures
+  info         what a .tfcm file holds
+  models       the models there are
+  export       a model as a TensorFlow SavedModel, for servers
+
+examples:
+  tfc-models compress photo.png                    writes photo.tfcm
+  tfc-models decompress photo.tfcm -o copy.jpg     the format is the name's
+  tfc-models compress photos/ -o small/            a whole folder
+  cat photo.png | tfc-models compress - > photo.tfcm
+  tfc-models info photo.tfcm
+
+tfc-models COMMAND --help says more; tfc-models --version, which release this is.
+"""
+COMPRESS = """\
+Compresses pictures: PNG, JPEG, WebP, TIFF, AVIF and others that Pillow reads. They become
+sRGB with 8 bits a sample: the EXIF orientation is applied, ICC profiles are converted, of
+animations and of several pages the first picture is taken. Outputs lie beside the inputs
+unless -o says otherwise."""
+DECOMPRESS = """\
+Decompresses pictures. The format is that of the output's name: .png, .webp, .tiff and .bmp
+without loss, .jpg and .avif at quality 95. The model is the one that made the file."""
+INFO = "Shows what files say about themselves. Needs no model."
+MODELS = "Lists the models that -m takes."
+EXPORT = """\
+Writes a model as a SavedModel with the signatures compress, decompress, compress_tensor and
+decompress_tensor."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of one line, as everywhere else in this command."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Overview(argparse.Action):
+    """`tfc-models --help`: short; the options are in the help of each command."""
+
+    def __call__(self, parser: Any, *unused: Any, **also_unused: Any) -> NoReturn:
+        print(OVERVIEW, end="")
+        parser.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE
+    try:
+        with _process_settings():
+            return options.run(options)
+    except signals.Terminated as end:
+        return end.exit_code
+    except KeyboardInterrupt:
+        print(f"{NAME}: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python must not try again at the end.
+        _discard_stdout()
+        return FAILED
+    except Exception as error:
+        if options.traceback:
+            raise
+        where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        print(f"{NAME} {options.command}: {where}{one_line(error)}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _discard_stdout()
+        return error.exit_code if isinstance(error, CommandError) else FAILED
+
+
+@contextlib.contextmanager
+def _process_settings() -> Iterator[None]:
+    """What concerns the whole process, and so is a command's business, not the library's."""
+    # Our own limits, which --max-pixels raises, take the place of Pillow's.
+    pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with signals.handled(), warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def _discard_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=NAME, add_help=False, usage=f"{NAME} COMMAND [options] [files]")
+    parser.add_argument("-h", "--help", nargs=0, action=_Overview)
+    parser.add_argument("--version", action="version", version=f"{NAME} {tfc_models.__version__}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+
+    command = _command(commands, "compress", COMPRESS, coding.compress)
+    _add_inputs(command, "pictures, folders of pictures, or - for standard input")
+    _add_output(command)
+    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
+    command.add_argument(
+        "--background",
+        metavar="COLOR",
+        type=_argument(pictures.parse_color),
+        help="put transparent pictures on this colour: a name, or #rrggbb",
+    )
+    _add_limits(command)
+
+    command = _command(commands, "decompress", DECOMPRESS, coding.decompress)
+    _add_inputs(command, ".tfcm files, folders of them, or - for standard input")
+    _add_output(command)
+    command.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help=f"of outputs that -o does not name: {', '.join(s[1:] for s in pictures.WRITERS)} "
+        "(default: png)",
+    )
+    _add_model(command, "use this model, for files whose weights are not in the zoo", None)
+    _add_limits(command)
+
+    command = _command(commands, "info", INFO, describing.info)
+    _add_inputs(command, ".tfcm files, folders of them, or - for standard input")
+
+    _command(commands, "models", MODELS, describing.models)
+
+    command = _command(commands, "export", EXPORT, exporting.export)
+    command.add_argument("folder", metavar="DIR", help="the folder to write")
+    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
+    command.add_argument(
+        "--bfloat16",
+        choices=("off", "on", "auto"),
+        default="off",
+        help="convolve in bfloat16: off runs everywhere, auto is for machines like this one "
+        "(default: off)",
+    )
+    command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
+    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, description: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        prog=f"{NAME} {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print results as JSON")
+    command.add_argument("--traceback", action="store_true", help="show where an error came from")
+    return command
+
+
+def _add_inputs(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("inputs", nargs="+", metavar="FILE", help=text)
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="file to write; with many inputs a folder; - is standard output",
+    )
+    command.add_argument("--force", action="store_true", help="overwrite files that exist")
+    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+
+
+def _add_model(command: argparse.ArgumentParser, text: str, default: str | None) -> None:
+    command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    for option, default in (("pixels", DEFAULT_MAX_PIXELS), ("side", DEFAULT_MAX_SIDE)):
+        command.add_argument(
+            f"--max-{option}",
+            metavar="N",
+            type=_argument(_count),
+            default=default,
+            help=f"refuse larger pictures (default: {default:,})",
+        )
+
+
+def _count(text: str) -> int:
+    """A number of pixels: 100000000, 100M, 1e8."""
+    units = {"k": 1e3, "M": 1e6, "G": 1e9}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        value = int(number) * int(unit) if number.isdigit() else int(float(number) * unit)
+    except (ValueError, OverflowError):
+        value = 0
+    # Larger ones do not fit where they are compared.
+    if not 1 <= value < 2**63:
+        raise ValueError(f"{text!r} is not a number of pixels, like 100M.")
+    return value
+
+
+def _argument(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Tells argparse a converter's own words when it refuses."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(one_line(error).rstrip(".")) from None
+
+    return converted

@@ -1,0 +1,109 @@
+"""What a command says: results on standard output only as JSON, all else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tfc_models.cli.errors import printable
+
+
+class Reporter:
+    """Lines for people on standard error, with a progress bar where that is a terminal."""
+
+    def __init__(self, command: str, quiet: bool = False) -> None:
+        self._prefix = f"tfc-models {command}: "
+        self._quiet = quiet
+        self._console: Any = None  # While a progress bar is shown, lines go above it.
+        self.failures = 0
+
+    def line(self, text: str) -> None:
+        """A result or a note; `--quiet` drops it."""
+        if not self._quiet:
+            self._print(printable(text))
+
+    def error(self, text: str) -> None:
+        """A failure, which is counted and always shown."""
+        self.failures += 1
+        self._print(printable(self._prefix + text))
+
+    @contextlib.contextmanager
+    def progress(self, jobs: list[Any], verb: str) -> Iterator[Iterable[Any]]:
+        """The jobs, one by one, while a bar shows how far they are."""
+        progress = None if self._quiet else _progress_bar()
+        if progress is None:
+            yield jobs
+            return
+        with progress:
+            self._console = progress.console
+            try:
+                yield progress.track(jobs, description=verb)
+            finally:
+                self._console = None
+
+    def _print(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _progress_bar() -> Any | None:
+    """None where standard error is not a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, indent=2), flush=True)
+
+
+def print_table(columns: dict[str, str], rows: Iterable[Iterable[str]], title: str = "") -> None:
+    """A table on standard output; `columns` maps a heading to "left" or "right"."""
+    import rich.box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=rich.box.SIMPLE_HEAD, title=title or None)
+    for heading, justify in columns.items():
+        table.add_column(heading, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        # Whoever reads a pipe wants whole lines, however long.
+        console = Console(width=max(console.width, 160))
+    console.print(table)
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people: 1,234 B, 56.7 kB, 8.9 MB."""
+    if count < 10_000:
+        return f"{count:,} B"
+    if count < 10_000_000:
+        return f"{count / 1000:.1f} kB"
+    return f"{count / 1_000_000:.1f} MB"

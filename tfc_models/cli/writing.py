@@ -1,0 +1,171 @@
+"""Output that is there as a whole or not at all.
+
+A killed process must leave no half file. Where the file system can (Linux, most of them), a
+file is written without a name and gets its name when it is complete, so that even SIGKILL or
+a power cut leaves nothing behind; elsewhere it is written under a temporary name in the same
+folder and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import secrets
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+
+from tfc_models.cli.errors import CommandError, one_line
+
+STANDARD_STREAM = "-"
+UNDERWAY = threading.Lock()
+"""Held while something is written that would be left over if the process ended at once."""
+# What file systems and kernels answer that know no files without names.
+_NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+
+
+def check_new(path: pathlib.Path, force: bool) -> None:
+    """Refuses to overwrite a file, before work is spent on its replacement."""
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder.")
+    # Devices and pipes are written to, not overwritten.
+    if not force and path.is_file():
+        raise CommandError(f"{path} exists; --force overwrites it.")
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it, unless they exist."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make the folder {path}: {one_line(error)}") from error
+
+
+def write_file(path: pathlib.Path, data: bytes, force: bool = False) -> None:
+    """Writes a file atomically; a file that exists stays, but for `force`."""
+    path = pathlib.Path(os.path.realpath(path))  # A link stays a link.
+    try:
+        if path.exists() and not path.is_file():
+            check_new(path, force)
+            with open(path, "wb") as device:
+                device.write(data)
+            return
+        with UNDERWAY:
+            if not _write_unnamed(path, data, force):
+                _write_renamed(path, data, force)
+    except FileExistsError:
+        # It appeared while we were at work.
+        raise CommandError(f"{path} exists; --force overwrites it.") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {one_line(error)}") from error
+
+
+def write_stdout(data: bytes) -> None:
+    """Writes to standard output, which is no terminal."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def new_folder(path: pathlib.Path, force: bool = False) -> Iterator[pathlib.Path]:
+    """A folder beside `path` that takes its place when the block ends, and only then."""
+    path = pathlib.Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = _beside(path), _beside(path)
+    with UNDERWAY:
+        try:
+            partial.mkdir()
+            yield partial
+            if force and path.exists():
+                path.rename(old)
+            # Takes the place of an empty folder, but not of one that has something in it.
+            partial.rename(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+        finally:
+            for leftover in (partial, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    # Long names must not become too long.
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+
+
+def _write_all(fd: int, data: bytes, like: pathlib.Path) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, stat.S_IMODE(like.stat().st_mode))
+    os.fsync(fd)
+
+
+def _write_unnamed(path: pathlib.Path, data: bytes, force: bool) -> bool:
+    """False where the file system has no files without names."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        fd = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED_FILES and path.parent.is_dir():
+            return False
+        raise
+    try:
+        _write_all(fd, data, path)
+        if not force:
+            return _give_name(fd, path)
+        partial = _beside(path)
+        try:
+            if not _give_name(fd, partial):
+                return False
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _give_name(fd: int, path: pathlib.Path) -> bool:
+    """False where the file system or a missing /proc does not allow it."""
+    try:
+        # With a folder's descriptor, though the path is absolute, Python calls linkat, which
+        # follows the link in /proc; link(2) does not.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES):
+            raise
+        return False
+    return True
+
+
+def _write_renamed(path: pathlib.Path, data: bytes, force: bool) -> None:
+    partial = _beside(path)
+    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        try:
+            _write_all(fd, data, path)
+        finally:
+            os.close(fd)
+        if not force:
+            try:
+                os.link(partial, path)  # Unlike a rename it fails if the file exists.
+                return
+            except FileExistsError:
+                raise
+            except OSError:  # A file system without hard links.
+                if path.exists():
+                    raise FileExistsError(errno.EEXIST, "exists") from None
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

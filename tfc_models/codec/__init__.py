@@ -1,0 +1,39 @@
+"""Bytes ↔ picture: the container, tiling, and the codec whose whole path is one graph."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfc_models.codec.container import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_SIDE,
+    BitstreamError,
+    Header,
+    inspect,
+)
+
+if TYPE_CHECKING:
+    from tfc_models.codec.codec import Codec, codec_for, load
+    from tfc_models.codec.ops import register_ops
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "DEFAULT_MAX_SIDE",
+    "BitstreamError",
+    "Codec",
+    "Header",
+    "codec_for",
+    "inspect",
+    "load",
+    "register_ops",
+]
+
+_LAZY = {"Codec": "codec", "codec_for": "codec", "load": "codec", "register_ops": "ops"}
+
+
+def __getattr__(name: str) -> Any:
+    # Reading a header must not take seconds to import TensorFlow.
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"tfc_models.codec.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'tfc_models.codec' has no attribute {name!r}")

@@ -1,0 +1,284 @@
+"""The codec: picture → file → picture, in one graph each way."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models import zoo
+from tfc_models.codec import container, graph
+from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, BitstreamError
+from tfc_models.layers import pad_to_multiple, tiled
+from tfc_models.models import STRIDE, CompressionModel
+
+PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
+# Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
+LATENT_UNITS = 64.0
+LARGEST_LATENT = 2.0**23
+
+
+class Codec(tf.Module):
+    """A frozen model with a file format: what the command line and the servers call.
+
+    >>> codec = Codec(models.build("mbt2018-mean"))   # or tfc_models.load(name)
+    >>> data = codec.compress(picture)
+    >>> picture = codec.decompress(data)
+
+    Args:
+        model: frozen on the way in if it was not. A frozen model does not train: to go on
+            training, give a copy (`models.build` and `assign_state`).
+        name: what files will name as the model they need; the model's own by default.
+        pictures: passed on to `model.freeze`.
+    """
+
+    def __init__(
+        self,
+        model: CompressionModel,
+        name: str | None = None,
+        pictures: tf.Tensor | None = None,
+    ) -> None:
+        super().__init__(name="codec")
+        self.model_name = name or model.name
+        container.pack_name(self.model_name)
+        model.freeze(pictures=pictures)
+        self.model = model
+        self.digest_bytes = model.digest()
+        self._compress = tf.function(self._compress_one, input_signature=[PICTURE], autograph=False)
+        scalar = tf.TensorSpec([], tf.int64)
+        self._decompress = tf.function(
+            self._decompress_one,
+            input_signature=[tf.TensorSpec([], tf.string), scalar, scalar],
+            autograph=False,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the weights, as files carry it."""
+        return self.digest_bytes.hex()
+
+    def compress(self, picture: np.ndarray) -> bytes:
+        """A file for an sRGB picture, uint8, height × width × 3."""
+        picture = np.asarray(picture)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(
+                "a picture is a uint8 array of height × width × 3; "
+                f"got {picture.dtype} of shape {picture.shape}."
+            )
+        if not 1 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= container.MAX_SIDE:
+            raise ValueError(
+                f"a picture has sides of 1 to {container.MAX_SIDE}; got {picture.shape}."
+            )
+        try:
+            return self._compress(tf.constant(picture)).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(reason(error)) from None
+
+    def decompress(
+        self,
+        data: bytes,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        max_side: int = DEFAULT_MAX_SIDE,
+    ) -> np.ndarray:
+        """The picture in a file, uint8, height × width × 3.
+
+        Raises:
+            BitstreamError: whatever is wrong with the file, in one line.
+        """
+        arguments = _limited(data, max_pixels, max_side)
+        try:
+            return self._decompress(*arguments).numpy()
+        except tf.errors.OpError as error:
+            raise BitstreamError(reason(error)) from None
+
+    def latents(
+        self,
+        data: bytes,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        max_side: int = DEFAULT_MAX_SIDE,
+    ) -> np.ndarray:
+        """The decoded latents in a file, height/16 × width/16 × channels."""
+        try:
+            return self._latents(*_limited(data, max_pixels, max_side))[0][0].numpy()
+        except tf.errors.OpError as error:
+            raise BitstreamError(reason(error)) from None
+
+    def _compress_one(self, picture: tf.Tensor) -> tf.Tensor:
+        height, width = tf.shape(picture)[0], tf.shape(picture)[1]
+        picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
+        padded = pad_to_multiple(picture[None], STRIDE)
+        latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
+        y = tiled(self.model.to_latents, padded, STRIDE, 1, latents)
+        # A comparison with NaN is false; the range coder would never come back from one.
+        codable = tf.reduce_all(tf.abs(y) < LARGEST_LATENT)
+        y = graph.checked(y, codable, "the weights give latents that cannot be coded")
+        strings, y_hat = self.model.coder.encode(y)
+        return graph.write(
+            self.model_name,
+            self.digest_bytes,
+            height,
+            width,
+            tf.constant(0),
+            tuple(s[0] for s in strings),
+            tf.cast(y_hat * LATENT_UNITS, tf.int32),
+        )
+
+    def _latents(
+        self, data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
+    ) -> tuple[tf.Tensor, graph.Fields]:
+        coder = self.model.coder
+        fields = graph.read(
+            data, self.model_name, self.digest_bytes, len(coder.parts), max_pixels, max_side
+        )
+        shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
+        y_hat = coder.decompress(tuple(s[None] for s in fields.streams), shape)
+        integers = tf.cast(y_hat * LATENT_UNITS, tf.int32)
+        found = graph.latent_fingerprint(integers, fields.height, fields.width, fields.rate)
+        same = tf.equal(found, fields.latent_fingerprint)
+        y_hat = graph.checked(y_hat, same, "damaged: the decoded latent has another fingerprint")
+        return y_hat, fields
+
+    def _decompress_one(
+        self, data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
+    ) -> tf.Tensor:
+        y_hat, fields = self._latents(data, max_pixels, max_side)
+
+        def pixels(latents: tf.Tensor) -> tf.Tensor:
+            return tf.saturate_cast(tf.round(self.model.to_pictures(latents)), tf.uint8)
+
+        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE)[0]
+        return tf.ensure_shape(picture[: fields.height, : fields.width], PICTURE.shape)
+
+    def save(
+        self,
+        path: str,
+        bfloat16: str = "off",
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        max_side: int = DEFAULT_MAX_SIDE,
+    ) -> None:
+        """Writes a SavedModel that needs only the op library (see `register_ops`).
+
+        Signatures: `compress` (also `serving_default`) and `decompress` take and give
+        vectors of strings, picture files and bitstreams; `compress_tensor` and
+        `decompress_tensor` take and give one uint8 picture.
+
+        Args:
+            path: the folder to write.
+            bfloat16: "off" runs on any processor; "on" only where bfloat16 convolutions do;
+                "auto" chooses for this machine.
+            max_pixels: what its decoder accepts, and its encoder.
+            max_side: the longest side, likewise.
+
+        Picture files are what TensorFlow decodes: PNG, JPEG, BMP, and the first frame of a
+        GIF, grey or RGB, 8 or 16 bits. Unlike the command line it does not turn by EXIF or
+        convert ICC profiles. Alpha that is not opaque is refused, but for a PNG's tRNS
+        chunk, which TensorFlow drops.
+        """
+        before = self.model.bfloat16
+        self.model.set_bfloat16(bfloat16)
+        try:
+            exported = _Exported(self, max_pixels, max_side)
+            tf.saved_model.save(exported, str(path), signatures=exported.functions)
+        finally:
+            self.model.set_bfloat16(before)
+
+
+class _Exported(tf.Module):
+    """The signatures of a codec, and of its variables only those that they read."""
+
+    def __init__(self, codec: Codec, max_pixels: int, max_side: int) -> None:
+        super().__init__(name="codec")
+        max_pixels = tf.constant(max_pixels, tf.int64)
+        max_side = tf.constant(max_side, tf.int64)
+
+        def compress_file(data: tf.Tensor) -> tf.Tensor:
+            return codec._compress_one(_decoded_picture(data, max_pixels, max_side))
+
+        def decompress_file(data: tf.Tensor) -> tf.Tensor:
+            return tf.io.encode_png(codec._decompress_one(data, max_pixels, max_side))
+
+        def each(one: Any, values: tf.Tensor) -> tf.Tensor:
+            return tf.map_fn(one, values, fn_output_signature=tf.string, parallel_iterations=1)
+
+        def compress(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"bitstream_bytes": each(compress_file, image_bytes)}
+
+        def decompress(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"image_bytes": each(decompress_file, bitstream_bytes)}
+
+        def compress_tensor(image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"bitstream_bytes": codec._compress_one(image)}
+
+        def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"image": codec._decompress_one(bitstream_bytes, max_pixels, max_side)}
+
+        strings, string = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
+        specs = {
+            compress: {"image_bytes": strings},
+            decompress: {"bitstream_bytes": strings},
+            compress_tensor: {"image": PICTURE},
+            decompress_tensor: {"bitstream_bytes": string},
+        }
+        self.functions = {}
+        for function, inputs in specs.items():
+            named = {k: tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()}
+            concrete = tf.function(function, autograph=False).get_concrete_function(**named)
+            self.functions[function.__name__] = concrete
+        self.functions["serving_default"] = self.functions["compress"]
+        used = {v.ref(): v for f in self.functions.values() for v in f.variables}
+        self.used_variables = list(used.values())
+
+
+def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ...]:
+    """Arguments of the decoding graph."""
+    limits = []
+    for name, limit in (("max_pixels", max_pixels), ("max_side", max_side)):
+        if not isinstance(limit, (int, np.integer)) or limit < 1:
+            raise ValueError(f"{name} is a whole number from 1 on; got {limit!r}.")
+        limits.append(tf.constant(min(int(limit), 2**62), tf.int64))
+    return tf.constant(container.as_bytes(data)), *limits
+
+
+def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
+    """A picture file as uint8 RGB; see `Codec.save` for which."""
+    picture = tf.io.decode_image(data, channels=0, expand_animations=False)
+    shape = tf.shape(picture, tf.int64)
+    channels = shape[2]
+    within = (shape[0] * shape[1] <= max_pixels) & (tf.reduce_max(shape[:2]) <= max_side)
+    picture = graph.checked(picture, within, "the picture is over the limit of this model")
+    colours = tf.where(channels > 2, tf.constant(3, tf.int64), 1)
+    opaque = tf.reduce_all(picture[..., colours:] == 255)
+    picture = graph.checked(
+        picture, opaque, "the picture has transparency: flatten it on a background first"
+    )[..., :colours]
+    rgb = tf.cond(tf.equal(colours, 1), lambda: tf.repeat(picture, 3, axis=2), lambda: picture)
+    return tf.ensure_shape(rgb, PICTURE.shape)
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """The one line that says what is wrong, out of TensorFlow's many."""
+    found = re.search(rf"{graph.ERROR}([^\]\n]*)", error.message or "")
+    if found:
+        return f"{found.group(1).strip()}."
+    return "damaged: a stream in it cannot be decoded."
+
+
+def load(name: str = "default") -> Codec:
+    """A codec of the zoo by name, or from a weights file by path."""
+    weights, entry_name = zoo.find(name)
+    return Codec(zoo.build_model(weights), name=entry_name)
+
+
+def codec_for(data: bytes) -> Codec:
+    """The codec of the zoo that made a file, or an error that says which one it needs."""
+    header = container.inspect(data)
+    for entry in zoo.entries():
+        if entry.name == header.model and entry.digest == header.digest:
+            return load(entry.name)
+    raise BitstreamError(
+        f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
+        f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): give its weights file "
+        "with -m, or to load."
+    )

@@ -1,0 +1,217 @@
+"""The container in TensorFlow operations, so that a SavedModel reads and writes it itself.
+
+Every check comes before what depends on it: control dependencies keep TensorFlow from
+allocating a picture while it is still finding out that the file is forged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfc_models.codec import container
+
+ERROR = "tfc-models: "
+_BYTES = [bytes([i]) for i in range(256)]
+
+
+class Fields(NamedTuple):
+    """What a decoder needs of a file."""
+
+    height: tf.Tensor
+    width: tf.Tensor
+    rate: tf.Tensor
+    streams: tuple[tf.Tensor, ...]
+    latent_fingerprint: tf.Tensor
+
+
+def checked(value: tf.Tensor, condition: tf.Tensor, *message: str | tf.Tensor) -> tf.Tensor:
+    """`value`, once `condition` holds; an InvalidArgumentError with the message otherwise."""
+    text = tf.strings.join([ERROR, *message])
+    with tf.control_dependencies([tf.debugging.Assert(condition, [text])]):
+        return tf.identity(value)
+
+
+def fingerprint(data: tf.Tensor) -> tf.Tensor:
+    """Four bytes, as a string, of the farmhash64 of a tensor's bytes."""
+    data = tf.bitcast(tf.reshape(data, [-1]), tf.uint8)
+    hashed = tf.raw_ops.Fingerprint(data=tf.reshape(data, [1, -1]), method="farmhash64")[0]
+    return _string(tf.cast(hashed[: container.FINGERPRINT_BYTES], tf.int32))
+
+
+def string_fingerprint(data: tf.Tensor) -> tf.Tensor:
+    """Four bytes, as a string, of the farmhash64 of a string."""
+    return fingerprint(tf.io.decode_raw(data, tf.uint8))
+
+
+def latent_fingerprint(
+    latent: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rate: tf.Tensor
+) -> tf.Tensor:
+    """Of the integers of a latent, and of the sizes that its picture is cropped to."""
+    sizes = tf.stack([tf.cast(value, tf.int32) for value in (height, width, rate)])
+    return fingerprint(tf.concat([tf.reshape(latent, [-1]), sizes], 0))
+
+
+def _string(values: tf.Tensor) -> tf.Tensor:
+    return tf.strings.reduce_join(tf.gather(tf.constant(_BYTES), values))
+
+
+def varint(value: tf.Tensor) -> tf.Tensor:
+    """A number as a string of one to five bytes."""
+    value = tf.cast(value, tf.int64)
+    place = tf.range(container.VARINT_BYTES, dtype=tf.int64)
+    groups = tf.bitwise.bitwise_and(tf.bitwise.right_shift(value, 7 * place), 127)
+    size = tf.reduce_sum(
+        tf.cast(value >= tf.bitwise.left_shift(tf.ones_like(place), 7 * place), tf.int64)
+    )
+    size = tf.maximum(size, 1)
+    more = tf.where(place < size - 1, tf.constant(128, tf.int64), 0)
+    return _string(tf.cast((groups + more)[:size], tf.int32))
+
+
+def write(
+    name: str,
+    digest: bytes,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    rate: tf.Tensor,
+    streams: tuple[tf.Tensor, ...],
+    latent: tf.Tensor,
+) -> tf.Tensor:
+    """A whole file, as a string."""
+    start = container.MAGIC + bytes([container.VERSION]) + container.pack_name(name) + digest
+    parts = [tf.constant(start), varint(height), varint(width), varint(rate)]
+    for stream in streams:
+        parts += [varint(tf.strings.length(stream)), stream]
+    body = tf.strings.join([*parts, latent_fingerprint(latent, height, width, rate)])
+    return tf.strings.join([body, string_fingerprint(body)])
+
+
+def read(
+    data: tf.Tensor,
+    name: str,
+    digest: bytes,
+    stream_count: int,
+    max_pixels: tf.Tensor,
+    max_side: tf.Tensor,
+) -> Fields:
+    """Takes a file apart, or fails with the reason."""
+    data, at = _checked_start(data, name, digest)
+    end = tf.strings.length(data) - 2 * container.FINGERPRINT_BYTES
+    padded = tf.pad(
+        tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64), [[0, container.VARINT_BYTES]]
+    )
+    height, at = _read_varint(padded, at, end)
+    width, at = _read_varint(padded, at, end)
+    rate, at = _read_varint(padded, at, end)
+    legal = (height >= 1) & (width >= 1)
+    legal &= (height <= container.MAX_SIDE) & (width <= container.MAX_SIDE)
+    height = checked(height, legal, "damaged: its picture would have no pixels, or too many")
+    size = tf.strings.join([tf.strings.as_string(width), "x", tf.strings.as_string(height)])
+    within = (height * width <= max_pixels) & (tf.maximum(height, width) <= max_side)
+    limits = tf.strings.join(
+        [
+            tf.strings.as_string(max_pixels),
+            " pixels and ",
+            tf.strings.as_string(max_side),
+            " a side",
+        ]
+    )
+    height = checked(
+        height, within, "over the limit: the picture is ", size, "; the decoder allows ", limits
+    )
+    setting = tf.strings.as_string(rate)
+    height = checked(
+        height, tf.equal(rate, 0), "rate setting ", setting, ": this model has one rate, setting 0"
+    )
+    streams = []
+    for _ in range(stream_count):
+        length, at = _read_varint(padded, at, end)
+        at = checked(at, length <= tf.cast(end - at, tf.int64), "damaged: a stream is cut short")
+        streams.append((at, tf.cast(length, tf.int32)))
+        at += tf.cast(length, tf.int32)
+    data = checked(data, (at == end) & (height > 0), "damaged: it holds more than its streams")
+    return Fields(
+        tf.cast(height, tf.int32),
+        tf.cast(width, tf.int32),
+        rate,
+        tuple(tf.strings.substr(data, start, length) for start, length in streams),
+        tf.strings.substr(data, end, container.FINGERPRINT_BYTES),
+    )
+
+
+def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor, tf.Tensor]:
+    """Magic, version, fingerprint, model, weights: in this order, each with its own answer."""
+    data = checked(data, tf.strings.length(data) > 0, "the file is empty")
+    magic = tf.equal(tf.strings.substr(data, 0, 3), container.MAGIC)
+    data = checked(data, magic, "not a tfc-models file")
+    version = tf.equal(tf.strings.substr(data, 3, 1), bytes([container.VERSION]))
+    data = checked(
+        data,
+        version | (tf.strings.length(data) < 4),
+        f"made by a newer release: this one reads format version {container.VERSION}",
+    )
+    long_enough = tf.strings.length(data) >= 20
+    data = checked(data, long_enough, "damaged: the file was cut short")
+    body = tf.strings.length(data) - container.FINGERPRINT_BYTES
+    intact = tf.equal(
+        tf.strings.substr(data, body, container.FINGERPRINT_BYTES),
+        string_fingerprint(tf.strings.substr(data, 0, body)),
+    )
+    data = checked(
+        data, intact, "damaged: the file was cut short or changed (its fingerprint differs)"
+    )
+    packed = container.pack_name(name)
+    theirs, size = _read_name(data)
+    their_digest = _hex(tf.strings.substr(data, 4 + size, container.DIGEST_BYTES))
+    ours = tf.equal(their_digest, digest.hex()) & tf.equal(
+        tf.strings.substr(data, 4, len(packed)), packed
+    )
+    data = checked(
+        data,
+        ours,
+        "made with model ",
+        theirs,
+        " (weights ",
+        their_digest,
+        f"), which is not this one: {name} (weights {digest.hex()})",
+    )
+    return data, tf.constant(4 + len(packed) + container.DIGEST_BYTES)
+
+
+def _read_name(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The name in a file and the bytes that it takes, without trusting either."""
+    groups = container.NAME_LENGTH // 3 + 1
+    values = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)
+    values = tf.pad(values, [[0, 4 + 2 * groups]])[4 : 4 + 2 * groups]
+    codes = values[::2] * 256 + values[1::2]
+    # Up to and with the first group that ends in padding.
+    going_on = tf.cast((codes % 40 > 0) & (codes < 64000), tf.int32)
+    count = tf.minimum(tf.reduce_sum(tf.math.cumprod(going_on)) + 1, groups)
+    codes = tf.minimum(codes[:count], 63999)
+    letters = tf.reshape(tf.stack([codes // 1600, codes // 40 % 40, codes % 40], 1), [-1])
+    table = tf.constant(["", *container.LETTERS[1:]])
+    return tf.strings.reduce_join(tf.gather(table, letters)), 2 * count
+
+
+def _hex(data: tf.Tensor) -> tf.Tensor:
+    table = tf.constant([f"{i:02x}" for i in range(256)])
+    return tf.strings.reduce_join(
+        tf.gather(table, tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32))
+    )
+
+
+def _read_varint(padded: tf.Tensor, at: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    place = tf.range(container.VARINT_BYTES, dtype=tf.int64)
+    window = padded[at : at + container.VARINT_BYTES]
+    size = tf.reduce_sum(tf.math.cumprod(tf.cast(window >= 128, tf.int32))) + 1
+    at = checked(
+        at,
+        (size <= container.VARINT_BYTES) & (at + size <= end),
+        "damaged: a length in it cannot be read",
+    )
+    groups = tf.bitwise.left_shift(tf.bitwise.bitwise_and(window, 127), 7 * place)
+    value = tf.reduce_sum(tf.where(place < tf.cast(size, tf.int64), groups, 0))
+    with tf.control_dependencies([at]):
+        return tf.identity(value), at + size

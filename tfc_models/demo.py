@@ -1,0 +1,343 @@
+"""`python -m tfc_models.demo`: what the default model does to a few photos.
+
+Compresses the photos that scikit-image's wheel carries, writes the files, decompresses them in
+a second process by the command line, and prints a table beside JPEG, WebP and AVIF of the
+nearest size. The folder of `--output` then holds the compressed files, the decompressed
+pictures, `results.json` and `comparison.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tfc_models import pictures
+from tfc_models.cli.coding import check_model, load_model
+from tfc_models.cli.errors import CommandError, one_line
+from tfc_models.cli.writing import make_folder, write_file
+from tfc_models.codec.container import SUFFIX
+
+# The colour photographs in the wheel: nothing is downloaded. motorcycle_right is left out, for
+# it is nearly the same as the left one.
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+OURS = "tfc-models"
+# Pillow's name, its options, and the qualities there are.
+PEERS: dict[str, dict[str, Any]] = {
+    "JPEG": {"optimize": True},
+    "WEBP": {"method": 6},
+    "AVIF": {"speed": 6},
+}
+QUALITIES = range(1, 101)
+
+
+class Result(NamedTuple):
+    """One picture by one codec."""
+
+    picture: str
+    codec: str
+    setting: str
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    encode_seconds: float
+    decode_seconds: float
+
+
+class Crop(NamedTuple):
+    """A square of a photo that is shown: from the left, from the top, in pixels."""
+
+    picture: str
+    left: int
+    top: int
+    side: int = 192
+
+
+# Skin and hair; fine straight lines: what codecs find hard, and eyes see at once.
+SHOWN = (Crop("astronaut", 128, 16), Crop("motorcycle_left", 250, 150))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the demo; returns an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tfc_models.demo",
+        description="Compresses scikit-image's photos, beside JPEG, WebP and AVIF.",
+    )
+    parser.add_argument("--output", default="demo_out", help="folder to write to")
+    parser.add_argument("-m", "--model", default="default", help="of the zoo, or a weights file")
+    options = parser.parse_args(arguments)
+    try:
+        _run(pathlib.Path(options.output), options.model)
+    except (CommandError, OSError, ValueError) as error:
+        print(f"demo: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(folder: pathlib.Path, model: str) -> None:
+    photos = {path.stem: pictures.read(path).pixels for path in photo_files()}
+    check_model(model)
+    make_folder(folder)
+    codec = load_model(model)
+    compressed, encode_seconds = _compress(codec, photos, folder)
+    decoded, decode_seconds = decompress_elsewhere(list(compressed), folder, model)
+
+    results: list[Result] = []
+    pixels_of: dict[tuple[str, str], np.ndarray] = {}
+    for name, photo in photos.items():
+        size = len(compressed[name])
+        seconds = encode_seconds[name], decode_seconds[name]
+        results.append(_measure(name, OURS, codec.model_name, size, seconds, photo, decoded[name]))
+        pixels_of[name, OURS] = decoded[name]
+        for peer in PEERS:
+            quality, data, pixels, seconds = _peer(photo, peer, size)
+            setting = f"quality {quality}"
+            results.append(_measure(name, peer, setting, len(data), seconds, photo, pixels))
+            pixels_of[name, peer] = pixels
+    document = [result._asdict() for result in results]
+    write_file(folder / "results.json", json.dumps(document, indent=2).encode(), force=True)
+    comparison = compare(photos, pixels_of, results)
+    write_file(folder / "comparison.png", pictures.encode(comparison, ".png"), force=True)
+    _print_table(results, {name: photo.shape for name, photo in photos.items()})
+    print(f"The files, results.json and comparison.png are in {folder}.")
+
+
+def photo_files() -> list[pathlib.Path]:
+    """The photos in the installed scikit-image."""
+    # Found without an import, which takes a second and is needed for nothing else.
+    found = importlib.util.find_spec("skimage")
+    if found is None or not found.submodule_search_locations:
+        raise CommandError("the photos of the demo are scikit-image's: pip install scikit-image.")
+    data = pathlib.Path(found.submodule_search_locations[0], "data")
+    files = [data / name for name in PHOTOS if (data / name).is_file()]
+    if not files:
+        raise CommandError(f"this scikit-image has none of the demo's photos in {data}.")
+    return files
+
+
+def _compress(
+    codec: Any, photos: dict[str, np.ndarray], folder: pathlib.Path
+) -> tuple[dict[str, bytes], dict[str, float]]:
+    data, seconds = {}, {}
+    for name, photo in photos.items():
+        codec.compress(photo)  # The first call builds the graph.
+        data[name], seconds[name] = _timed(lambda photo=photo: codec.compress(photo))
+        write_file(folder / f"{name}{SUFFIX}", data[name], force=True)
+    return data, seconds
+
+
+def decompress_elsewhere(
+    names: list[str], folder: pathlib.Path, model: str = "default"
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Decompresses files of a folder in another process; also the seconds of each.
+
+    Every file is decompressed twice, first as a copy, so that the seconds are a warm process's.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfc-models-demo-") as temporary:
+        first, again = pathlib.Path(temporary, "first"), pathlib.Path(temporary, "again")
+        for copy in (first, again):
+            copy.mkdir()
+            for name in names:
+                shutil.copy(folder / f"{name}{SUFFIX}", copy)
+        command = [sys.executable, "-m", "tfc_models.cli", "decompress", "--json", "--quiet"]
+        command += [] if model == "default" else ["--model", model]
+        done = subprocess.run([*command, str(first), str(again)], capture_output=True, text=True)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["no reason was given."]
+            raise CommandError(f"the second process could not decompress: {lines[0]}")
+        seconds = {pathlib.Path(r["input"]): r["seconds"] for r in json.loads(done.stdout)}
+        decoded = {}
+        for name in names:
+            png = (again / f"{name}.png").read_bytes()
+            write_file(folder / f"{name}.png", png, force=True)
+            decoded[name] = pictures.read(png).pixels
+        return decoded, {name: seconds[again / f"{name}{SUFFIX}"] for name in names}
+
+
+def nearest_quality(size: int, size_at: Callable[[int], int]) -> int:
+    """The quality whose file is nearest to a size; sizes grow with quality, or nearly so."""
+    low, high = QUALITIES[0], QUALITIES[-1]
+    while low < high:
+        middle = (low + high) // 2
+        if size_at(middle) < size:
+            low = middle + 1
+        else:
+            high = middle
+    around = (q for q in range(low - 1, low + 2) if q in QUALITIES)
+    return min(around, key=lambda quality: (abs(size_at(quality) - size), quality))
+
+
+def _peer(
+    photo: np.ndarray, name: str, size: int
+) -> tuple[int, bytes, np.ndarray, tuple[float, float]]:
+    """A peer's quality, file, pixels and seconds at the size nearest to ours."""
+    image = Image.fromarray(photo)
+    files: dict[int, bytes] = {}
+    seconds: dict[int, float] = {}
+
+    def size_at(quality: int) -> int:
+        if quality not in files:
+            buffer = io.BytesIO()
+            _, seconds[quality] = _timed(
+                lambda: image.save(buffer, name, quality=quality, **PEERS[name])
+            )
+            files[quality] = buffer.getvalue()
+        return len(files[quality])
+
+    quality = nearest_quality(size, size_at)
+    data = files[quality]
+    pixels, decode_seconds = _timed(lambda: np.array(Image.open(io.BytesIO(data)).convert("RGB")))
+    return quality, data, pixels, (seconds[quality], decode_seconds)
+
+
+def _measure(
+    picture: str,
+    codec: str,
+    setting: str,
+    size: int,
+    seconds: tuple[float, float],
+    photo: np.ndarray,
+    decoded: np.ndarray,
+) -> Result:
+    from tfc_models import metrics
+
+    pair = photo[None], decoded[None]
+    return Result(
+        picture=picture,
+        codec=codec,
+        setting=setting,
+        bytes=size,
+        bpp=8 * size / (photo.shape[0] * photo.shape[1]),
+        psnr=float(metrics.psnr(*pair)[0]),
+        ms_ssim=float(metrics.ms_ssim(*pair)[0]),
+        encode_seconds=seconds[0],
+        decode_seconds=seconds[1],
+    )
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> None:
+    import rich.box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        box=rich.box.SIMPLE_HEAD,
+        caption="Bytes are whole files; under all, bpp are of all bytes and the rest are means. "
+        "PSNR is over R, G and B. Seconds are of warm processes: "
+        f"each of ours is the second call, and {OURS} decodes in a process of its own. Peers are "
+        "Pillow's, at the quality whose file is nearest to ours in size.",
+        caption_justify="left",
+    )
+    table.add_column("picture")
+    table.add_column("codec")
+    for heading in ("bytes", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
+        table.add_column(heading, justify="right")
+    for name, (height, width, _) in shapes.items():
+        for result in (r for r in results if r.picture == name):
+            ours = result.codec == OURS
+            table.add_row(
+                f"{name} {width}×{height}" if ours else "",
+                f"{result.codec} {result.setting}",
+                f"{result.bytes:,}",
+                *_figures(result),
+                style="bold" if ours else "",
+            )
+        table.add_section()
+    for codec in (OURS, *PEERS):
+        rows = [r for r in results if r.codec == codec]
+        pixels = sum(height * width for height, width, _ in shapes.values())
+        total = sum(r.bytes for r in rows)
+        mean = Result("", codec, "", total, 8 * total / pixels, *np.mean([r[5:] for r in rows], 0))
+        table.add_row(
+            "all" if codec == OURS else "",
+            codec,
+            f"{total:,}",
+            *_figures(mean),
+            style="bold" if codec == OURS else "",
+        )
+    # Wide enough for whole rows where the output is no terminal.
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table, highlight=False)
+
+
+def _figures(result: Result) -> tuple[str, ...]:
+    return (
+        f"{result.bpp:.3f}",
+        f"{result.psnr:.2f}",
+        f"{result.ms_ssim:.4f}",
+        f"{result.encode_seconds:.3f}",
+        f"{result.decode_seconds:.3f}",
+    )
+
+
+def compare(
+    photos: dict[str, np.ndarray],
+    pixels_of: dict[tuple[str, str], np.ndarray],
+    results: list[Result],
+) -> np.ndarray:
+    """Original, ours and JPEG at the same size, side by side: a crop of each photo, enlarged."""
+    measured = {(r.picture, r.codec): r for r in results}
+    crops = [crop for crop in SHOWN if crop.picture in photos]
+    # A set of other photos is shown by the middle of its first one.
+    if not crops:
+        name, photo = next(iter(photos.items()))
+        side = min(192, *photo.shape[:2])
+        crops = [Crop(name, (photo.shape[1] - side) // 2, (photo.shape[0] - side) // 2, side)]
+    rows = []
+    for crop in crops:
+        ours, jpeg = (measured[crop.picture, codec] for codec in (OURS, "JPEG"))
+        panels = [
+            _panel(photos[crop.picture], crop, "original", f"{crop.picture}, 24 bpp"),
+            _panel(pixels_of[crop.picture, OURS], crop, f"{OURS} {ours.setting}", _label(ours)),
+            _panel(pixels_of[crop.picture, "JPEG"], crop, f"JPEG {jpeg.setting}", _label(jpeg)),
+        ]
+        rows.append(np.concatenate(panels, axis=1))
+    picture = np.concatenate(rows, axis=0)
+    return np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=PAPER)
+
+
+# The comparison's looks, in pixels and grey levels.
+ZOOM, GAP, TITLE, PAPER, INK, FADED = 3, 16, 84, 255, 20, 110
+
+
+def _label(result: Result) -> str:
+    return f"{result.bytes:,} bytes, {result.bpp:.3f} bpp, {result.psnr:.2f} dB"
+
+
+def _panel(pixels: np.ndarray, crop: Crop, title: str, subtitle: str) -> np.ndarray:
+    right, bottom = crop.left + crop.side, crop.top + crop.side
+    # Nearest: whoever looks for artifacts wants to see the pixels, not an interpolation.
+    width = 192 * ZOOM
+    enlarged = (
+        Image.fromarray(pixels)
+        .crop((crop.left, crop.top, right, bottom))
+        .resize((width, width), Image.Resampling.NEAREST)
+    )
+    panel = Image.new("RGB", (width + GAP, width + TITLE), (PAPER,) * 3)
+    panel.paste(enlarged, (GAP, TITLE))
+    draw = ImageDraw.Draw(panel)
+    draw.text((GAP, 12), title, (INK,) * 3, ImageFont.load_default(30))
+    draw.text((GAP, 50), subtitle, (FADED,) * 3, ImageFont.load_default(22))
+    return np.asarray(panel)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""How a latent becomes bits.
+
+An entropy coder has three verbs that mean the same everywhere: `coder(y, training)` gives
+the quantized (or perturbed) latents and their estimated bits, `coder.compress(y)` gives
+strings, `coder.decompress(strings, shape)` gives the latents back, bit for bit. The last
+two need `coder.freeze()`, the explicit step after training that builds coding tables.
+"""
+
+from tfc_models.entropy.exact import ExactNetwork
+from tfc_models.entropy.factorized import FactorizedPrior
+from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
+
+__all__ = ["ExactNetwork", "FactorizedPrior", "MeanScaleHyperprior", "ScaleHyperprior"]

@@ -1,0 +1,196 @@
+"""Networks whose output is the same, bit for bit, on every machine.
+
+A range decoder needs the very probability tables that the encoder used. A float network
+that predicts them does not give them: another processor, thread count or library sums in
+another order, the last bit differs, some scale falls to the other side of a rounding
+boundary, and everything decoded after it is garbage.
+
+So the network is turned into integers (Ballé, Johnston, Minnen, "Integer Networks for Data
+Compression with Latent-Variable Models", ICLR 2019, is the idea; the arithmetic here is
+different). Weights and activations become integers times a power of two, per channel. They
+are multiplied in floating point, which is exact as long as every partial sum stays below
+2^24 in float32: then no order of summation, FMA or vector width can change a bit. A kernel
+whose sums could grow beyond that is split into high and low pieces, and the pieces' results
+are added in float64, where everything stays below 2^53.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models.layers import Conv2D, polyphase_kernel
+from tfc_models.layers.activation import LEAK, leaky_relu, relu
+
+# Changing either changes what stored exponents mean, and so what old files decode to.
+WEIGHT_BITS = 9
+ACTIVATION_BITS = 8
+FLOAT32_EXACT = 2**24
+FLOAT64_EXACT = 2**53
+LARGEST_INPUT = 127  # Integer latents beyond it are clipped where the network reads them.
+
+
+def _power_at_most(limit: float, values: np.ndarray) -> np.ndarray:
+    """Exponents k, at most 28, such that values·2^k ≤ limit, per element.
+
+    Where the value is 0 the exponent is 12: a filter of zeros still has a bias to resolve.
+    """
+    exponents = np.floor(np.log2(limit / np.where(values > 0, values, 1.0)))
+    return np.where(values > 0, np.minimum(exponents, 28), 12).astype(np.int32)
+
+
+class _ExactConv:
+    """One convolution on integers: its pieces, its bias, and how the result is rounded."""
+
+    def __init__(self, layer: Conv2D, kernel: np.ndarray, bias: np.ndarray, bound: np.ndarray):
+        self.layer = layer
+        self.tiled_bias = tf.constant(np.tile(bias, layer.up**2), tf.float64)
+        largest = self._largest_sum(kernel, bound) + np.abs(bias).max()
+        if largest >= FLOAT64_EXACT:
+            raise ValueError(f"{layer.name}: sums up to {largest:.3g} are not exact in float64.")
+        self.pieces = self._split(kernel, bound)
+        # Nothing to add up: the sums with their bias are exact integers in float32 as well.
+        self.fits_float32 = len(self.pieces) == 1 and largest < FLOAT32_EXACT
+        self.whole = self._folded(kernel)
+
+    def _folded(self, kernel: np.ndarray) -> tf.Tensor:
+        folded = tf.constant(kernel, tf.float64)
+        return polyphase_kernel(folded, self.layer.up) if self.layer.up > 1 else folded
+
+    def _largest_sum(self, kernel: np.ndarray, bound: np.ndarray) -> float:
+        """What no partial sum can exceed: of |weight| · largest |input|, over a filter."""
+        reach = tf.abs(self._folded(kernel)) * bound[:, None]
+        return float(tf.reduce_max(tf.reduce_sum(reach, axis=(0, 1, 2))))
+
+    def _split(self, kernel: np.ndarray, bound: np.ndarray) -> list[tuple[tf.Tensor, float]]:
+        """Pieces of the weights, few and small enough, and the power of two of each."""
+        for count in range(1, WEIGHT_BITS + 1):
+            bits = -(-WEIGHT_BITS // count)
+            rest, pieces = kernel, []
+            for i in range(count):
+                # Balanced digits: all but the last piece lie in [-2^(bits-1), 2^(bits-1)).
+                half = 2 ** (bits - 1)
+                low = rest if i == count - 1 else (rest + half) % 2**bits - half
+                pieces.append((low, float(2 ** (bits * i))))
+                rest = (rest - low) // 2**bits
+            if max(self._largest_sum(piece, bound) for piece, _ in pieces) < FLOAT32_EXACT:
+                return [(tf.cast(self._folded(piece), tf.float32), f) for piece, f in pieces]
+        raise ValueError(f"{self.layer.name} has too many inputs for exact float32 pieces.")
+
+    def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
+        """The exact integer sums, before depth_to_space; float32 where that holds them."""
+        if not fast:
+            maps = tf.nn.conv2d(tf.cast(maps, tf.float64), self.whole, 1, "SAME")
+            return maps + self.tiled_bias
+        maps = tf.cast(maps, tf.float32)
+        sums = [tf.nn.conv2d(maps, piece, 1, "SAME") for piece, _ in self.pieces]
+        if self.fits_float32:
+            return tf.nn.bias_add(sums[0], tf.cast(self.tiled_bias, tf.float32))
+        factors = [factor for _, factor in self.pieces]
+        return tf.add_n([tf.cast(s, tf.float64) * f for s, f in zip(sums, factors)]) + (
+            self.tiled_bias
+        )
+
+
+class ExactNetwork:
+    """A chain of `Conv2D` layers (ReLU, leaky ReLU or nothing between) in exact arithmetic.
+
+    `shifts` holds, for every layer, the power-of-two exponents of its weights and of its
+    output activations. Together with the layers' float values it determines every integer,
+    so a stored model is rebuilt identically anywhere.
+    """
+
+    def __init__(self, layers: list[Conv2D], shifts: dict[str, np.ndarray]) -> None:
+        self.shifts = shifts
+        self._convs: list[_ExactConv] = []
+        inputs = layers[0].kernel.shape[2]
+        exponent, bound = np.zeros(inputs, np.int32), np.full(inputs, LARGEST_INPUT, np.float64)
+        for i, layer in enumerate(layers):
+            if layer.down != 1 or layer.activation not in (None, relu, leaky_relu):
+                raise ValueError(f"{layer.name} has no exact form (strided, or its activation).")
+            kernel, bias = integer_weights(layer, exponent, shifts[f"weights{i}"])
+            self._convs.append(_ExactConv(layer, kernel, bias, bound))
+            exponent = shifts[f"activations{i}"]
+            bound = np.full(layer.filters, 2**ACTIVATION_BITS - 1, np.float64)
+        self.outputs_exponent = shifts[f"weights{len(layers) - 1}"]
+        self.fast = self._float32_is_exact(inputs)
+
+    @property
+    def pieces(self) -> list[int]:
+        """How many float32 convolutions stand for each layer."""
+        return [len(conv.pieces) for conv in self._convs]
+
+    def _float32_is_exact(self, inputs: int) -> bool:
+        """Guards against a float32 that is not: libraries can be told to multiply in less."""
+        sample = np.random.default_rng(0).integers(-LARGEST_INPUT, LARGEST_INPUT, (1, 3, 4, inputs))
+        sample = tf.constant(sample, tf.float32)
+        fast = tf.cast(self(sample, fast=True), tf.float64)
+        return bool(tf.reduce_all(fast == self(sample, fast=False)))
+
+    def __call__(self, latents: tf.Tensor, fast: bool | None = None) -> tf.Tensor:
+        """Integer latents → the last layer's sums, exact integers (times 2^-outputs_exponent)."""
+        fast = self.fast if fast is None else fast
+        # A GPU may choose Winograd or TF32, which round.
+        with tf.device("/CPU:0"):
+            maps = tf.clip_by_value(latents, -LARGEST_INPUT, LARGEST_INPUT)
+            for i, conv in enumerate(self._convs):
+                sums = conv.accumulate(maps, fast)
+                if i < len(self._convs) - 1:
+                    sums = self._requantize(sums, i, conv.layer)
+                maps = tf.nn.depth_to_space(sums, conv.layer.up) if conv.layer.up > 1 else sums
+            return maps
+
+    def _requantize(self, sums: tf.Tensor, i: int, layer: Conv2D) -> tf.Tensor:
+        """Activation, shift, clip: the next layer's integers."""
+        exponent = self.shifts[f"activations{i}"] - self.shifts[f"weights{i}"]
+        scale = np.tile(np.exp2(exponent.astype(np.float64)), layer.up**2)
+        scale = tf.constant(scale, sums.dtype)
+        largest = 2.0**ACTIVATION_BITS - 1
+        if layer.activation is leaky_relu:
+            sums = tf.maximum(sums, sums * LEAK)
+            return tf.clip_by_value(tf.round(sums * scale), -largest, largest)
+        lowest = 0.0 if layer.activation is relu else -largest
+        return tf.clip_by_value(tf.round(sums * scale), lowest, largest)
+
+
+def integer_weights(
+    layer: Conv2D, exponent: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Integers for a layer whose inputs are integers times 2^-exponent.
+
+    Scaling by a power of two and rounding are exact in float64, so these are the same
+    integers wherever they are computed.
+    """
+    kernel = layer.kernel.numpy().astype(np.float64)
+    kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
+    scale = np.exp2(shift.astype(np.float64))
+    bias = np.zeros(layer.filters) if layer.bias is None else layer.bias.numpy().astype(np.float64)
+    return np.rint(kernel * scale), np.rint(bias * scale)
+
+
+def find_shifts(layers: list[Conv2D], samples: list[tf.Tensor]) -> dict[str, np.ndarray]:
+    """Chooses every exponent: weights as large as fits, activations by what `samples` excite.
+
+    Beyond the largest value seen, rounded up to a power of two, activations are clipped;
+    that costs rate and never correctness.
+    """
+    shifts: dict[str, Any] = {}
+    maps = [
+        tf.clip_by_value(tf.cast(sample, tf.float32), -LARGEST_INPUT, LARGEST_INPUT)
+        for sample in samples
+    ]
+    exponent = np.zeros(maps[0].shape[-1], np.int32)
+    for i, layer in enumerate(layers):
+        kernel = layer.kernel.numpy().astype(np.float64)
+        kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
+        largest_weight = np.abs(kernel).max(axis=(0, 1, 2))
+        shifts[f"weights{i}"] = _power_at_most(2.0 ** (WEIGHT_BITS - 1) - 1, largest_weight)
+        maps = [layer(sample) for sample in maps]
+        largest = np.max([tf.reduce_max(tf.abs(m), axis=(0, 1, 2)) for m in maps], axis=0)
+        # A channel that never fired keeps the typical scale of its layer.
+        largest = np.maximum(largest, 1e-3 * max(float(largest.max()), 1e-6))
+        exponent = _power_at_most(2.0**ACTIVATION_BITS - 1, largest)
+        shifts[f"activations{i}"] = exponent
+    return shifts

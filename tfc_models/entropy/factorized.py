@@ -1,0 +1,101 @@
+"""A fully factorized prior with one learned density per channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfc_models.entropy.quantization import checked_mode
+from tfc_models.entropy.tables import FrozenTables, check_stream
+
+Bits = dict[str, tf.Tensor]
+
+
+class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
+    """Codes every channel under its own density (deep factorized), independent of position.
+
+    The density is the nonparametric one of Ballé et al., "Variational image compression
+    with a scale hyperprior" (ICLR 2018), appendix 6.1. Latents are rounded to integers,
+    without offsets, so that they are the same on every machine.
+    """
+
+    parts = ("y",)
+
+    def __init__(self, channels: int, quantization: str = "noise") -> None:
+        super().__init__(
+            prior=tfc.NoisyDeepFactorized(batch_shape=[channels]),
+            coding_rank=3,
+            compression=False,
+            offset_heuristic=False,
+            bottleneck_dtype=tf.float32,
+        )
+        self.quantization = checked_mode(quantization)
+        self.channels = channels
+
+    def __call__(self, y: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, Bits]:
+        """Quantizes (or perturbs) `y` and estimates the bits of each example."""
+        if not training:
+            y_hat, bits = super().__call__(y, training=False)
+        else:
+            self._require(frozen=False)
+            y_hat, bits = super().__call__(y, training=self.quantization != "round")
+            if self.quantization == "mixed":
+                y_hat = self.quantize(y)
+        return y_hat, {"y": bits}
+
+    def freeze(
+        self,
+        state: dict[str, Any] | None = None,
+        y: tf.Tensor | None = None,
+        representative: bool = True,
+    ) -> None:
+        """Builds the coding tables, or takes stored ones; latents tell it nothing new."""
+        del y, representative
+        self._freeze_tables(state)
+
+    def _table_prior(self) -> Any:
+        return self.prior
+
+    def compress(self, y: tf.Tensor) -> tuple[tf.Tensor]:
+        """One string for each example."""
+        return self.encode(y)[0]
+
+    def encode(self, y: tf.Tensor) -> tuple[tuple[tf.Tensor], tf.Tensor]:
+        """`compress(y)`, and what `decompress` will give."""
+        self._require(frozen=True)
+        return (super().compress(y),), self.quantize(y)
+
+    def decompress(self, strings: tuple[tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+        """The latents from their strings; `shape` is their height and width."""
+        self._require(frozen=True)
+        (stream,) = strings
+        least = tf.reduce_prod(tf.cast(shape, tf.float64))
+        stream = check_stream(stream, least * float(np.sum(self._least_bits)))
+        return super().decompress(stream, shape)
+
+    def random_latents(self, side: int = 16) -> tf.Tensor:
+        """Seeded draws from the coding tables, 1 × side × side × channels."""
+        cdf = self.cdf.numpy()
+        rows = np.split(cdf, np.flatnonzero(cdf < 0)[1:])
+        rng = np.random.default_rng(0)
+        # A row is the precision, then the cumulative counts from 0 on; its last symbol is
+        # the escape to values beyond the table, which draws leave out.
+        draws = [
+            np.searchsorted(row[2:-1], rng.integers(0, row[-2], side**2), side="right")
+            for row in rows
+        ]
+        latents = np.stack(draws, axis=-1) + self.cdf_offset.numpy()
+        return tf.constant(latents.reshape(1, side, side, -1), tf.float32)
+
+    def state(self) -> dict[str, Any]:
+        """The density's variables by name, and the tables once they exist."""
+        state = {f"prior/{v.name.split(':')[0].split('/')[-1]}": v for v in self.prior.variables}
+        return {**state, **(self._tables() if self.frozen else {})}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the density's variables from what `state` gave."""
+        for variable in self.prior.variables:
+            variable.assign(state[f"prior/{variable.name.split(':')[0].split('/')[-1]}"])

@@ -1,0 +1,222 @@
+"""Hyperpriors: a second latent tells the first one's scales, or its scales and means."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfc_models.entropy.exact import ExactNetwork, find_shifts
+from tfc_models.entropy.factorized import Bits, FactorizedPrior
+from tfc_models.entropy.quantization import checked_mode
+from tfc_models.entropy.tables import FrozenTables, check_stream
+from tfc_models.layers import Chain, Conv2D, pad_to_multiple, tiled
+
+DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
+SCALES = 64
+SCALE_MIN, SCALE_MAX = 0.11, 256.0
+# A network's output 0 is a scale near 1, and a step of 1 is eight entries of the table (a
+# factor of 2.7): outputs and their gradients are then of order 1.
+INDEX_STEP, INDEX_ORIGIN = 8.0, 18.0
+# Means are multiples of 2^-6, which keeps latent = integer + mean exact in float32.
+MEAN_BITS = 6
+LARGEST_MEAN = 2.0**14
+REDUCTION = 4  # hyper_analysis divides height and width by it
+EXACT_TILE = 16  # hyper-latents a side, 1024 pixels
+
+
+def scale_of(index: tf.Tensor) -> tf.Tensor:
+    """Scales, log-spaced over the table; differentiable between its entries."""
+    step = (math.log(SCALE_MAX) - math.log(SCALE_MIN)) / (SCALES - 1)
+    return tf.exp(math.log(SCALE_MIN) + step * index)
+
+
+class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
+    """Zero-mean latents whose scales are predicted from hyper-latents.
+
+    Ballé, Minnen, Singh, Hwang, Johnston, "Variational image compression with a scale
+    hyperprior", ICLR 2018. `hyper_synthesis` emits scale indexes.
+
+    After `freeze`, the hyper-synthesis runs in exact integer arithmetic (see
+    `tfc_models.entropy.exact`), for the quantized forward pass as for coding.
+    """
+
+    parts = ("y", "z")
+    predicts_means = False
+
+    def __init__(
+        self,
+        hyper_analysis: Chain,
+        hyper_synthesis: Chain,
+        hyper_channels: int,
+        distribution: str = "gaussian",
+        quantization: str = "noise",
+    ) -> None:
+        if distribution not in DISTRIBUTIONS:
+            choices = ", ".join(DISTRIBUTIONS)
+            raise ValueError(f"distribution is one of {choices}; got {distribution!r}.")
+        super().__init__(
+            prior_fn=DISTRIBUTIONS[distribution],
+            num_scales=SCALES,
+            scale_fn=scale_of,
+            coding_rank=3,
+            bottleneck_dtype=tf.float32,
+        )
+        self.hyper_analysis = hyper_analysis
+        self.hyper_synthesis = hyper_synthesis
+        self.hyperprior = FactorizedPrior(hyper_channels, quantization)
+        self.quantization = checked_mode(quantization)
+        self.network_dtype = tf.float32
+        self.exact: ExactNetwork | None = None
+
+    def __call__(self, y: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, Bits]:
+        """Quantizes (or perturbs) `y` and estimates the bits of each example, by part."""
+        if training:
+            self._require(frozen=False)
+        z_hat, z_bits = self.hyperprior(self._hyper_latents(y), training)
+        index, mean = self._parameters(z_hat, tf.shape(y)[1:3])
+        if not training:
+            # What is coded is coded under an entry of the table.
+            index = tf.round(index)
+        noisy = training and self.quantization != "round"
+        y_hat, y_bits = super().__call__(y, index, mean, training=noisy)
+        if training and self.quantization == "mixed":
+            y_hat = self.quantize(y, mean)
+        return y_hat, {"y": y_bits, "z": z_bits["y"]}
+
+    def _hyper_latents(self, y: tf.Tensor) -> tf.Tensor:
+        y = y if self.predicts_means else tf.abs(y)
+        y = pad_to_multiple(tf.cast(y, self.network_dtype), REDUCTION)
+        return tf.cast(self.hyper_analysis(y), tf.float32)
+
+    def _parameters(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Scale indexes and means (None: zero) for latents of height and width `shape`."""
+        if self.exact is None:
+            outputs = tf.cast(self.hyper_synthesis(tf.cast(z_hat, self.network_dtype)), tf.float32)
+            outputs = outputs[:, : shape[0], : shape[1]]
+            if self.predicts_means:
+                index, mean = tf.split(outputs, 2, axis=-1)
+            else:
+                index, mean = outputs, None
+            return index * INDEX_STEP + INDEX_ORIGIN, mean
+        # In tiles, so that a picture of any size (or a forged size) takes little memory.
+        channels = self.exact.outputs_exponent.size
+        out = tf.TensorSpec([None, None, channels], tf.float32)
+        outputs = tiled(self._exact_parameters, z_hat, 1, REDUCTION, out, EXACT_TILE)
+        outputs = outputs[:, : shape[0], : shape[1]]
+        if not self.predicts_means:
+            return outputs, None
+        return tuple(tf.split(outputs, 2, axis=-1))
+
+    def _exact_parameters(self, z_hat: tf.Tensor) -> tf.Tensor:
+        """Scale indexes and, behind them, means, of exact networks: float32."""
+        sums = self.exact(z_hat)
+        unit = np.exp2(-self.exact.outputs_exponent.astype(np.float64))
+        if not self.predicts_means:
+            return self._exact_index(sums, unit)
+        index, mean = tf.split(sums, 2, axis=-1)
+        index_unit, mean_unit = np.split(unit, 2)
+        mean = tf.round(mean * tf.constant(mean_unit * 2**MEAN_BITS, mean.dtype))
+        mean = tf.cast(mean * 2.0**-MEAN_BITS, tf.float32)
+        mean = tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
+        return tf.concat([self._exact_index(index, index_unit), mean], axis=-1)
+
+    @staticmethod
+    def _exact_index(sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
+        index = tf.round(sums * tf.constant(unit * INDEX_STEP, sums.dtype)) + INDEX_ORIGIN
+        return tf.cast(tf.clip_by_value(index, 0, SCALES - 1), tf.float32)
+
+    def freeze(
+        self,
+        state: dict[str, Any] | None = None,
+        y: tf.Tensor | None = None,
+        representative: bool = True,
+    ) -> None:
+        """Builds tables and integers from what was learned, or takes stored ones.
+
+        Args:
+            state: stored tables and exponents.
+            y: without `state`, latents of some pictures, which set the activations' ranges.
+            representative: whether these pictures show what to expect; otherwise random
+                hyper-latents, drawn from the tables, widen the ranges.
+        """
+        if self.frozen:
+            return
+        layers = self.hyper_synthesis.layers
+        hyper = state and {k[6:]: v for k, v in state.items() if k.startswith("hyper/")}
+        self.hyperprior.freeze(hyper)
+        if state is None:
+            if y is None:
+                raise ValueError("freeze() needs latents of some pictures, or a stored state.")
+            samples = [tf.round(self._hyper_latents(y))]
+            if not representative:
+                samples.append(self.hyperprior.random_latents())
+            shifts = find_shifts(layers, samples)
+        else:
+            shifts = {k.split("/")[1]: v for k, v in state.items() if k.startswith("exact/")}
+        self.exact = ExactNetwork(layers, shifts)
+        self._freeze_tables(state)
+        for layer in self.hyper_analysis.layers:
+            layer.freeze()
+
+    def _table_prior(self) -> Any:
+        return self._make_prior(tf.range(SCALES))
+
+    def compress(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Strings of the hyper-latents and of the latents, one pair for each example."""
+        return self.encode(y)[0]
+
+    def encode(self, y: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """`compress(y)`, and what `decompress` will give."""
+        self._require(frozen=True)
+        z = self._hyper_latents(y)
+        index, mean = self._parameters(tf.round(z), tf.shape(y)[1:3])
+        (z_strings,) = self.hyperprior.compress(z)
+        return (z_strings, super().compress(y, index, mean)), self.quantize(y, mean)
+
+    def decompress(self, strings: tuple[tf.Tensor, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+        """The latents from their strings; `shape` is their height and width."""
+        self._require(frozen=True)
+        z_strings, y_strings = strings
+        shape = tf.convert_to_tensor(shape, tf.int32)
+        z_hat = self.hyperprior.decompress((z_strings,), -(-shape // REDUCTION))
+        index, mean = self._parameters(z_hat, shape)
+        least = tf.constant(self._least_bits, tf.float64)
+        least = tf.reduce_sum(tf.gather(least, tf.cast(index, tf.int32)), axis=(1, 2, 3))
+        return super().decompress(check_stream(y_strings, least), index, mean)
+
+    @property
+    def pieces(self) -> list[int]:
+        """How many float32 convolutions stand for each exact layer."""
+        return self.exact.pieces
+
+    def float_layers(self) -> dict[str, Conv2D]:
+        """The hyper networks' layers by name."""
+        networks = {"analysis": self.hyper_analysis, "synthesis": self.hyper_synthesis}
+        return {f"{n}/{la.name}": la for n, net in networks.items() for la in net.layers}
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain values, and what freezing made."""
+        state = {f"hyper/{k}": v for k, v in self.hyperprior.state().items()}
+        if self.frozen:
+            state.update(self._tables())
+            state.update({f"exact/{k}": v for k, v in self.exact.shifts.items()})
+        return state
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the learned values that `state` gave."""
+        self.hyperprior.assign_state({k[6:]: v for k, v in state.items() if k.startswith("hyper/")})
+
+
+class MeanScaleHyperprior(ScaleHyperprior):
+    """Latents whose scales and means are predicted from hyper-latents.
+
+    The hyperprior of Minnen, Ballé, Toderici, "Joint Autoregressive and Hierarchical Priors
+    for Learned Image Compression", NeurIPS 2018, without its context model.
+    `hyper_synthesis` emits scale indexes in its first half of channels, means in the second.
+    """
+
+    predicts_means = True

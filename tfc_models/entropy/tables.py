@@ -1,0 +1,69 @@
+"""Range coding tables: built once, stored with the weights, never rebuilt by a reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class FrozenTables:
+    """Mixin for tfc entropy models: tables by an explicit step instead of on construction.
+
+    tfc builds tables in the constructor, from a prior that must then be final. Here the
+    model trains first, and `freeze` builds them, or takes the ones that were stored: they
+    come out of floating-point integrals, which another machine may round differently.
+    """
+
+    range_coder_bits = 12
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the tables exist, so that `compress` and `decompress` work."""
+        return self.compression
+
+    def _freeze_tables(self, state: dict[str, Any] | None) -> None:
+        if self.frozen:
+            return
+        if state is None:
+            # As a graph: the search for the tails is a loop that takes seconds when eager.
+            build = tf.function(
+                lambda: self._build_tables(self._table_prior(), self.range_coder_bits),
+                autograph=False,
+            )
+            cdf, offset = build()
+        else:
+            cdf, offset = state["cdf"], state["cdf_offset"]
+        self._compression, self._stateless = True, False
+        self._init_compression(cdf, offset, None)
+        self._least_bits = least_bits(self.cdf.numpy())
+
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {"cdf": self.cdf.numpy(), "cdf_offset": self.cdf_offset.numpy()}
+
+    def _require(self, frozen: bool) -> None:
+        if frozen and not self.frozen:
+            raise RuntimeError("Coding needs frozen tables: call freeze() after training.")
+        if not frozen and self.frozen:
+            raise RuntimeError(
+                "A frozen model does not train. Train a copy: models.build(...) and its checkpoint."
+            )
+
+
+def least_bits(cdf: np.ndarray) -> np.ndarray:
+    """For each table, the bits that its cheapest symbol costs: a bound for forged sizes."""
+    total = float(1 << int(-cdf[0]))
+    starts = np.flatnonzero(cdf < 0)
+    likeliest = [np.diff(row[1:]).max() for row in np.split(cdf, starts[1:])]
+    return -np.log2(np.asarray(likeliest) / total)
+
+
+def check_stream(strings: tf.Tensor, least_bits: tf.Tensor) -> tf.Tensor:
+    """Refuses strings too short for what they claim to hold, before anything is allocated."""
+    bits = 8.0 * tf.cast(tf.strings.length(strings), tf.float64)
+    # The range coder leaves out trailing bytes; 4 bytes are more than it can save.
+    enough = tf.reduce_all(bits + 32.0 >= 0.999 * tf.cast(least_bits, tf.float64))
+    check = tf.debugging.Assert(enough, ["tfc-models: damaged: a stream is shorter than its size"])
+    with tf.control_dependencies([check]):
+        return tf.identity(strings)

@@ -1,0 +1,22 @@
+"""What networks are made of. Every layer computes in the dtype of its input."""
+
+from tfc_models.layers.activation import leaky_relu, relu
+from tfc_models.layers.chain import Chain
+from tfc_models.layers.conv import Conv2D, polyphase_kernel
+from tfc_models.layers.gdn import GDN
+from tfc_models.layers.padding import pad_to_multiple
+from tfc_models.layers.precision import bfloat16_pays, compute_dtype
+from tfc_models.layers.tiling import tiled
+
+__all__ = [
+    "GDN",
+    "Chain",
+    "Conv2D",
+    "bfloat16_pays",
+    "compute_dtype",
+    "leaky_relu",
+    "pad_to_multiple",
+    "polyphase_kernel",
+    "relu",
+    "tiled",
+]

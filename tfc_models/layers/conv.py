@@ -1,0 +1,143 @@
+"""Convolution: one layer for going down, going up, and staying."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfc_models.layers.multiply import Multiplies
+
+KERNELS = ("rdft", "plain")
+
+
+def polyphase_kernel(kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """Rearranges a k×k×I×O kernel so that upsampling becomes a plain convolution.
+
+    A transposed convolution by `stride` fills the gaps between input samples with zeros
+    and multiplies by them. Sorting the kernel's taps by the output phase that they reach
+    leaves a small dense kernel with stride²·O outputs, to be followed by depth_to_space:
+    5×5 by 2 becomes 3×3 to 4·O, 9×9 by 4 becomes 3×3 to 16·O. The alignment is that of
+    `tf.nn.conv2d_transpose(padding="SAME")`.
+    """
+    height, width, inputs, outputs = kernel.shape
+    size = max(height, width)
+    if height != width or size < stride:
+        raise ValueError(f"need a square kernel of at least {stride}×{stride}, got {kernel.shape}")
+    before = (size - stride) // 2
+    reach = max((before + stride - 1) // stride, (size - 1 - before) // stride)
+    support = 2 * reach + 1
+    front = stride * reach - before
+    back = stride * support - size - front
+    kernel = tf.pad(kernel, [[front, back], [front, back], [0, 0], [0, 0]])
+    kernel = tf.reshape(kernel, [support, stride, support, stride, inputs, outputs])
+    kernel = tf.transpose(tf.reverse(kernel, [0, 2]), [0, 2, 4, 1, 3, 5])
+    return tf.reshape(kernel, [support, support, inputs, stride * stride * outputs])
+
+
+class Conv2D(Multiplies):
+    """A convolution that keeps, divides (`down`) or multiplies (`up`) the resolution.
+
+    It computes in the dtype of its input, so a whole transform runs in bfloat16 when its
+    first input is bfloat16, without casts in between; the variables stay float32.
+
+    Padding is zeros, aligned as "SAME". Upsampling is polyphase (see `polyphase_kernel`).
+
+    `kernel="rdft"` trains the kernel through its real Fourier transform: plain Adam on
+    those variables is the Sadam optimizer of Ballé, "Efficient Nonlinear Transforms for
+    Lossy Image Compression" (PCS 2018), which decorrelates a kernel's gradients.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        down: int = 1,
+        up: int = 1,
+        *,
+        use_bias: bool = True,
+        activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        kernel: str = "rdft",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name, autocast=False)
+        if down > 1 and up > 1:
+            raise ValueError("a convolution goes down or up, not both.")
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel is one of {', '.join(KERNELS)}; got {kernel!r}.")
+        self.filters, self.size, self.down, self.up = filters, size, down, up
+        self.use_bias, self.activation, self.parameterization = use_bias, activation, kernel
+        self.bias = None
+        self._frozen = False
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        channels = tf.TensorShape(input_shape)[-1]
+        shape = [self.size, self.size, channels, self.filters]
+        # An upsampling kernel's taps are shared among up² phases.
+        initializer = tf.keras.initializers.VarianceScaling(scale=float(self.up**2))
+        self._set_kernel(initializer(shape))
+        if self.use_bias:
+            self.bias = self.add_weight("bias", [self.filters], initializer="zeros")
+        super().build(input_shape)
+
+    def _set_kernel(self, value: tf.Tensor) -> None:
+        if self.parameterization == "rdft" and self.size > 1:
+            self._parameter = tfc.RDFTParameter(value, name="kernel")
+        else:
+            self._parameter = tf.Variable(value, name="kernel")
+
+    @property
+    def kernel(self) -> tf.Tensor:
+        """The kernel as size×size×inputs×filters."""
+        if self._frozen:
+            raise RuntimeError(f"{self.name} is frozen: its kernel is folded for inference.")
+        if isinstance(self._parameter, tfc.RDFTParameter):
+            return self._parameter(compute_dtype=tf.float32)
+        return tf.convert_to_tensor(self._parameter)
+
+    def _folded(self) -> tf.Tensor:
+        if self._frozen:
+            return tf.convert_to_tensor(self._parameter)
+        return polyphase_kernel(self.kernel, self.up) if self.up > 1 else self.kernel
+
+    def freeze(self) -> None:
+        """Replaces the kernel's parameterization by the tensor that inference multiplies."""
+        if not self._frozen:
+            folded = self._folded()
+            self._parameter = tf.Variable(folded, trainable=False, name="kernel")
+            self._frozen = True
+            self.trainable = False
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """Plain values by name, the same for every parameterization."""
+        state = {"kernel": self.kernel}
+        return state if self.bias is None else {**state, "bias": tf.identity(self.bias)}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the values that `state` gave."""
+        if isinstance(self._parameter, tfc.RDFTParameter):
+            fresh = tfc.RDFTParameter(tf.convert_to_tensor(state["kernel"], tf.float32))
+            self._parameter.real.assign(fresh.real)
+            self._parameter.imag.assign(fresh.imag)
+        else:
+            self._parameter.assign(state["kernel"])
+        if self.bias is not None:
+            self.bias.assign(state["bias"])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        bias = self.bias
+        if bias is not None and self.up > 1:
+            # Before depth_to_space, so that convolution and bias are one operation.
+            bias = tf.tile(bias, [self.up**2])
+        outputs = self.convolve(inputs, self._folded(), bias, self.down)
+        if self.activation is not None:
+            outputs = self.activation(outputs)
+        return tf.nn.depth_to_space(outputs, self.up) if self.up > 1 else outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **{k: getattr(self, k) for k in ("filters", "size", "down", "up", "use_bias", "name")},
+            "activation": tf.keras.activations.serialize(self.activation),
+            "kernel": self.parameterization,
+        }

@@ -1,0 +1,16 @@
+"""One file a paper: layers and an entropy coder, wired."""
+
+from tfc_models.models import bls2017, bmshj2018, mbt2018
+from tfc_models.models.base import STRIDE, CompressionModel, Output
+from tfc_models.models.registry import build, names
+
+__all__ = [
+    "STRIDE",
+    "CompressionModel",
+    "Output",
+    "bls2017",
+    "bmshj2018",
+    "build",
+    "mbt2018",
+    "names",
+]

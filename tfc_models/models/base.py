@@ -1,0 +1,223 @@
+"""What every model is: a transform to a latent, a coder for it, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models import metrics
+from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
+from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
+from tfc_models.models.stored import digest, storable
+
+DISTORTIONS = {
+    "mse": metrics.mse,
+    "ms-ssim": lambda a, b: 1.0 - metrics.ms_ssim(a, b),
+}
+STRIDE = 16  # pixels a side to one latent; every model here has it
+
+
+class Output(NamedTuple):
+    """What a model returns: the picture, 0–255 and unclipped, and bits per example by part."""
+
+    reconstruction: tf.Tensor
+    bits: dict[str, tf.Tensor]
+
+
+class CompressionModel(tf.keras.Model):
+    """analysis → entropy coder → synthesis; pixels are sRGB 0–255, NHWC, of any size.
+
+    Subclasses wire the three and keep their configuration in `config`, from which
+    `models.build(name, **config)` makes the same model again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        analysis: Chain,
+        synthesis: Chain,
+        coder: FactorizedPrior | ScaleHyperprior,
+        config: dict[str, Any],
+    ) -> None:
+        super().__init__(name=name)
+        if config["distortion"] not in DISTORTIONS:
+            choices = ", ".join(DISTORTIONS)
+            raise ValueError(f"distortion is one of {choices}; got {config['distortion']!r}.")
+        self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
+        self.lmbda = float(config["lmbda"])
+        self.distortion = config["distortion"]
+        # A plain attribute would be wrapped for tracking, and show up in checkpoints.
+        self._config = tuple(config.items())
+        self.set_bfloat16("auto")
+        self(tf.zeros([1, 64, 64, 3]))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that `models.build` made this model with."""
+        return dict(self._config)
+
+    def get_config(self) -> dict[str, Any]:
+        return self.config
+
+    def set_bfloat16(self, setting: str) -> None:
+        """Multiplies in bfloat16: "on", "off", or "auto" (only where it pays).
+
+        A frozen model's synthesis keeps its maps in bfloat16 whatever the setting, and only
+        multiplies in float32 where it is off: then pictures agree to a grey level between
+        machines with and without (see `tfc_models.layers.multiply`).
+        """
+        self._bfloat16 = setting
+        dtype = compute_dtype(setting)
+        self.analysis_dtype = dtype
+        self.synthesis_dtype = tf.bfloat16 if self.frozen else dtype
+        for layer in self.synthesis.layers:
+            layer.multiply_in_float32 = dtype == tf.float32
+        if isinstance(self.coder, ScaleHyperprior):
+            self.coder.network_dtype = dtype
+
+    @property
+    def bfloat16(self) -> str:
+        """The setting of the switch."""
+        return self._bfloat16
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent."""
+        return self.analysis.layers[-1].filters
+
+    def digest(self) -> bytes:
+        """Four bytes that tell a frozen model's weights and tables from any others."""
+        if not self.frozen:
+            raise RuntimeError("only a frozen model has a digest: call freeze() first.")
+        return digest(self.state())
+
+    def to_latents(self, pictures: tf.Tensor) -> tf.Tensor:
+        """Latents, float32, of pictures whose sides are multiples of 16."""
+        x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
+        return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
+
+    def to_pictures(self, latents: tf.Tensor) -> tf.Tensor:
+        """Pictures, float32 around 0–255 and unclipped, of latents."""
+        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype))
+        return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> Output:
+        shape = tf.shape(inputs)
+        y = self.to_latents(pad_to_multiple(inputs, STRIDE))
+        y_hat, bits = self.coder(y, training)
+        return Output(self.to_pictures(y_hat)[:, : shape[1], : shape[2]], bits)
+
+    def losses_of(self, pictures: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Rate–distortion loss (bits per pixel + lambda · distortion) and what it is made of."""
+        output = self(pictures, training=training)
+        shape = tf.shape(pictures)
+        pixels = tf.cast(shape[1] * shape[2], tf.float32)
+        bpp = tf.reduce_mean(tf.add_n(list(output.bits.values()))) / pixels
+        distortion = tf.reduce_mean(DISTORTIONS[self.distortion](pictures, output.reconstruction))
+        return {"loss": bpp + self.lmbda * distortion, "bpp": bpp, self.distortion: distortion}
+
+    def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step of `fit`, which takes batches of pictures alone."""
+        self._require_unfrozen("train")
+        with tf.GradientTape() as tape:
+            losses = self.losses_of(data, training=True)
+        variables = self.trainable_variables
+        self.optimizer.minimize(losses["loss"], variables, tape=tape)
+        return losses
+
+    def test_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step of `evaluate`: quantized, as it will be coded."""
+        return self.losses_of(data, training=False)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the model is ready to code (and no longer trains)."""
+        return self.coder.frozen
+
+    def freeze(
+        self, state: dict[str, Any] | None = None, pictures: tf.Tensor | None = None
+    ) -> None:
+        """Makes the model ready to code: tables, exact integers, folded kernels. Idempotent.
+
+        Args:
+            state: what `state()` of a frozen model gave; stored tables and integers are
+                taken from it instead of being made anew.
+            pictures: a batch that shows what to expect (it sets the range of the exact
+                network's activations); without it, noise with the spectrum of photos.
+        """
+        if self.frozen:
+            return
+        # The values as a file will hold them: what is frozen here and what a reader of the
+        # file freezes are then the same integers.
+        self.assign_state(storable(self.state()))
+        self._plain_state = storable(self.state())
+        for name, value in self._plain_state.items():
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"{name} holds values that are not numbers: training diverged.")
+        if state is None:
+            shown = photo_like_noise() if pictures is None else pictures
+            y = self.to_latents(pad_to_multiple(shown, STRIDE))
+            self.coder.freeze(y=y, representative=pictures is not None)
+        else:
+            prefix = "coder/"
+            self.coder.freeze(
+                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            )
+        for layer in (*self.analysis.layers, *self.synthesis.layers):
+            layer.freeze()
+        self.set_bfloat16(self.bfloat16)
+        # Keras keeps the training step that it traced before.
+        self.train_function = None
+        self.trainable = False
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """As Keras' own; a frozen model's weights are its digest, and stay."""
+        self._require_unfrozen("take other weights")
+        return super().load_weights(*args, **kwargs)
+
+    def _require_unfrozen(self, verb: str) -> None:
+        if self.frozen:
+            raise RuntimeError(
+                f"a frozen model does not {verb}: files name its digest. Build another with "
+                "models.build; zoo.files.save and zoo.build_model keep a frozen one."
+            )
+
+    def _named_layers(self) -> dict[str, Any]:
+        networks = {"analysis": self.analysis, "synthesis": self.synthesis}
+        named = {f"{n}/{layer.name}": layer for n, net in networks.items() for layer in net.layers}
+        if isinstance(self.coder, ScaleHyperprior):
+            named.update({f"hyper_{k}": v for k, v in self.coder.float_layers().items()})
+        return named
+
+    def state(self) -> dict[str, Any]:
+        """Every learned value by name, whatever its parameterization; tables once frozen."""
+        coder = {f"coder/{k}": v for k, v in self.coder.state().items()}
+        if self.frozen:
+            return {**self._plain_state, **storable(coder)}
+        layers = self._named_layers().items()
+        return {**{f"{n}/{k}": v for n, la in layers for k, v in la.state().items()}, **coder}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the learned values that `state` gave."""
+        self._require_unfrozen("take other weights")
+        for name, layer in self._named_layers().items():
+            prefix = f"{name}/"
+            layer.assign_state(
+                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            )
+        self.coder.assign_state({k[6:]: v for k, v in state.items() if k.startswith("coder/")})
+
+
+def photo_like_noise(count: int = 4, side: int = 256) -> tf.Tensor:
+    """Seeded noise with the 1/f amplitude spectrum and the contrast of photos, 0–255."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    frequency[0, 0] = 1.0 / side
+    white = np.fft.rfft2(rng.normal(size=[count, 4, side, side]))
+    maps = np.fft.irfft2(white / frequency, s=[side, side])
+    maps = maps / maps.std(axis=(2, 3), keepdims=True)
+    # Luminance varies much more than colour.
+    pictures = 127.5 + 55.0 * maps[:, :1] + 12.0 * maps[:, 1:]
+    return tf.constant(np.clip(pictures, 0, 255).transpose(0, 2, 3, 1), tf.float32)

@@ -1,0 +1,332 @@
+"""Picture files ↔ sRGB pixels, uint8, height × width × 3. Needs Pillow, not TensorFlow.
+
+What a codec wants is one thing; what a camera, a scanner or a browser writes is many. This
+file turns every kind into that one thing, or says why it will not:
+
+- the EXIF orientation is applied, an embedded ICC profile is converted to sRGB;
+- grey, palette and CMYK become RGB; 16 bits a sample are rounded to 8;
+- transparency needs a background to put the picture on, and is refused without one (an
+  alpha channel that is opaque everywhere is no transparency);
+- of an animation or of several pages the first is taken, with a note;
+- floating-point and signed samples are refused: nothing in the file says what is white.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import warnings
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+
+from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
+
+Color = tuple[int, int, int]
+Source = Union[str, "os.PathLike[str]", bytes]
+
+# Pillow reads more, but these are picture files that people have, and none of these
+# readers runs another program (EPS runs Ghostscript).
+READERS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+INPUT_SUFFIXES = tuple(suffix for suffixes in READERS.values() for suffix in suffixes)
+
+
+class Writer(NamedTuple):
+    """How pixels are written in one format."""
+
+    pillow_name: str
+    options: dict[str, Any]
+    max_side: int
+
+
+# The picture was compressed once already: what a further format adds should not be seen.
+_JPEG = Writer("JPEG", {"quality": 95, "subsampling": "4:4:4", "optimize": True}, 65535)
+_TIFF = Writer("TIFF", {"compression": "tiff_adobe_deflate"}, 2**31 - 1)
+WRITERS = {
+    ".png": Writer("PNG", {}, 2**31 - 1),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Writer("WEBP", {"lossless": True}, 16383),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".avif": Writer("AVIF", {"quality": 95, "subsampling": "4:4:4"}, 65536),
+    ".bmp": Writer("BMP", {}, 2**31 - 1),
+}
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read or written; the message says why, in one line."""
+
+
+class Picture(NamedTuple):
+    """Pixels, and what the person who gave the file should know about how they came."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def parse_color(text: str) -> Color:
+    """A colour by name or as #rrggbb.
+
+    >>> parse_color("#ff8000")
+    (255, 128, 0)
+    """
+    try:
+        color = ImageColor.getrgb(text)
+    except ValueError:
+        color = ()
+    if len(color) != 3:
+        raise PictureError(f"{text!r} is not a colour: give a name (white) or #rrggbb.")
+    return color
+
+
+def read(
+    source: Source,
+    background: Color | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_side: int = DEFAULT_MAX_SIDE,
+) -> Picture:
+    """Reads a picture file, or the bytes of one, as sRGB 0–255, height × width × 3.
+
+    Raises:
+        PictureError: not a picture, damaged, transparent without `background`, over a limit.
+        OSError: the file itself cannot be read.
+    """
+    data = isinstance(source, bytes)
+    # Pillow warns about odd metadata, which changes no pixel, and about large pictures.
+    with io.BytesIO(source) if data else open(source, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _open(file)
+        with image:
+            check_size(image.width, image.height, max_pixels, max_side)
+            try:
+                return _converted(image, background)
+            except PictureError:
+                raise
+            except MemoryError:
+                raise PictureError(
+                    f"there is not enough memory for {image.width}×{image.height} pixels."
+                ) from None
+            except Exception as error:  # Pillow's decoders raise almost anything.
+                raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
+
+
+def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
+    """Refuses a picture over the limits, before memory is spent on it."""
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{width}×{height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
+            "--max-pixels raises it."
+        )
+    if max(width, height) > max_side:
+        raise PictureError(
+            f"{width}×{height} has a side over the limit of {max_side:,}; --max-side raises it."
+        )
+
+
+def encode(pixels: np.ndarray, suffix: str) -> bytes:
+    """A picture file of the format of a suffix, from sRGB 0–255, height × width × 3."""
+    writer = writer_for(suffix)
+    check_writable(pixels.shape[1], pixels.shape[0], suffix)
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(buffer, writer.pillow_name, **writer.options)
+    except (OSError, ValueError, KeyError) as error:
+        raise PictureError(
+            f"the picture cannot be written as {writer.pillow_name} ({_first_line(error)})."
+        ) from error
+    return buffer.getvalue()
+
+
+def writer_for(suffix: str) -> Writer:
+    """How a suffix is written, or an error that lists the suffixes that are."""
+    writer = WRITERS.get(suffix.lower())
+    if writer is None:
+        raise PictureError(
+            f"{suffix!r} is not a picture format that can be written; "
+            f"known are {', '.join(WRITERS)}."
+        )
+    return writer
+
+
+def check_writable(width: int, height: int, suffix: str) -> None:
+    """Refuses a size that the format cannot hold, before the picture is decoded."""
+    writer = writer_for(suffix)
+    if max(width, height) > writer.max_side:
+        raise PictureError(
+            f"{width}×{height} does not fit into {writer.pillow_name}, whose sides end at "
+            f"{writer.max_side:,}; write another format."
+        )
+
+
+def has_picture_suffix(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name says that it is a picture."""
+    return pathlib.PurePath(path).suffix.lower() in INPUT_SUFFIXES
+
+
+def _open(file: Any) -> Image.Image:
+    try:
+        return Image.open(file, formats=list(READERS))
+    except Image.UnidentifiedImageError:
+        file.seek(0)
+        if not file.read(1):
+            raise PictureError("the file is empty.") from None
+        raise PictureError(f"not a picture that can be read ({', '.join(READERS)}).") from None
+    except Image.DecompressionBombError as error:
+        # Only where a caller has left Pillow's own limit on, and it is the lower one.
+        raise PictureError(f"over Pillow's limit: {_first_line(error)}") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
+
+
+def _converted(image: Image.Image, background: Color | None) -> Picture:
+    notes: list[str] = []
+    depth = _sample_depth(image)
+    profile = image.info.get("icc_profile")
+    _note_further_frames(image, notes)
+    image.load()
+    image = _upright(image, notes)
+    image, alpha = _split_alpha(image, depth, image.info.get("transparency"))
+    image = _to_srgb(_to_8_bits(image, depth), profile, notes)
+    return Picture(_flatten(image, alpha, background), tuple(notes))
+
+
+def _note_further_frames(image: Image.Image, notes: list[str]) -> None:
+    # MPO is what many phones write under .jpg: a JPEG with a preview or a depth map behind it.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        what = "pages" if image.format == "TIFF" else "frames"
+        notes.append(f"has {frames} {what}; took the first.")
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        notes.append("its EXIF data are damaged; an orientation in them was ignored.")
+        return image
+
+
+class _Depth(NamedTuple):
+    """How the file's samples become 8 bits."""
+
+    # What a 16-bit array holds at white, or at black where the file counts ink.
+    white: int = 65535
+    inverted: bool = False
+    # Pillow itself has dropped the low byte of 16-bit RGB, but not of its transparent colour.
+    high_byte: bool = False
+
+
+def _sample_depth(image: Image.Image) -> _Depth:
+    """Read before the picture is loaded: loading forgets it."""
+    raw_mode = str(image.tile[0].args) if image.tile else ""
+    if image.mode == "F":
+        raise PictureError(
+            "holds floating-point samples, and nothing says which value is white: "
+            "convert it to 8 or 16 bits first."
+        )
+    if image.format == "TIFF":
+        if image.mode == "I":
+            raise PictureError(
+                "holds signed or 32-bit samples, and nothing says which value is white: "
+                "convert it to 8 or 16 bits first."
+            )
+        bits, photometric = image.tag_v2.get(258, (8,)), image.tag_v2.get(262)
+        # Pillow inverts 8-bit samples where 0 is white, but not those of 16 bits.
+        return _Depth(2 ** max(bits) - 1, photometric == 0)
+    return _Depth(high_byte="16B" in raw_mode)
+
+
+def _to_8_bits(image: Image.Image, depth: _Depth) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips everything above 255 to white.
+        samples = np.asarray(image).astype(np.int32)
+        if depth.inverted:
+            samples = depth.white - samples
+        rounded = (samples * 255 + depth.white // 2) // depth.white
+        return Image.fromarray(np.clip(rounded, 0, 255).astype(np.uint8))
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return image
+    return image.convert("RGB")
+
+
+def _split_alpha(
+    image: Image.Image, depth: _Depth, key: Any
+) -> tuple[Image.Image, np.ndarray | None]:
+    """The picture without transparency, and its alpha, 0–255, unless that is opaque."""
+    mode = image.mode
+    if mode.startswith("I"):
+        alpha = None if key is None else np.where(np.asarray(image) == key, 0, 255)
+    elif mode == "RGB" and key is not None and depth.high_byte:
+        alpha = np.where(np.all(np.asarray(image) == np.asarray(key) >> 8, axis=-1), 0, 255)
+    elif image.has_transparency_data:
+        grey = mode in ("L", "LA", "La", "1")
+        image = image.convert("LA" if mode == "La" else "RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        # Grey stays grey: a grey ICC profile fits nothing else.
+        image = image.convert("RGB").getchannel("R") if grey else image.convert("RGB")
+    else:
+        alpha = None
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    return image, alpha
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.Image:
+    if not icc and image.mode != "LAB":
+        return image.convert("RGB")
+    try:
+        srgb = ImageCms.createProfile("sRGB")
+        if image.mode == "LAB":
+            profile, space = ImageCms.createProfile("LAB"), "LAB"
+        else:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            space = profile.profile.xcolor_space.strip()
+        if space == "RGB" and image.mode == "L":
+            image = image.convert("RGB")
+        if space == {"L": "GRAY"}.get(image.mode, image.mode):
+            return ImageCms.profileToProfile(
+                image,
+                profile,
+                srgb,
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        notes.append(f"its ICC profile is for {space} and was ignored.")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        notes.append("its ICC profile is damaged and was ignored.")
+    return image.convert("RGB")
+
+
+def _flatten(image: Image.Image, alpha: np.ndarray | None, background: Color | None) -> np.ndarray:
+    if alpha is None:
+        return np.array(image)
+    if background is None:
+        raise PictureError(
+            "has transparency: choose a colour to put it on with --background, "
+            "for example --background white."
+        )
+    behind = Image.new("RGB", image.size, background)
+    return np.array(Image.composite(image, behind, Image.fromarray(alpha.astype(np.uint8))))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

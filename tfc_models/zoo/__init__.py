@@ -1,0 +1,83 @@
+"""Trained weights, their cards and digests. Weights under a name never change."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfc_models.models import CompressionModel
+    from tfc_models.zoo.files import Weights
+
+FOLDER = pathlib.Path(__file__).parent / "weights"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the zoo."""
+
+    name: str
+    version: int
+    default: bool
+    model: str
+    digest: str
+    file: str
+    sha256: str
+    summary: str
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The weights file."""
+        return FOLDER / self.file
+
+    @property
+    def card(self) -> pathlib.Path:
+        """What the weights are, and what they reached."""
+        return self.path.with_suffix(".md")
+
+
+@functools.cache
+def entries() -> tuple[Entry, ...]:
+    """What the zoo holds, the default first."""
+    listed = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+    found = [Entry(**item) for item in listed]
+    return tuple(sorted(found, key=lambda entry: (not entry.default, entry.name)))
+
+
+def list_models() -> list[str]:
+    """Names that `load` takes, the default first."""
+    return [entry.name for entry in entries()]
+
+
+def find(name: str) -> tuple[Weights, str]:
+    """Weights by a name of the zoo, "default", or a path; and the name that files carry."""
+    from tfc_models.zoo import files
+
+    for entry in entries():
+        if name == entry.name or (name == DEFAULT and entry.default):
+            files.check_sha256(entry.path, entry.sha256)
+            return files.read(entry.path), entry.name
+    path = pathlib.Path(name)
+    if path.suffix == ".npz" or path.exists():
+        weights = files.read(path)
+        return weights, weights.model
+    raise ValueError(
+        f"there is no model {name!r} in the zoo, nor such a weights file; "
+        f"the models are {', '.join(list_models())}."
+    )
+
+
+def build_model(weights: Weights) -> CompressionModel:
+    """The model of a weights file, with its weights; frozen if they were."""
+    from tfc_models import models
+
+    # Kernels are stored plain, and nothing here trains: no need for the Fourier domain.
+    model = models.build(weights.model, **{**weights.config, "kernel": "plain"})
+    model.assign_state(weights.state)
+    if weights.frozen:
+        model.freeze(weights.state)
+    return model

@@ -1,0 +1,112 @@
+"""Freezes fitted weights and enters them into the zoo, with figures measured on the spot.
+
+    python -m training.publish --weights OUT/weights.npz --name mbt2018-mean-0.01 \
+        --calibration TRAINING_PICTURES --validation PICTURES --note "how it was trained"
+
+Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. Weights
+under a name never change: a name that is taken is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+from absl import app, flags, logging
+
+from tfc_models import metrics, pictures, zoo
+from tfc_models.codec import Codec
+from tfc_models.zoo import files
+from training.samples import calibration_batch, pictures_in
+
+_WEIGHTS = flags.DEFINE_string("weights", None, "what fit wrote", required=True)
+_NAME = flags.DEFINE_string("name", None, "name in the zoo and in files", required=True)
+_CALIBRATION = flags.DEFINE_string(
+    "calibration", None, "folder of training pictures", required=True
+)
+_VALIDATION = flags.DEFINE_string("validation", None, "folder of pictures never trained on")
+_SUMMARY = flags.DEFINE_string("summary", "", "one line for the list of models")
+_NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, time, data, terms")
+_DEFAULT = flags.DEFINE_bool("default", False, "make it the zoo's default")
+_FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
+
+
+def validated(codec: Codec, folder: str) -> list[tuple[str, float, float, float]]:
+    """For each picture: name, bits per pixel of the real file, PSNR, MS-SSIM."""
+    rows = []
+    for path in pictures_in(folder):
+        picture = pictures.read(path).pixels
+        data = codec.compress(picture)
+        pair = picture[None], codec.decompress(data)[None]
+        bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
+        rows.append(
+            (path.name, bpp, float(metrics.psnr(*pair)[0]), float(metrics.ms_ssim(*pair)[0]))
+        )
+    return rows
+
+
+def card(codec: Codec, rows: list[tuple[str, float, float, float]]) -> str:
+    """The card's text."""
+    model = codec.model
+    config = ", ".join(f"{k} {v}" for k, v in model.config.items())
+    lines = [
+        f"# {_NAME.value}",
+        "",
+        _SUMMARY.value,
+        "",
+        f"- Model: `{model.name}` ({config})",
+        f"- Digest: `{codec.digest}`",
+        f"- Exact network: float32 pieces per layer {getattr(model.coder, 'pieces', None)}",
+        "",
+        "## How it was trained",
+        "",
+        _NOTE.value,
+        "",
+        "## What it reaches",
+        "",
+        "Real files, headers included; pictures that it was not trained on "
+        "(`python -m training.publish … --validation`).",
+        "",
+        "| picture | bits per pixel | PSNR, dB | MS-SSIM |",
+        "|---|---|---|---|",
+        *(f"| {name} | {bpp:.3f} | {psnr:.2f} | {ssim:.4f} |" for name, bpp, psnr, ssim in rows),
+    ]
+    if rows:
+        means = np.mean([row[1:] for row in rows], axis=0)
+        lines.append("| mean | {:.3f} | {:.2f} | {:.4f} |".format(*means))
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    folder = pathlib.Path(_FOLDER.value)
+    index_path = folder / "index.json"
+    index = json.loads(index_path.read_text(encoding="utf-8")) if index_path.exists() else []
+    if any(item["name"] == _NAME.value for item in index):
+        raise app.UsageError(f"{_NAME.value} is in the zoo; weights under a name never change.")
+    model = zoo.build_model(files.read(pathlib.Path(_WEIGHTS.value)))
+    codec = Codec(model, _NAME.value, calibration_batch(_CALIBRATION.value))
+    rows = validated(codec, _VALIDATION.value) if _VALIDATION.value else []
+    path = folder / f"{_NAME.value}.npz"
+    files.save(model, path)
+    path.with_suffix(".md").write_text(card(codec, rows), encoding="utf-8")
+    if _DEFAULT.value:
+        index = [{**item, "default": False} for item in index]
+    entry = {
+        "name": _NAME.value,
+        "version": 1,
+        "default": _DEFAULT.value,
+        "model": model.name,
+        "digest": codec.digest,
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "summary": _SUMMARY.value,
+    }
+    index_path.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")
+    logging.info("%s: %.2f MiB, digest %s", path, path.stat().st_size / 2**20, codec.digest)
+
+
+if __name__ == "__main__":
+    app.run(main)

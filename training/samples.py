@@ -1,0 +1,29 @@
+"""Pictures out of a folder, for calibration and validation."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models import pictures
+
+
+def pictures_in(folder: str) -> list[pathlib.Path]:
+    """PNG and JPEG files below a folder, sorted."""
+    suffixes = {".png", ".jpg", ".jpeg"}
+    return sorted(p for p in pathlib.Path(folder).rglob("*") if p.suffix.lower() in suffixes)
+
+
+def calibration_batch(folder: str, count: int = 64, side: int = 256) -> tf.Tensor:
+    """The middle of some pictures, spread over the folder."""
+    paths = pictures_in(folder)
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+    crops = []
+    for path in chosen:
+        picture = pictures.read(path).pixels
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        if min(top, left) >= 0:
+            crops.append(picture[top : top + side, left : left + side])
+    return tf.constant(np.stack(crops), tf.float32)
