@@ -20,11 +20,18 @@ import sys
 import time
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
-MODELS = ("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
-CASES = ("cut", "flip", "splice", "swap", "grow", "forge field", "forge sizes", "forge streams")
+DEFAULT = "default"  # of the zoo; the others are the golden files' small models
+MODELS = ("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", DEFAULT)
+CASES = (
+    *("cut", "flip", "splice", "swap", "grow"),
+    *("forge field", "forge sizes", "forge streams", "forge escape", "bomb"),
+)
 
 
 class Outcome(enum.Enum):
@@ -43,21 +50,43 @@ class Result(NamedTuple):
 
 @functools.cache
 def codec(name: str):
+    import tfc_models
     from tfc_models import zoo
     from tfc_models.codec import Codec
     from tfc_models.zoo import files
 
+    if name == DEFAULT:
+        return tfc_models.load(name)
     return Codec(zoo.build_model(files.read(GOLDEN / f"{name}.npz")))
 
 
 @functools.cache
 def original(name: str) -> bytes:
+    if name == DEFAULT:
+        return codec(name).compress(np.asarray(Image.open(GOLDEN / "mbt2018-mean.png")))
     return (GOLDEN / f"{name}.tfcm").read_bytes()
 
 
 @functools.cache
 def expected(name: str) -> bytes:
     return codec(name).decompress(original(name)).tobytes()
+
+
+@functools.cache
+def escape(name: str, value: int) -> list[bytes]:
+    """Streams of a 64×64 picture whose last latent lies far outside its table."""
+    coder = codec(name).model.coder
+    latents = np.zeros([1, 4, 4, codec(name).model.latent_channels], np.float32)
+    latents[0, -1, -1, -1] = value
+    return [strings[0].numpy() for strings in coder.compress(latents)]
+
+
+@functools.cache
+def least_bytes(name: str, side: int) -> int:
+    """What the first stream of a square picture could just take."""
+    coder = codec(name).model.coder
+    coder, stride = (coder.hyperprior, 64) if len(coder.parts) > 1 else (coder, 16)
+    return int(float(coder.least_bits.sum()) * (-(-side // stride)) ** 2 / 8) + 1
 
 
 def memory_mb() -> float:
@@ -126,6 +155,16 @@ def damaged(name: str, case: str, seed: int) -> bytes:
         for _ in range(rng.choice([1, 1, 3])):
             body[rng.randrange(len(body))] = rng.randrange(256)
         return sealed(bytes(body))
+    elif case == "forge escape":
+        sizes[:2] = 64, 64
+        streams = escape(name, rng.choice([-(2**22), 2**22 - 1, rng.randrange(2**8, 2**22)]))
+        # In the middle of the code of that value.
+        streams = [*streams[:-1], streams[-1][: -rng.randrange(1, 12)]]
+    elif case == "bomb":
+        sizes[:2] = [side := rng.choice([1024, 2048])] * 2
+        size = least_bytes(name, side)
+        filling = rng.choice([bytes(size), rng.randbytes(size)])
+        streams = [filling, *streams[1:]]
     elif case == "forge sizes":
         bomb = rng.choice([0, 1, 2**14, 2**15, 2**24 - 1, 2**31, 2**35 - 1, rng.randrange(1, 9000)])
         sizes[rng.randrange(3)] = bomb

@@ -32,5 +32,6 @@ class QuickCodec:
         pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])
         return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)
 
-    def save(self, path: str, bfloat16: str = "off") -> None:
-        pathlib.Path(path, "saved_model.pb").write_text(f"bfloat16 {bfloat16}")
+    def save(self, path: str, bfloat16: str, max_pixels: int, max_side: int) -> None:
+        text = f"bfloat16 {bfloat16}, limits {max_pixels} {max_side}"
+        pathlib.Path(path, "saved_model.pb").write_text(text)

@@ -299,7 +299,8 @@ def test_standard_input_to_a_file_and_a_file_to_standard_output(loads, monkeypat
     assert np.array_equal(pictures.read(out.getvalue()).pixels, PHOTO)
 
 
-def test_empty_standard_input(loads, monkeypatch, capsys):
+def test_empty_standard_input(capsys, loads, monkeypatch):
+    # capsys comes first, to go last: monkeypatch puts its stream back.
     out = pipe(monkeypatch, b"")
     assert run("compress", "-") == 1
     assert capsys.readouterr().err == "tfc-models compress: -: standard input is empty.\n"
@@ -355,11 +356,12 @@ def test_models(loads, capsys):
 def test_export(loads, capsys):
     assert run("export", "-m", "quick", "served/1", "--bfloat16", "auto") == 0
     graph = pathlib.Path("served/1/saved_model.pb")
-    assert graph.read_text() == "bfloat16 auto"
+    assert graph.read_text() == "bfloat16 auto, limits 67108864 32768"
     assert run("export", "served/1", "-q") == 1
     assert "--force replaces it" in capsys.readouterr().err
-    assert run("export", "served/1", "-q", "--force") == 0
-    assert graph.read_text() == "bfloat16 off"
+    limits = ("--max-pixels", "200M", "--max-side", "70000")
+    assert run("export", "served/1", "-q", "--force", *limits) == 0
+    assert graph.read_text() == "bfloat16 off, limits 200000000 70000"
     assert tree() == {"served/1/saved_model.pb"}
 
 
@@ -373,7 +375,7 @@ def test_export_replaces_nothing_but_a_saved_model(loads, capsys):
 def test_failed_export_leaves_what_there_was(loads, monkeypatch, capsys):
     run("export", "served", "-q")
 
-    def save(self, path, bfloat16):
+    def save(self, path, *settings):
         pathlib.Path(path, "half").write_text("")
         raise OSError(errno.ENOSPC, "full")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import cropped, golden_codec
-from tfc_models.codec import BitstreamError, container, graph, inspect
+from tfc_models.codec import BitstreamError, Codec, container, graph, inspect
 from tfc_models.codec.farmhash import fingerprint64
 
 
@@ -68,6 +68,7 @@ def test_inspect_needs_no_tensorflow():
         (b"", "empty|not a tfc-models file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a tfc-models file"),
         (b"\xf1TC\x02" + bytes(40), "version"),
+        (b"\xf1TC\0" + bytes(40), "damaged: there is no format version 0"),
         (b"\xf1TC\x01", "damaged"),
         (b"\xf1TC", "damaged|version"),
     ],
@@ -111,6 +112,11 @@ def test_what_is_not_bytes_is_refused(data):
     for read in (inspect, golden_codec("bls2017").decompress):
         with pytest.raises(TypeError, match="the bytes of a file"):
             read(data)
+
+
+def test_a_codec_is_made_of_a_model():
+    with pytest.raises(TypeError, match="load"):
+        Codec("default")
 
 
 @pytest.mark.parametrize("limit", [{"max_pixels": 0}, {"max_side": None}, {"max_pixels": 1e8}])

@@ -22,7 +22,7 @@ def export(options: argparse.Namespace) -> int:
     codec = load_model(options.model)
     try:
         with new_folder(path, options.force) as folder:
-            codec.save(str(folder), bfloat16=options.bfloat16)
+            codec.save(str(folder), options.bfloat16, options.max_pixels, options.max_side)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     except OSError as error:
         raise CommandError(f"cannot write {path}: {one_line(error)}") from error

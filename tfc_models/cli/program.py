@@ -173,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         help="convolve in bfloat16: off runs everywhere, auto is for machines like this one "
         "(default: off)",
     )
+    _add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
     command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     return parser

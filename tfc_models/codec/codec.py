@@ -41,6 +41,8 @@ class Codec(tf.Module):
         pictures: tf.Tensor | None = None,
     ) -> None:
         super().__init__(name="codec")
+        if not isinstance(model, CompressionModel):
+            raise TypeError(f"Codec takes a model; for the zoo's, tfc_models.load({model!r}).")
         self.model_name = name or model.name
         container.pack_name(self.model_name)
         model.freeze(pictures=pictures)

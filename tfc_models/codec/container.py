@@ -179,6 +179,8 @@ def check_start(data: bytes) -> None:
         raise BitstreamError("the file is empty.")
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise BitstreamError(f"not a tfc-models file: it begins with {data[:4].hex(' ')}.")
+    if len(data) > 3 and not data[3]:
+        raise BitstreamError("damaged: there is no format version 0.")
     if len(data) > 3 and data[3] != VERSION:
         raise BitstreamError(
             f"format version {data[3]}: this release reads version {VERSION}; install a newer one."

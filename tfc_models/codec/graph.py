@@ -146,7 +146,9 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
     data = checked(data, tf.strings.length(data) > 0, "the file is empty")
     magic = tf.equal(tf.strings.substr(data, 0, 3), container.MAGIC)
     data = checked(data, magic, "not a tfc-models file")
-    version = tf.equal(tf.strings.substr(data, 3, 1), bytes([container.VERSION]))
+    version = tf.strings.substr(data, 3, 1)
+    data = checked(data, tf.not_equal(version, b"\0"), "damaged: there is no format version 0")
+    version = tf.equal(version, bytes([container.VERSION]))
     data = checked(
         data,
         version | (tf.strings.length(data) < 4),

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfc_models.entropy.quantization import checked_mode
-from tfc_models.entropy.tables import FrozenTables, check_stream
+from tfc_models.entropy.tables import FrozenTables, decodable
 
 Bits = dict[str, tf.Tensor]
 
@@ -72,8 +72,9 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         """The latents from their strings; `shape` is their height and width."""
         self._require(frozen=True)
         (stream,) = strings
-        least = tf.reduce_prod(tf.cast(shape, tf.float64))
-        stream = check_stream(stream, least * float(np.sum(self._least_bits)))
+        positions = tf.reduce_prod(tf.cast(shape, tf.float64))
+        least = positions * float(np.sum(self.least_bits))
+        stream = decodable(stream, least, positions * self.channels)
         return super().decompress(stream, shape)
 
     def random_latents(self, side: int = 16) -> tf.Tensor:

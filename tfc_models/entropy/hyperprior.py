@@ -12,7 +12,7 @@ import tensorflow_compression as tfc
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
 from tfc_models.entropy.quantization import checked_mode
-from tfc_models.entropy.tables import FrozenTables, check_stream
+from tfc_models.entropy.tables import FrozenTables, decodable
 from tfc_models.layers import Chain, Conv2D, pad_to_multiple, tiled
 
 DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
@@ -183,10 +183,17 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         z_strings, y_strings = strings
         shape = tf.convert_to_tensor(shape, tf.int32)
         z_hat = self.hyperprior.decompress((z_strings,), -(-shape // REDUCTION))
+        # Garbage of a forged size is told here, before the latents, a hundred times as large.
+        (canonical,) = self.hyperprior.compress(z_hat)
+        same = tf.reduce_all(tf.equal(canonical, z_strings))
+        check = tf.debugging.Assert(same, ["tfc-models: damaged: a stream does not fit its size"])
+        with tf.control_dependencies([check]):
+            z_hat = tf.identity(z_hat)
         index, mean = self._parameters(z_hat, shape)
-        least = tf.constant(self._least_bits, tf.float64)
+        least = tf.constant(self.least_bits, tf.float64)
         least = tf.reduce_sum(tf.gather(least, tf.cast(index, tf.int32)), axis=(1, 2, 3))
-        return super().decompress(check_stream(y_strings, least), index, mean)
+        symbols = tf.reduce_prod(tf.shape(index)[1:])
+        return super().decompress(decodable(y_strings, least, symbols), index, mean)
 
     @property
     def pieces(self) -> list[int]:

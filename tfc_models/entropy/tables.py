@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+_TAIL = b"\x55" * 2**14
+
 
 class FrozenTables:
     """Mixin for tfc entropy models: tables by an explicit step instead of on construction.
@@ -36,8 +38,11 @@ class FrozenTables:
         else:
             cdf, offset = state["cdf"], state["cdf_offset"]
         self._compression, self._stateless = True, False
+        # It looks for the end of the string, which has a tail (see `decodable`); the
+        # container's fingerprints tell more.
+        self.decode_sanity_check = False
         self._init_compression(cdf, offset, None)
-        self._least_bits = least_bits(self.cdf.numpy())
+        self.least_bits = least_bits(self.cdf.numpy())
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {"cdf": self.cdf.numpy(), "cdf_offset": self.cdf_offset.numpy()}
@@ -59,11 +64,28 @@ def least_bits(cdf: np.ndarray) -> np.ndarray:
     return -np.log2(np.asarray(likeliest) / total)
 
 
-def check_stream(strings: tf.Tensor, least_bits: tf.Tensor) -> tf.Tensor:
-    """Refuses strings too short for what they claim to hold, before anything is allocated."""
-    bits = 8.0 * tf.cast(tf.strings.length(strings), tf.float64)
+def decodable(strings: tf.Tensor, least_bits: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
+    """Strings that the range decoder can be given, whatever they hold.
+
+    Refuses those too short for what they claim to hold, before anything is allocated. To the
+    others it gives a tail. The range decoder reads zeros past the end, and a forged string
+    that ends in the escape code of a value beyond the table (Elias gamma: as many zeros as
+    the value has digits, then a one) would keep it counting them forever.
+
+    Args:
+        strings: one string for each example.
+        least_bits: what the cheapest symbols would cost, all together.
+        symbols: how many each string holds.
+    """
+    length = tf.strings.length(strings)
+    bits = 8.0 * tf.cast(length, tf.float64)
     # The range coder leaves out trailing bytes; 4 bytes are more than it can save.
     enough = tf.reduce_all(bits + 32.0 >= 0.999 * tf.cast(least_bits, tf.float64))
     check = tf.debugging.Assert(enough, ["tfc-models: damaged: a stream is shorter than its size"])
     with tf.control_dependencies([check]):
-        return tf.identity(strings)
+        # More than decoding can use up: two bytes a symbol (a table entry costs 12 bits at
+        # most), and the digits of a forged value, as many as the string may have zeros.
+        bytes_needed = tf.reduce_max(length) + 2 * tf.cast(symbols, tf.int32)
+        tail = tf.fill([bytes_needed // len(_TAIL) + 1], _TAIL)
+        # The decoder looks four bytes ahead: an intact string's symbols see zeros alone.
+        return tf.strings.join([strings, b"\0" * 8, tf.strings.reduce_join(tail)])
