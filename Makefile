@@ -31,8 +31,9 @@ format: venv ## Format the code, and mend what ruff can mend.
 	$(VENV_PYTHON) -m ruff check --fix
 	$(VENV_PYTHON) -m ruff format
 
-bench: venv ## Run the benchmarks. ARGS="-k gdn" goes to pytest.
+bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pytest.
 	$(VENV_PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+	$(VENV_PYTHON) -m benchmarks.memory
 
 bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn" goes to bazel.
 	@sh tools/bazel/test.sh $(ARGS)

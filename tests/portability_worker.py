@@ -2,9 +2,10 @@
 
     python portability_worker.py encode|decode FOLDER SETTING
 
-`encode` writes a file for each picture and what the float network gives for it; `decode`
-prints, for each picture, the latent's hash and how many of the float network's scale
-indexes and means differ from those of the encoding process.
+`encode` writes files of each picture: by the frozen model of weights.npz, by the same model
+with its float network in place of the exact one, and, of two pictures, by the other models.
+`decode` prints, for each file, the latent's hash; and for the float network how many scale
+indexes and means differ from those of the encoding process, and how many latents then do.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_compression as tfc
 
 from tfc_models import zoo
 from tfc_models.codec import Codec
+from tfc_models.entropy.tables import decodable
 from tfc_models.layers import pad_to_multiple
 from tfc_models.models import STRIDE
 from tfc_models.zoo import files
@@ -47,7 +50,33 @@ def encode(folder: pathlib.Path) -> None:
         y = codec.model.to_latents(pad_to_multiple(tf.constant(picture[None]), STRIDE))
         z_hat = tf.round(codec.model.coder._hyper_latents(y))
         index, mean = float_parameters(floating, z_hat, tf.shape(y)[1:3])
-        np.savez(path.with_suffix(".npz"), z=z_hat, shape=y.shape[1:3], index=index, mean=mean)
+        coder = tfc.LocationScaleIndexedEntropyModel
+        np.savez(
+            path.with_suffix(".npz"),
+            z=z_hat,
+            shape=y.shape[1:3],
+            index=index,
+            mean=mean,
+            latent=codec.model.coder.quantize(y, mean),
+            string=np.frombuffer(
+                coder.compress(codec.model.coder, y, index, mean)[0].numpy(), "u1"
+            ),
+        )
+    for weights in sorted(folder.glob("*.weights")):
+        also = Codec(zoo.build_model(files.read(weights)))
+        for path in sorted(folder.glob("*.npy"))[:2]:
+            data = also.compress(np.load(path))
+            path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
+
+
+def latents_off(codec, index, mean, was) -> int:
+    """Latents of the float network's file that are not what was coded."""
+    string = decodable(
+        tf.constant([was["string"].tobytes()]), tf.constant(0.0), tf.constant(mean.size)
+    )
+    coder = tfc.LocationScaleIndexedEntropyModel
+    latent = coder.decompress(codec.model.coder, string, index, mean)
+    return int(np.sum(np.abs(latent - was["latent"]) > 0.5))
 
 
 def decode(folder: pathlib.Path, setting: str) -> dict:
@@ -55,27 +84,36 @@ def decode(folder: pathlib.Path, setting: str) -> dict:
     floating.set_bfloat16("off")
     report = {}
     for path in sorted(folder.glob("*.tfcm")):
-        data = path.read_bytes()
-        if setting == "batch of 4":
-            latents = batch_of_four(codec, data)
-        elif setting == "xla":
-            latents = compiled(codec, data)
-        elif setting == "eager":
-            tf.config.run_functions_eagerly(True)
-            latents = codec.latents(data)
-            tf.config.run_functions_eagerly(False)
-        elif setting == "saved model":
-            verified_by_saved_model(folder, data)
-            latents = codec.latents(data)
-        else:
-            latents = codec.latents(data)
-        told = {"latent": hashlib.sha256(np.ascontiguousarray(latents).tobytes()).hexdigest()}
+        latents = decoded(codec, path.read_bytes(), setting)
+        if setting == "saved model":
+            verified_by_saved_model(folder, path.read_bytes())
+        told = {"latent": sha256(latents)}
         with np.load(path.with_suffix(".npz")) as was:
             index, mean = float_parameters(floating, tf.constant(was["z"]), was["shape"])
             told["indexes"] = int(np.sum(index != was["index"]))
             told["means"] = int(np.sum(mean != was["mean"]))
+            told["latents"] = latents_off(codec, index, mean, was)
         report[path.stem] = told
+    for weights in sorted(folder.glob("*.weights")):
+        codec = Codec(zoo.build_model(files.read(weights)))
+        for path in sorted(folder.glob(f"*.{weights.stem}.also")):
+            report[path.stem] = {"latent": sha256(decoded(codec, path.read_bytes(), setting))}
     return report
+
+
+def sha256(latents: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(latents).tobytes()).hexdigest()
+
+
+def decoded(codec, data: bytes, setting: str) -> np.ndarray:
+    if setting == "batch of 4":
+        return batch_of_four(codec, data)
+    if setting == "xla" and hasattr(codec.model.coder, "exact"):
+        return compiled(codec, data)
+    tf.config.run_functions_eagerly(setting == "eager")
+    latents = codec.latents(data)
+    tf.config.run_functions_eagerly(False)
+    return latents
 
 
 def streams_of(codec, data):

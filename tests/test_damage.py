@@ -18,6 +18,7 @@ from benchmarks.damage import (
     Outcome,
     assembled,
     attempt,
+    canonical_bomb,
     damaged,
     least_bytes,
     memory_mb,
@@ -38,9 +39,11 @@ def start_memory() -> float:
 def test_every_damaged_file_is_refused_with_one_line(name):
     seen = dict.fromkeys(CASES, 0)
     start_memory()
+    intact = min(attempt(name, original(name)).seconds for _ in range(3))
 
     @settings(
         max_examples=EXAMPLES,
+        derandomize=True,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -52,6 +55,8 @@ def test_every_damaged_file_is_refused_with_one_line(name):
         assert outcome.verdict in (Outcome.REFUSED, Outcome.SAME_PICTURE), (case, seed, outcome)
         if outcome.verdict == Outcome.REFUSED:
             assert "\n" not in outcome.message and 10 < len(outcome.message) < 300
+        # An intact file of 0.02 megapixels takes milliseconds; bombs claim up to 4.
+        assert outcome.seconds < 500 * intact, (case, seed, outcome)
         seen[case] += 1
 
     check()
@@ -63,6 +68,15 @@ def test_every_damaged_file_is_refused_with_one_line(name):
 def test_the_files_themselves_are_fine():
     for name in MODELS:
         assert attempt(name, original(name)).verdict == Outcome.SAME_PICTURE
+
+
+def test_the_slowest_and_the_largest_bombs_stay_within_bounds():
+    """Streams as valid as a forger can make them, for 16 megapixels that are not there."""
+    for name, limit in (("bls2017", 256), (DEFAULT, 768)):
+        before = memory_mb()
+        outcome = attempt(name, canonical_bomb(name, 4096))
+        assert outcome.verdict == Outcome.REFUSED
+        assert memory_mb() - before < limit
 
 
 @pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean"])

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import cropped
+from tests.conftest import GOLDEN, SMALL, cropped
 from tfc_models import zoo
 
 WORKER = pathlib.Path(__file__).with_name("portability_worker.py")
@@ -31,6 +31,8 @@ SETTINGS = {
     "xla": {},
 }
 PICTURES = 21
+FLOATING = "mbt2018-mean-0.01"  # of the zoo; coded also with its float network
+ALSO = tuple(SMALL)  # every registered model with its golden weights, on two pictures
 
 
 def worker(verb: str, folder: pathlib.Path, setting: str) -> str:
@@ -74,8 +76,10 @@ def pictures():
 @pytest.fixture(scope="module")
 def coded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("portability")
-    default = next(entry for entry in zoo.entries() if entry.default)
-    shutil.copy(default.path, folder / "weights.npz")
+    paths = {entry.name: entry.path for entry in zoo.entries()}
+    shutil.copy(paths.pop(FLOATING), folder / "weights.npz")
+    for name, path in {**paths, **{n: GOLDEN / f"{n}.npz" for n in ALSO}}.items():
+        shutil.copy(path, folder / f"{name}.weights")
     for i, picture in enumerate(pictures()):
         np.save(folder / f"{i:02d}.npy", picture)
     worker("encode", folder, "as it is")
@@ -84,10 +88,15 @@ def coded(tmp_path_factory):
     return reports
 
 
+def of_floating(report: dict) -> list[dict]:
+    """What was told of the model that is coded with its float network too."""
+    return [told for told in report.values() if "indexes" in told]
+
+
 @pytest.mark.slow
 def test_latents_are_identical_under_every_setting(coded):
     reference = {name: told["latent"] for name, told in coded["as it is"].items()}
-    assert len(reference) == PICTURES
+    assert len(reference) == PICTURES + 2 * (len(ALSO) + len(zoo.entries()) - 1)
     for setting, report in coded.items():
         assert {name: told["latent"] for name, told in report.items()} == reference, setting
 
@@ -96,19 +105,27 @@ def test_latents_are_identical_under_every_setting(coded):
 def test_a_float_network_fails_the_same_test(coded):
     """Or the test above would prove nothing: it must be able to see a difference."""
     wrong = {
-        setting: sum(told["indexes"] + told["means"] > 0 for told in report.values())
+        setting: sum(told["indexes"] + told["means"] > 0 for told in of_floating(report))
         for setting, report in coded.items()
     }
     indexes = {
-        setting: [told["indexes"] for told in report.values()] for setting, report in coded.items()
+        setting: [told["indexes"] for told in of_floating(report)]
+        for setting, report in coded.items()
     }
-    for setting, report in coded.items():
+    garbage = {
+        setting: sum(told["latents"] > 0 for told in of_floating(report))
+        for setting, report in coded.items()
+    }
+    for setting in coded:
         first = next((i + 1 for i, count in enumerate(indexes[setting]) if count), None)
         print(
-            f"{setting}: float network's parameters differ on {wrong[setting]} of {len(report)} "
-            f"pictures; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}"
+            f"{setting}: float network's parameters differ on {wrong[setting]} of {PICTURES} "
+            f"pictures; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}; "
+            f"{garbage[setting]} of its files decode to other latents"
         )
     assert wrong["as it is"] == 0
     assert max(wrong.values()) > 0
-    # A scale index that differs makes everything decoded after it garbage.
     assert max(sum(counts) for counts in indexes.values()) > 0
+    # Files coded under the float network's own parameters, decoded under these.
+    assert garbage["as it is"] == 0
+    assert max(garbage.values()) > 0

@@ -4,7 +4,8 @@ What a codec wants is one thing; what a camera, a scanner or a browser writes is
 file turns every kind into that one thing, or says why it will not:
 
 - the EXIF orientation is applied, an embedded ICC profile is converted to sRGB;
-- grey, palette and CMYK become RGB; 16 bits a sample are rounded to 8;
+- grey, palette and CMYK become RGB;
+- 16 bits a sample become 8: grey is rounded, of colours Pillow drops the lower byte;
 - transparency needs a background to put the picture on, and is refused without one (an
   alpha channel that is opaque everywhere is no transparency);
 - of an animation or of several pages the first is taken, with a note;

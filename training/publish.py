@@ -3,8 +3,8 @@
     python -m training.publish --weights OUT/weights.npz --name mbt2018-mean-0.01 \
         --calibration TRAINING_PICTURES --validation PICTURES --note "how it was trained"
 
-Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. Weights
-under a name never change: a name that is taken is refused.
+Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. The weights
+of a version of a name never change: under a name that is taken, this makes the next version.
 """
 
 from __future__ import annotations
@@ -84,19 +84,20 @@ def main(argv: list[str]) -> None:
     folder = pathlib.Path(_FOLDER.value)
     index_path = folder / "index.json"
     index = json.loads(index_path.read_text(encoding="utf-8")) if index_path.exists() else []
-    if any(item["name"] == _NAME.value for item in index):
-        raise app.UsageError(f"{_NAME.value} is in the zoo; weights under a name never change.")
+    versions = [item["version"] for item in index if item["name"] == _NAME.value]
+    version = max(versions, default=0) + 1
+    stem = _NAME.value if version == 1 else f"{_NAME.value}.v{version}"
     model = zoo.build_model(files.read(pathlib.Path(_WEIGHTS.value)))
     codec = Codec(model, _NAME.value, calibration_batch(_CALIBRATION.value))
     rows = validated(codec, _VALIDATION.value) if _VALIDATION.value else []
-    path = folder / f"{_NAME.value}.npz"
+    path = folder / f"{stem}.npz"
     files.save(model, path)
-    path.with_suffix(".md").write_text(card(codec, rows), encoding="utf-8")
+    path.with_name(f"{stem}.md").write_text(card(codec, rows), encoding="utf-8")
     if _DEFAULT.value:
         index = [{**item, "default": False} for item in index]
     entry = {
         "name": _NAME.value,
-        "version": 1,
+        "version": version,
         "default": _DEFAULT.value,
         "model": model.name,
         "digest": codec.digest,

@@ -112,8 +112,7 @@ def plan(
         if target is not None:
             error = _obstacle(source, target, force, may_make_folder=folder is not None)
         jobs.append(Job(source, target, error))
-    _check_collisions(jobs)
-    return jobs
+    return _without_collisions(jobs)
 
 
 def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Iterable[Found]:
@@ -168,18 +167,22 @@ def _obstacle(
     return ""
 
 
-def _check_collisions(jobs: list[Job]) -> None:
-    sources: dict[str, str] = {}
+def _without_collisions(jobs: list[Job]) -> list[Job]:
+    """Jobs of one target fail: which of them should it hold?"""
+    by_target: dict[str, list[Job]] = {}
     for job in jobs:
-        if job.target is None:
-            continue
-        target = os.path.realpath(job.target)
-        if target in sources:
-            raise UsageError(
-                f"{sources[target]} and {job.source_name} would both be written to "
-                f"{printable(job.target_name)}; nothing was done."
-            )
-        sources[target] = job.source_name
+        if job.target is not None:
+            by_target.setdefault(os.path.realpath(job.target), []).append(job)
+
+    def checked(job: Job) -> Job:
+        same = [job] if job.target is None else by_target[os.path.realpath(job.target)]
+        if len(same) == 1:
+            return job
+        other = next(j for j in same if j is not job)
+        target = printable(job.target_name)
+        return job._replace(error=f"{other.source_name} would be written to {target} as well.")
+
+    return [checked(job) for job in jobs]
 
 
 def _name(path: pathlib.Path | None) -> str:

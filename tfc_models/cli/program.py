@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
-    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     return parser
 
 
@@ -206,7 +206,7 @@ def _add_output(command: argparse.ArgumentParser) -> None:
         help="file to write; with many inputs a folder; - is standard output",
     )
     command.add_argument("--force", action="store_true", help="overwrite files that exist")
-    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
 def _add_model(command: argparse.ArgumentParser, text: str, default: str | None) -> None:

@@ -50,11 +50,11 @@ class Codec(tf.Module):
         self.digest_bytes = model.digest()
         self._compress = tf.function(self._compress_one, input_signature=[PICTURE], autograph=False)
         scalar = tf.TensorSpec([], tf.int64)
+        arguments = [tf.TensorSpec([], tf.string), scalar, scalar]
         self._decompress = tf.function(
-            self._decompress_one,
-            input_signature=[tf.TensorSpec([], tf.string), scalar, scalar],
-            autograph=False,
+            self._decompress_one, input_signature=arguments, autograph=False
         )
+        self._decode = tf.function(self._latents, input_signature=arguments, autograph=False)
 
     @property
     def digest(self) -> str:
@@ -103,7 +103,7 @@ class Codec(tf.Module):
     ) -> np.ndarray:
         """The decoded latents in a file, height/16 × width/16 × channels."""
         try:
-            return self._latents(*_limited(data, max_pixels, max_side))[0][0].numpy()
+            return self._decode(*_limited(data, max_pixels, max_side))[0][0].numpy()
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
 
@@ -278,7 +278,8 @@ def codec_for(data: bytes) -> Codec:
     header = container.inspect(data)
     for entry in zoo.entries():
         if entry.name == header.model and entry.digest == header.digest:
-            return load(entry.name)
+            # By its entry: its name may have a newer version since.
+            return Codec(zoo.build_model(zoo.read(entry)), name=entry.name)
     raise BitstreamError(
         f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
         f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): give its weights file "

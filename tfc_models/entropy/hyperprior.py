@@ -190,8 +190,9 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         with tf.control_dependencies([check]):
             z_hat = tf.identity(z_hat)
         index, mean = self._parameters(z_hat, shape)
-        least = tf.constant(self.least_bits, tf.float64)
-        least = tf.reduce_sum(tf.gather(least, tf.cast(index, tf.int32)), axis=(1, 2, 3))
+        entries = tf.reshape(tf.cast(index, tf.int32), [tf.shape(index)[0], -1])
+        counts = tf.math.bincount(entries, minlength=SCALES, axis=-1, dtype=tf.int64)
+        least = tf.linalg.matvec(tf.cast(counts, tf.float64), tf.constant(self.least_bits))
         symbols = tf.reduce_prod(tf.shape(index)[1:])
         return super().decompress(decodable(y_strings, least, symbols), index, mean)
 

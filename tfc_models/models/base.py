@@ -33,6 +33,9 @@ class CompressionModel(tf.keras.Model):
     `models.build(name, **config)` makes the same model again.
     """
 
+    many_rates = False
+    """Whether a model codes at rates of 0 to 100, or at the one that it was trained for."""
+
     def __init__(
         self,
         name: str,

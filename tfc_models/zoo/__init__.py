@@ -42,15 +42,15 @@ class Entry:
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
-    """What the zoo holds, the default first."""
+    """What the zoo holds: the default first, of a name the newest version first."""
     listed = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
     found = [Entry(**item) for item in listed]
-    return tuple(sorted(found, key=lambda entry: (not entry.default, entry.name)))
+    return tuple(sorted(found, key=lambda e: (not e.default, e.name, -e.version)))
 
 
 def list_models() -> list[str]:
     """Names that `load` takes, the default first."""
-    return [entry.name for entry in entries()]
+    return list(dict.fromkeys(entry.name for entry in entries()))
 
 
 def find(name: str) -> tuple[Weights, str]:
@@ -59,8 +59,7 @@ def find(name: str) -> tuple[Weights, str]:
 
     for entry in entries():
         if name == entry.name or (name == DEFAULT and entry.default):
-            files.check_sha256(entry.path, entry.sha256)
-            return files.read(entry.path), entry.name
+            return read(entry), entry.name
     path = pathlib.Path(name)
     if path.suffix == ".npz" or path.exists():
         weights = files.read(path)
@@ -69,6 +68,14 @@ def find(name: str) -> tuple[Weights, str]:
         f"there is no model {name!r} in the zoo, nor such a weights file; "
         f"the models are {', '.join(list_models())}."
     )
+
+
+def read(entry: Entry) -> Weights:
+    """The weights of an entry."""
+    from tfc_models.zoo import files
+
+    files.check_sha256(entry.path, entry.sha256)
+    return files.read(entry.path)
 
 
 def build_model(weights: Weights) -> CompressionModel:
