@@ -10,6 +10,7 @@ README = Path(__file__).resolve().parent / "README.md"
 # codecs subclass, and it fixes TensorFlow, TensorFlow Probability, NumPy and Python.
 # constraints.txt holds the exact version of everything below it.
 INSTALL_REQUIRES = [
+    "matplotlib>=3.8",
     "numpy>=1.23.5,<2",
     "pillow>=11.3,<13",  # 11.3 is the first whose wheels read and write AVIF.
     "rich>=13",
@@ -31,7 +32,6 @@ EXTRAS_REQUIRE = {
     ],
     "train": [
         "absl-py>=1.4",
-        "matplotlib>=3.8",
         "setuptools<81",  # TensorBoard 2.14 imports pkg_resources.
         "tensorboard>=2.14.1,<2.15",
         "tensorflow-datasets>=4.9.3,<4.10",
@@ -54,7 +54,6 @@ EXTRAS_REQUIRE = {
     ],
     "notebooks": [
         "ipykernel>=6.29",
-        "matplotlib>=3.8",
         "nbclient>=0.10",
         "nbformat>=5.10",
     ],

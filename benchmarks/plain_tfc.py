@@ -1,11 +1,11 @@
-"""bmshj2018-hyperprior out of tfc's own layers in float32: what ours is measured against.
+"""Models out of tfc's own layers in float32: what ours are measured against.
 
-The wiring is that of `tfc_models.models.bmshj2018`, (128, 192) and GDN with alpha = epsilon
-= 1 as tfc has it, as a user of tfc would write it: SignalConv2D, GDN, two entropy models
-with tables, and one tf.function each way. The layers have tfc's defaults (kernels are
-parameterized by their Fourier transforms, but for the hyper-synthesis); folding them is part
-of what freezing a model does here. Weights are random: its latents are small and code faster
-than real ones.
+bmshj2018-hyperprior to code, mbt2018-mean to train. The wiring is that of `tfc_models.models`,
+(128, 192) and GDN with alpha = epsilon = 1 as tfc has it, as a user of tfc would write it:
+SignalConv2D, GDN, entropy models, and one tf.function each way. The layers have tfc's defaults
+(kernels are parameterized by their Fourier transforms, but for the hyper-synthesis); folding
+them is part of what freezing a model does here. Weights are random: the latents are small and
+code faster than real ones.
 """
 
 from __future__ import annotations
@@ -32,30 +32,24 @@ def conv(filters, size, down=1, up=1, activation=None, kernel="rdft"):
     )
 
 
+def transforms(channels: int, latents: int) -> tuple[tf.keras.Sequential, tf.keras.Sequential]:
+    """Analysis and synthesis."""
+    gdn, inverse = tfc.GDN, functools.partial(tfc.GDN, inverse=True)
+    down = [conv(channels, 5, down=2, activation=gdn()) for _ in range(3)]
+    up = [conv(channels, 5, up=2, activation=inverse()) for _ in range(3)]
+    return (
+        tf.keras.Sequential([*down, conv(latents, 5, down=2)]),
+        tf.keras.Sequential([*up, conv(3, 5, up=2)]),
+    )
+
+
 class PlainHyperprior(tf.Module):
-    """Strings from pictures and back."""
+    """bmshj2018-hyperprior: strings from pictures and back."""
 
     def __init__(self, channels: int = 128, latents: int = 192) -> None:
         super().__init__()
-        gdn = tfc.GDN
-        inverse = functools.partial(tfc.GDN, inverse=True)
         chain = tf.keras.Sequential
-        self.analysis = chain(
-            [
-                conv(channels, 5, down=2, activation=gdn()),
-                conv(channels, 5, down=2, activation=gdn()),
-                conv(channels, 5, down=2, activation=gdn()),
-                conv(latents, 5, down=2),
-            ]
-        )
-        self.synthesis = chain(
-            [
-                conv(channels, 5, up=2, activation=inverse()),
-                conv(channels, 5, up=2, activation=inverse()),
-                conv(channels, 5, up=2, activation=inverse()),
-                conv(3, 5, up=2),
-            ]
-        )
+        self.analysis, self.synthesis = transforms(channels, latents)
         self.hyper_analysis = chain(
             [
                 conv(channels, 3, activation=tf.nn.relu),
@@ -93,3 +87,49 @@ class PlainHyperprior(tf.Module):
         indexes = self.hyper_synthesis(z) + 20.0
         x = self.synthesis(self.main.decompress(y_string, indexes))[0]
         return tf.saturate_cast(tf.round(x * 255.0), tf.uint8)
+
+
+class PlainMeanScale(tf.keras.Model):
+    """mbt2018-mean, for one training step after another."""
+
+    def __init__(self, channels: int = 128, latents: int = 192, lmbda: float = 0.01) -> None:
+        super().__init__()
+        self.lmbda = lmbda
+        self.analysis, self.synthesis = transforms(channels, latents)
+        chain, act = tf.keras.Sequential, tf.nn.leaky_relu
+        self.hyper_analysis = chain(
+            [
+                conv(channels, 3, activation=act),
+                conv(channels, 5, down=2, activation=act),
+                conv(channels, 5, down=2),
+            ]
+        )
+        self.hyper_synthesis = chain(
+            [
+                conv(latents, 5, up=2, activation=act, kernel="variable"),
+                conv(latents * 3 // 2, 5, up=2, activation=act, kernel="variable"),
+                conv(2 * latents, 3, kernel="variable"),
+            ]
+        )
+        self.side_prior = tfc.NoisyDeepFactorized(batch_shape=[channels])
+        self.side = tfc.ContinuousBatchedEntropyModel(
+            self.side_prior, coding_rank=3, compression=False
+        )
+        self.main = tfc.LocationScaleIndexedEntropyModel(
+            tfc.NoisyNormal, SCALES, scale_of, coding_rank=3, compression=False
+        )
+        self.adam = tf.keras.optimizers.Adam(1e-4)
+
+    @tf.function
+    def step(self, batch):
+        with tf.GradientTape() as tape:
+            y = self.analysis(tf.cast(batch, tf.float32) / 255.0)
+            z_hat, z_bits = self.side(self.hyper_analysis(y), training=True)
+            index, mean = tf.split(self.hyper_synthesis(z_hat), 2, axis=-1)
+            y_hat, y_bits = self.main(y, index + 20.0, mean, training=True)
+            x_hat = self.synthesis(y_hat) * 255.0
+            mse = tf.reduce_mean(tf.square(x_hat - tf.cast(batch, tf.float32)))
+            bpp = tf.reduce_mean(y_bits + z_bits) / (batch.shape[1] * batch.shape[2])
+            loss = bpp + self.lmbda * mse
+        self.adam.minimize(loss, self.trainable_variables, tape=tape)
+        return loss

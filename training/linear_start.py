@@ -16,7 +16,10 @@ import tensorflow as tf
 
 from tfc_models.layers import GDN
 from tfc_models.models import CompressionModel
+from training import data
+from training.config import Config
 
+SAMPLES = 300  # crops that the principal components are of
 STRAY = 0.03  # weights of the channels that the linear part leaves free
 
 
@@ -88,3 +91,10 @@ def _assign(
         kernel[1:3, 1:3, :inputs, :outputs] = blocks
     state = layer.state()
     layer.assign_state({**{k: np.zeros(v.shape) for k, v in state.items()}, "kernel": kernel})
+
+
+def start_from(model: CompressionModel, source: str, config: Config) -> float:
+    """`linear_start` with crops of the training data; returns the variance that it keeps."""
+    crops = data.crops(source, config.crop, config.downscale, config.seed)
+    pictures = np.stack(list(crops.take(SAMPLES).as_numpy_iterator()))
+    return linear_start(model, pictures, config.seed)

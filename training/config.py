@@ -1,0 +1,119 @@
+"""What a training run is: one dataclass, filled in by the files in training/configs."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import pathlib
+import runpy
+from typing import Any
+
+OPTIMIZERS = ("adam", "sgd")
+STARTS = ("linear", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A training run. Rates of learning are peaks; fractions are of the budget."""
+
+    model: str
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the model is built with: widths, lambda, distortion, kernel, gdn, …"""
+
+    start: str = "linear"
+    """linear (see training.linear_start), random, or the path of a weights file."""
+
+    # The budget: one of the two. `minutes` counts what all runs on the workdir took together.
+    steps: int = 0
+    minutes: float = 0.0
+
+    batch: int = 8
+    crop: int = 256
+    downscale: float = 2.0
+    """Crops are scaled down by a random factor up to this one."""
+
+    optimizer: str = "adam"
+    learning_rate: float = 2e-4
+    """Of the transforms."""
+    entropy_rate: float = 1e-3
+    """Of everything that only models probabilities."""
+    head_start: float = 0.0
+    """Fraction during which the entropy model learns alone."""
+    warmup: float = 0.02
+    decay: float = 0.5
+    """Fraction, at the end, over which the rates fall to `last_rate` times their peak."""
+    last_rate: float = 0.02
+    clip_norm: float = 1.0
+    spike: float = 3.0
+    """A step whose loss is so many times the running mean is skipped."""
+    average: float = 0.998
+    """Decay per step of the moving average of the weights, which is what is kept."""
+    bfloat16: str = "auto"
+
+    validation_rates: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
+    """Where a model of many rates is validated; others have one."""
+    log_steps: int = 25
+    checkpoint_minutes: float = 3.0
+    validation_minutes: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.steps) == bool(self.minutes):
+            raise ValueError("give the budget as steps or as minutes, one of them.")
+        if self.optimizer not in OPTIMIZERS:
+            choices = ", ".join(OPTIMIZERS)
+            raise ValueError(f"optimizer is one of {choices}; got {self.optimizer!r}.")
+        if self.start not in STARTS and not self.start.endswith(".npz"):
+            raise ValueError(f"start is linear, random or a weights file; got {self.start!r}.")
+        for name in ("batch", "crop", "log_steps", "learning_rate", "clip_norm", "spike"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is above 0; got {getattr(self, name)}.")
+        if self.crop % 16:
+            raise ValueError(f"crop is a multiple of 16; got {self.crop}.")
+        if self.downscale < 1.0:
+            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+
+    def learning_rates(self, fraction: float) -> tuple[float, float]:
+        """Of the transforms and of the entropy model, at a fraction of the budget."""
+        left = (1.0 - min(fraction, 1.0)) / max(self.decay, 1e-9)
+        decay = self.last_rate + (1.0 - self.last_rate) * min(left, 1.0)
+        ramps = [
+            min((fraction - start) / self.warmup, 1.0) if self.warmup else float(fraction >= start)
+            for start in (self.head_start, 0.0)
+        ]
+        peaks = (self.learning_rate, self.entropy_rate)
+        transforms, entropy = (
+            p * max(r, 0.0 if r < 0 else 1e-3) * decay for p, r in zip(peaks, ramps)
+        )
+        return transforms, entropy
+
+
+def read(path: str, changes: list[str]) -> Config:
+    """The CONFIG of a file, with `key=value` changes; `arguments.key=value` reaches the model.
+
+    >>> read("training/configs/mbt2018_mean.py", ["minutes=5", "arguments.lmbda=0.02"])
+    """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"there is no config file {path}.")
+    config = runpy.run_path(path).get("CONFIG")
+    if not isinstance(config, Config):
+        raise ValueError(f"{path} does not set CONFIG to a training.config.Config.")
+    known = {field.name for field in dataclasses.fields(Config)}
+    values: dict[str, Any] = {}
+    arguments = dict(config.arguments)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        if equals and key.startswith("arguments."):
+            arguments[key.partition(".")[2]] = value
+        elif equals and key in known and key != "arguments":
+            values[key] = value
+        else:
+            choices = ", ".join(sorted(known))
+            raise ValueError(f"--set takes key=value, with a key of {choices}; got {change!r}.")
+    if "steps" in values or "minutes" in values:
+        values = {"steps": 0, "minutes": 0.0, **values}
+    return dataclasses.replace(config, arguments=arguments, **values)

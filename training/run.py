@@ -1,0 +1,260 @@
+"""A run: steps until the budget is spent, and what is kept and shown on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import pathlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training import data
+from training.trainer import Trainer
+from training.validation import Point, Validation, rd_plot
+
+NOT_NUMBERS = 20  # steps in a row without a usable loss, after which a run has diverged
+RECENT = 20  # steps that the speed is the mean of
+
+
+class Stopped(Exception):
+    """Training ended before its budget did; the message says why."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Run:
+    """Trains in a work folder, which holds all that going on needs.
+
+    Args:
+        trainer: what is trained.
+        workdir: for checkpoints, weights.npz, TensorBoard's logs and validation.csv.
+        source: training pictures (see training.data).
+        validation: a folder of whole pictures, or None.
+    """
+
+    def __init__(
+        self, trainer: Trainer, workdir: pathlib.Path, source: str, validation: str | None
+    ) -> None:
+        self.trainer, self.workdir, self.source = trainer, workdir, source
+        self.config, self.strategy = trainer.config, trainer.strategy
+        resolver = getattr(self.strategy, "cluster_resolver", None)
+        self.worker = resolver.task_id if resolver and resolver.cluster_spec() else 0
+        self.workers = getattr(self.strategy.extended, "_num_workers", 1)
+        self.chief = self.worker == 0
+        if self.workers > 1 and not self.config.steps:
+            raise ValueError("several workers need a budget in steps: their clocks differ.")
+        self._manager = tf.train.CheckpointManager(
+            trainer.checkpoint, str(workdir / "checkpoints"), max_to_keep=2
+        )
+        self._validation = None
+        if validation and self.chief:
+            self._validation = Validation(trainer.model, validation, self.config.validation_rates)
+        self._signal = 0
+        self._spent_before = 0.0
+
+    def restore(self) -> bool:
+        """Goes back to the last checkpoint; False if there is none."""
+        latest = self._manager.latest_checkpoint
+        if not latest:
+            return False
+        self.trainer.checkpoint.restore(latest).assert_consumed()
+        logging.info("going on from step %d", int(self.trainer.step))
+        return True
+
+    def train(self) -> None:
+        """Trains until the budget is spent; saves also when it is told to stop."""
+        if self._fraction() >= 1.0:
+            logging.info("the budget is spent: step %d", int(self.trainer.step))
+            return
+        writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
+        with self._signals(), self._progress() as show, writer.as_default():
+            try:
+                self._steps(show)
+            except tf.errors.ResourceExhaustedError as error:
+                # TensorFlow says so of a full disk as well as of memory.
+                raise Stopped(f"out of memory or disk: {_first_line(error)}") from None
+            except tf.errors.UnknownError as error:
+                raise Stopped(_first_line(error).split("DataError: ")[-1]) from None
+        self._validate()
+        self._save()
+        logging.info("done: %s", self.workdir / "weights.npz")
+
+    def _steps(self, show: Any) -> None:
+        trainer, config = self.trainer, self.config
+        batches = self._batches()
+        start, self._spent_before = time.monotonic(), float(trainer.seconds)
+        saved = validated = start
+        unusable, window, recent = 0, [], [start]
+        while self._fraction() < 1.0:
+            batch = next(batches)
+            rates = config.learning_rates(self._fraction())
+            losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
+            now, step = time.monotonic(), int(trainer.step)
+            trainer.seconds.assign(self._spent_before + now - start)
+            unusable = 0 if np.isfinite(losses["loss"]) else unusable + 1
+            if unusable >= NOT_NUMBERS:
+                raise Stopped(
+                    f"the loss is not a number since step {step - unusable + 1}: lower the "
+                    f"learning rate. The last good checkpoint: {self._manager.latest_checkpoint}."
+                )
+            window = [*window, losses][-config.log_steps :]
+            recent = [*recent, now][-RECENT - 1 :]
+            if step % config.log_steps == 0:
+                means = {k: float(np.mean([w[k] for w in window])) for k in losses}
+                means["learning_rate"] = rates[0]
+                means["pictures_per_second"] = self._speed(recent)
+                self._log(step, means)
+            show(self._fraction(), {**losses, "speed": self._speed(recent)})
+            if self._signal:
+                self._save()
+                name = signal.Signals(self._signal).name
+                raise Stopped(f"{name}: saved at step {step}.", 128 + self._signal)
+            if now - saved > 60.0 * config.checkpoint_minutes and not unusable:
+                self._save()
+                saved = now
+            if self._validation and now - validated > 60.0 * config.validation_minutes:
+                self._validate()
+                validated = time.monotonic()
+
+    def _speed(self, times: list[float]) -> float:
+        """Training pictures a second, over the last steps."""
+        elapsed = times[-1] - times[0]
+        return self.config.batch * (len(times) - 1) / elapsed if elapsed > 0 else 0.0
+
+    def _fraction(self) -> float:
+        """Of the budget, that is spent."""
+        if self.config.steps:
+            return int(self.trainer.step) / self.config.steps
+        return float(self.trainer.seconds) / (60.0 * self.config.minutes)
+
+    def _batches(self) -> Iterator[Any]:
+        config, strategy = self.config, self.strategy
+        replicas = strategy.num_replicas_in_sync
+        if config.batch % replicas:
+            raise ValueError(f"batch {config.batch} does not divide by {replicas} replicas.")
+        if self.source.startswith("tfds:"):
+            kind = "of the dataset's own order"
+        else:
+            kind = f"from {len(data.find(self.source))} files"
+        logging.info("batches of %d crops %s", config.batch, kind)
+        first = int(self.trainer.step) * config.batch
+
+        def pipeline(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+            worker, workers = 0, 1
+            if context is not None:
+                worker, workers = context.input_pipeline_id, context.num_input_pipelines
+            crops = data.crops(
+                self.source, config.crop, config.downscale, config.seed, first + worker, workers
+            )
+            return crops.batch(config.batch // replicas, drop_remainder=True).prefetch(4)
+
+        if replicas == 1:
+            return iter(pipeline())
+        return iter(strategy.distribute_datasets_from_function(pipeline))
+
+    def _log(self, step: int, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            tf.summary.scalar(f"training/{name}", value, step=step)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in means.items())
+        logging.info("step %d  %.0f s  %s", step, float(self.trainer.seconds), shown)
+
+    def _save(self) -> None:
+        """A checkpoint and the averaged weights. A full disk leaves the last ones as they are."""
+        folder = self.workdir / "checkpoints"
+        if not self.chief:
+            return
+        before = set(folder.glob("*"))
+        try:
+            self._manager.save()
+            self.trainer.save_weights(self.workdir / "weights.npz")
+        except (tf.errors.OpError, OSError) as error:
+            latest = tf.train.latest_checkpoint(str(folder))
+            for path in set(folder.glob("*")) - before:
+                if not latest or not path.name.startswith(f"{pathlib.Path(latest).name}."):
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            raise Stopped(
+                f"cannot write to {self.workdir}: {_first_line(error)}. "
+                f"The last good checkpoint is {latest}."
+            ) from None
+
+    def _validate(self) -> None:
+        if not self._validation:
+            return
+        step = int(self.trainer.step)
+        points, shown = self.trainer.with_average(self._validation.run)
+        table = self.workdir / "validation.csv"
+        fresh = not table.exists()
+        with table.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if fresh:
+                rows.writerow(["step", "seconds", *Point._fields])
+            for point in points:
+                rows.writerow([step, round(float(self.trainer.seconds)), *point])
+        for point in points:
+            name = f" at rate {point.rate:g}" if len(points) > 1 else ""
+            tf.summary.scalar(f"validation/bpp{name}", point.bpp, step=step)
+            tf.summary.scalar(f"validation/psnr{name}", point.psnr, step=step)
+            logging.info(
+                "validation%s: %.4f bpp  %.3f dB  MS-SSIM %.4f",
+                *(name, point.bpp, point.psnr, point.ms_ssim),
+            )
+        for i, picture in enumerate(shown):
+            tf.summary.image(f"validation/{i}", picture[None], step=step)
+        curves = {f"step {step}": points}
+        tf.summary.image("validation/rate-distortion", rd_plot(curves)[None], step=step)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the run after its step; a second one ends it at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            del frame
+            self._signal = number
+            signal.signal(number, signal.SIG_DFL)
+
+        before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[Any]:
+        """A bar on a terminal; elsewhere the log lines are enough."""
+        if not sys.stderr.isatty() or not self.chief:
+            yield lambda fraction, losses: None
+            return
+        columns = (
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %  {task.description}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=1.0, completed=self._fraction())
+
+            def show(fraction: float, losses: dict[str, float]) -> None:
+                text = f"loss {losses['loss']:.3f}  {losses['bpp']:.3f} bpp  "
+                if "mse" in losses:
+                    text += f"{10 * np.log10(255**2 / max(losses['mse'], 1e-9)):.2f} dB  "
+                text += f"{losses['speed']:.1f} pictures/s"
+                bar.update(task, completed=min(fraction, 1.0), description=text)
+
+            yield show
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "message", None) or str(error)
+    return text.strip().splitlines()[0]

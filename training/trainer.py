@@ -1,0 +1,128 @@
+"""One training step, and everything that a checkpoint holds."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from tfc_models import models
+from tfc_models.zoo import files
+from training.config import Config
+
+Losses = dict[str, tf.Tensor]
+
+
+class Trainer:
+    """A model, its optimizers and the moving average of its weights.
+
+    The transforms and the entropy model learn at rates of their own. A step whose loss is
+    not a number, or many times the running mean, does not change the weights: one such
+    step can undo minutes of training.
+
+    Make it in the scope of a `tf.distribute` strategy to train on several devices: a loss
+    is divided by the number of replicas and gradients are summed, so a step is the same as
+    one of a single device on the whole batch.
+    """
+
+    def __init__(self, model: models.CompressionModel, config: Config) -> None:
+        self.model, self.config = model, config
+        self.strategy = tf.distribute.get_strategy()
+        transforms = (*model.analysis.trainable_variables, *model.synthesis.trainable_variables)
+        of_transforms = {v.ref() for v in transforms}
+        self.variables = list(model.trainable_variables)
+        self.groups = (
+            [v for v in self.variables if v.ref() in of_transforms],
+            [v for v in self.variables if v.ref() not in of_transforms],
+        )
+        self.optimizers = [_optimizer(config) for _ in self.groups]
+        for optimizer, group in zip(self.optimizers, self.groups):
+            optimizer.build(group)
+        self.average = [tf.Variable(v, trainable=False) for v in self.variables]
+        self.running_loss = tf.Variable(0.0, trainable=False)
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        self.checkpoint = tf.train.Checkpoint(
+            model=model,
+            optimizers=self.optimizers,
+            average=self.average,
+            running_loss=self.running_loss,
+            step=self.step,
+            seconds=self.seconds,
+        )
+        self._compiled = tf.function(self.train_step, autograph=False)
+
+    def start_average(self) -> None:
+        """Lets the moving average begin at the weights as they are."""
+        for average, variable in zip(self.average, self.variables):
+            average.assign(variable)
+
+    def train(self, batch: tf.Tensor, rates: tuple[float, float]) -> Losses:
+        """One step at the given rates of learning."""
+        return self._compiled(batch, tf.constant(rates, tf.float32))
+
+    def train_step(self, batch: tf.Tensor, rates: tf.Tensor) -> Losses:
+        """As `train`, to be traced; `training.portable` exports it."""
+        for i, optimizer in enumerate(self.optimizers):
+            optimizer.learning_rate.assign(rates[i])
+        limit = self.config.spike * self.running_loss
+        limit = tf.where(self.running_loss > 0.0, limit, tf.float32.max)
+        losses = self.strategy.run(self._replica_step, (batch, limit))
+        losses = {k: self._mean(v) for k, v in losses.items()}
+        loss, running = losses["loss"], self.running_loss
+        seen = 0.98 * running + 0.02 * tf.minimum(loss, 2.0 * running)
+        seen = tf.where(running > 0.0, seen, loss)
+        running.assign(tf.where(tf.math.is_finite(seen), seen, running))
+        self.step.assign_add(1)
+        step = tf.cast(self.step, tf.float32)
+        decay = tf.minimum(self.config.average, step / (10.0 + step))
+        for average, variable in zip(self.average, self.variables):
+            average.assign(decay * average + (1.0 - decay) * variable)
+        return losses
+
+    def _mean(self, value: Any) -> tf.Tensor:
+        return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+
+    def _replica_step(self, batch: tf.Tensor, limit: tf.Tensor) -> Losses:
+        context = tf.distribute.get_replica_context()
+        replicas = self.strategy.num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            losses = self.model.losses_of(batch, training=True)
+            loss = losses["loss"] / replicas
+        gradients = tape.gradient(loss, self.variables)
+        if replicas > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            loss = context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
+        norm = tf.linalg.global_norm(gradients)
+        good = tf.math.is_finite(norm) & (loss < limit)
+        factor = tf.minimum(1.0, self.config.clip_norm / norm)
+        # Without gradients Adam makes one small step more in the direction that it had.
+        by_variable = {
+            v.ref(): tf.where(good, g * factor, 0.0) for v, g in zip(self.variables, gradients)
+        }
+        for optimizer, group in zip(self.optimizers, self.groups):
+            pairs = [(by_variable[v.ref()], v) for v in group]
+            optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+        return {**losses, "norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
+
+    def with_average(self, action: Any) -> Any:
+        """Calls `action` while the model has the averaged weights."""
+        current = [tf.identity(v) for v in self.variables]
+        for variable, average in zip(self.variables, self.average):
+            variable.assign(average)
+        try:
+            return action()
+        finally:
+            for variable, value in zip(self.variables, current):
+                variable.assign(value)
+
+    def save_weights(self, path: pathlib.Path) -> None:
+        """Writes the averaged weights as a weights file."""
+        self.with_average(lambda: files.save(self.model, path))
+
+
+def _optimizer(config: Config) -> tf.keras.optimizers.Optimizer:
+    if config.optimizer == "sgd":
+        return tf.keras.optimizers.SGD()
+    return tf.keras.optimizers.Adam(epsilon=1e-8)
