@@ -110,7 +110,7 @@ class Codec(tf.Module):
         picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
         padded = pad_to_multiple(picture[None], STRIDE)
         latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
-        y = tiled(self.model.to_latents, padded, STRIDE, 1, latents)
+        y = tiled(self.model.to_latents, padded, STRIDE, 1, latents, halo=self.model.halo)
         # A comparison with NaN is false; the range coder would never come back from one.
         codable = tf.reduce_all(tf.abs(y) < LARGEST_LATENT)
         y = graph.checked(y, codable, "the weights give latents that cannot be coded")
@@ -148,7 +148,7 @@ class Codec(tf.Module):
         def pixels(latents: tf.Tensor) -> tf.Tensor:
             return tf.saturate_cast(tf.round(self.model.to_pictures(latents)), tf.uint8)
 
-        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE)[0]
+        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE, halo=self.model.halo)[0]
         return tf.ensure_shape(picture[: fields.height, : fields.width], PICTURE.shape)
 
     def save(

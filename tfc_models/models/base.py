@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfc_models import metrics
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
+from tfc_models.layers.tiling import HALO
 from tfc_models.models.stored import digest, storable
 
 DISTORTIONS = {
@@ -32,6 +33,8 @@ class CompressionModel(tf.keras.Model):
     Subclasses wire the three and keep their configuration in `config`, from which
     `models.build(name, **config)` makes the same model again.
     """
+
+    halo = HALO  # latents that its transforms' filters reach beyond a tile
 
     def __init__(
         self,
@@ -158,8 +161,7 @@ class CompressionModel(tf.keras.Model):
                 raise ValueError(f"{name} holds values that are not numbers: training diverged.")
         if state is None:
             shown = photo_like_noise() if pictures is None else pictures
-            y = self.to_latents(pad_to_multiple(shown, STRIDE))
-            self.coder.freeze(y=y, representative=pictures is not None)
+            self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
         else:
             prefix = "coder/"
             self.coder.freeze(
@@ -171,6 +173,9 @@ class CompressionModel(tf.keras.Model):
         # Keras keeps the training step that it traced before.
         self.train_function = None
         self.trainable = False
+
+    def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
+        self.coder.freeze(y=self.to_latents(pictures), representative=representative)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras' own; a frozen model's weights are its digest, and stay."""
