@@ -31,7 +31,7 @@ def ours():
     arguments = {"gdn": "gdn1", "kernel": "plain"}
     config = Config(model="mbt2018-mean", arguments=arguments, steps=1000)
     trainer = Trainer(models.build(config.model, **arguments), config)
-    return trainer, lambda: float(trainer.train(batch(), (1e-4, 1e-4))["loss"])
+    return trainer, lambda: float(trainer.train(batch(), config.rates)["loss"])
 
 
 @functools.cache

@@ -18,11 +18,17 @@ class QuickCodec:
 
     model_name = "quick"
     digest = DIGEST.hex()
+    many_rates = False
 
-    def compress(self, picture: np.ndarray) -> bytes:
+    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+        if quality is not None:
+            raise ValueError("quick has one rate.")
+        return self._written(picture, 0)
+
+    def _written(self, picture: np.ndarray, rate: int) -> bytes:
         height, width = picture.shape[:2]
         stream = zlib.compress(picture.tobytes())
-        sizes = container.varint(height) + container.varint(width) + container.varint(0)
+        sizes = container.varint(height) + container.varint(width) + container.varint(rate)
         data = container.MAGIC + bytes([container.VERSION]) + container.pack_name(self.model_name)
         data += DIGEST + sizes + container.varint(len(stream)) + stream + bytes(4)
         return data + container.fingerprint(data)
@@ -32,6 +38,19 @@ class QuickCodec:
         pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])
         return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)
 
-    def save(self, path: str, bfloat16: str, max_pixels: int, max_side: int) -> None:
-        text = f"bfloat16 {bfloat16}, limits {max_pixels} {max_side}"
+    def save(
+        self, path: str, bfloat16: str, max_pixels: int, max_side: int, quality: int | None
+    ) -> None:
+        text = f"bfloat16 {bfloat16}, limits {max_pixels} {max_side}, quality {quality}"
         pathlib.Path(path, "saved_model.pb").write_text(text)
+
+
+class QuickRates(QuickCodec):
+    """Rounds pixels, the more coarsely the lower the quality."""
+
+    many_rates = True
+
+    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+        quality = 50 if quality is None else quality
+        step = 1 + (100 - quality)
+        return self._written((picture // step * step).astype(np.uint8), quality)

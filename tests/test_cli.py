@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import tfc_models
-from tests.quick_codec import DIGEST, PHOTO, QuickCodec
+from tests.quick_codec import DIGEST, PHOTO, QuickCodec, QuickRates
 from tfc_models import cli, codec, pictures
 from tfc_models.zoo import Entry
 
@@ -224,6 +224,9 @@ def test_damaged_compressed_files(loads, capsys):
         (["compress", "photo.png", "-"], "cannot be read beside others"),
         (["compress", "photo.png", "-o", "-", "--json"], "--json needs standard output"),
         (["export"], "required"),
+        (["compress", "x.png", "-q", "101"], "0 to 100"),
+        (["compress", "x.png", "-q", "5", "--target-bpp", "1"], "not allowed with"),
+        (["compress", "x.png", "--target-bpp", "0"], "above 0"),
     ],
 )
 def test_usage_errors(loads, capsys, arguments, said):
@@ -316,6 +319,53 @@ def test_binary_data_do_not_go_to_a_terminal(loads, monkeypatch, capsys):
     assert "not written to a terminal" in one_error(capsys)
 
 
+@pytest.fixture
+def rates(loads, monkeypatch):
+    monkeypatch.setitem(vars(tfc_models), "load", lambda name: QuickRates())
+
+
+def compressed(capsys, *arguments: str) -> dict:
+    assert run("compress", "photo.png", "--json", "--quiet", "--force", *arguments) == 0
+    return json.loads(capsys.readouterr().out)[0]
+
+
+def test_quality_and_targets(rates, capsys):
+    put("photo.png")
+    assert compressed(capsys)["quality"] == 50
+    sizes = [compressed(capsys, "-q", q)["bytes"] for q in ("0", "50", "90", "100")]
+    assert sizes == sorted(sizes)
+    between = (sizes[1] + sizes[2]) // 2
+    told = compressed(capsys, "--target-bytes", str(between))
+    assert told["bytes"] <= between and 50 <= told["quality"] < 90
+    assert pathlib.Path("photo.tfcm").stat().st_size == told["bytes"]
+    assert compressed(capsys, "--target-bpp", str(8 * between / 600 + 1e-6)) | {"seconds": 0} == (
+        told | {"seconds": 0}
+    )
+    aimed = compressed(capsys, "--target-psnr", "30")
+    assert 80 < aimed["quality"] < 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--target-bytes", "40"], "bytes at quality 0: 40 are too few"),
+        (["--target-bpp", "0.01"], "too few"),
+    ],
+)
+def test_a_target_out_of_reach_is_an_error(rates, capsys, arguments, says):
+    put("photo.png")
+    assert run("compress", "photo.png", *arguments) == 1
+    assert says in one_error(capsys)
+    assert tree() == {"photo.png"}
+
+
+@pytest.mark.parametrize("arguments", [["-q", "7"], ["--target-bytes", "9k"], ["--target-psnr=9"]])
+def test_a_model_of_one_rate_takes_no_target(loads, capsys, arguments):
+    put("photo.png")
+    assert run("compress", "photo.png", *arguments) == 1
+    assert "one rate" in one_error(capsys)
+
+
 def test_json(loads, capsys):
     put("photo.png")
     assert run("compress", "photo.png", "missing.png", "--json", "--quiet") == 1
@@ -358,12 +408,12 @@ def test_models(loads, capsys):
 def test_export(loads, capsys):
     assert run("export", "-m", "quick", "served/1", "--bfloat16", "auto") == 0
     graph = pathlib.Path("served/1/saved_model.pb")
-    assert graph.read_text() == "bfloat16 auto, limits 67108864 32768"
+    assert graph.read_text() == "bfloat16 auto, limits 67108864 32768, quality None"
     assert run("export", "served/1", "--quiet") == 1
     assert "--force replaces it" in capsys.readouterr().err
     limits = ("--max-pixels", "200M", "--max-side", "70000")
     assert run("export", "served/1", "--quiet", "--force", *limits) == 0
-    assert graph.read_text() == "bfloat16 off, limits 200000000 70000"
+    assert graph.read_text() == "bfloat16 off, limits 200000000 70000, quality None"
     assert tree() == {"served/1/saved_model.pb"}
 
 
@@ -410,7 +460,7 @@ def test_full_disk_leaves_nothing(loads, monkeypatch, capsys, unnamed, force):
 
 
 def test_interrupt(loads, monkeypatch, capsys):
-    def interrupted(self, picture):
+    def interrupted(self, picture, quality):
         raise KeyboardInterrupt
 
     put("photo.png")
@@ -421,7 +471,7 @@ def test_interrupt(loads, monkeypatch, capsys):
 
 
 def test_unexpected_errors_are_one_line(loads, monkeypatch, capsys):
-    def broken(self, picture):
+    def broken(self, picture, quality):
         raise RuntimeError("first line\nsecond line")
 
     put("photo.png")

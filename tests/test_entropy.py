@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tests.conftest import GOLDEN, golden_codec, photo
-from tfc_models import zoo
+from tfc_models import models, zoo
 from tfc_models.entropy import (
     ExactNetwork,
     FactorizedPrior,
@@ -244,3 +244,36 @@ def test_draws_from_the_tables_look_like_the_prior():
         pmf = prior.prior.prob(values[:, None].astype(np.float32))[:, channel].numpy()
         seen = (draws[:, channel, None] == values).mean(0)
         assert np.abs(seen - pmf).max() < 0.03
+
+
+@pytest.mark.parametrize("scale_index", [2.0, 24.0, 50.0])
+def test_the_cheap_bits_of_training_and_their_gradients_are_those_of_tfp(scale_index):
+    coder = models.build("mbt2018-mean", channels=8, latents=12).coder
+    index = tf.fill([1, 32, 32, 12], scale_index)
+    y = tf.random.stateless_normal(index.shape, [5, 6]) * scale_of(index) * 1.3
+    mean = tf.ones_like(y) * 0.3
+
+    def with_gradients(bits):
+        with tf.GradientTape() as tape:
+            tape.watch((y, index, mean))
+            value = bits(y, index, mean)
+        return value[0], tape.gradient(value, (y, index, mean))
+
+    def tfps(y, index, mean):
+        nats = coder._make_prior(index).log_prob(y - mean)
+        return tf.reduce_sum(nats, axis=(1, 2, 3)) / -np.log(2.0)
+
+    cheap, exact = with_gradients(coder._bits), with_gradients(tfps)
+    np.testing.assert_allclose(cheap[0], exact[0], rtol=1e-4)
+    for ours, theirs in zip(cheap[1], exact[1]):
+        np.testing.assert_allclose(ours, theirs, atol=2e-2 * np.abs(theirs).max())
+
+
+def test_noise_goes_on_from_a_checkpoint(tmp_path):
+    coder = models.build("mbt2018-mean", channels=8, latents=12).coder
+    y = tf.zeros([1, 4, 4, 12])
+    saved = tf.train.Checkpoint(coder=coder).save(str(tmp_path / "coder"))
+    expected = [coder(y, training=True)[0].numpy() for _ in range(2)]
+    assert not np.array_equal(*expected)
+    tf.train.Checkpoint(coder=coder).restore(saved)
+    np.testing.assert_array_equal(coder(y, training=True)[0], expected[0])

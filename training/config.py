@@ -10,6 +10,14 @@ from typing import Any
 
 OPTIMIZERS = ("adam", "sgd")
 STARTS = ("linear", "random")
+RATES = {
+    "transforms": 2e-4,
+    "blocks": 6e-4,
+    "gains": 1.5e-3,
+    "entropy": 1e-3,
+    "densities": 4e-3,
+}
+WAITING = ("transforms", "blocks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +41,10 @@ class Config:
     """Crops are scaled down by a random factor up to this one."""
 
     optimizer: str = "adam"
-    learning_rate: float = 2e-4
-    """Of the transforms."""
-    entropy_rate: float = 1e-3
-    """Of everything that only models probabilities."""
+    rates: dict[str, float] = dataclasses.field(default_factory=lambda: dict(RATES))
+    """Rate of learning of each kind of variable (see training.trainer.kinds)."""
     head_start: float = 0.0
-    """Fraction during which the entropy model learns alone."""
+    """Fraction during which the transforms wait for the entropy model."""
     warmup: float = 0.02
     decay: float = 0.5
     """Fraction, at the end, over which the rates fall to `last_rate` times their peak."""
@@ -65,31 +71,34 @@ class Config:
             raise ValueError(f"optimizer is one of {choices}; got {self.optimizer!r}.")
         if self.start not in STARTS and not self.start.endswith(".npz"):
             raise ValueError(f"start is linear, random or a weights file; got {self.start!r}.")
-        for name in ("batch", "crop", "log_steps", "learning_rate", "clip_norm", "spike"):
+        for name in ("batch", "crop", "log_steps", "clip_norm", "spike"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is above 0; got {getattr(self, name)}.")
+        if sorted(self.rates) != sorted(RATES):
+            raise ValueError(f"rates are of {', '.join(RATES)}; got {', '.join(self.rates)}.")
         if self.crop % 16:
             raise ValueError(f"crop is a multiple of 16; got {self.crop}.")
         if self.downscale < 1.0:
             raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
 
-    def learning_rates(self, fraction: float) -> tuple[float, float]:
-        """Of the transforms and of the entropy model, at a fraction of the budget."""
+    def learning_rates(self, fraction: float) -> dict[str, float]:
+        """Of each kind of variable, at a fraction of the budget."""
         left = (1.0 - min(fraction, 1.0)) / max(self.decay, 1e-9)
         decay = self.last_rate + (1.0 - self.last_rate) * min(left, 1.0)
-        ramps = [
-            min((fraction - start) / self.warmup, 1.0) if self.warmup else float(fraction >= start)
-            for start in (self.head_start, 0.0)
-        ]
-        peaks = (self.learning_rate, self.entropy_rate)
-        transforms, entropy = (
-            p * max(r, 0.0 if r < 0 else 1e-3) * decay for p, r in zip(peaks, ramps)
-        )
-        return transforms, entropy
+
+        def ramp(start: float) -> float:
+            if fraction < start:
+                return 0.0
+            return min((fraction - start) / self.warmup, 1.0) if self.warmup else 1.0
+
+        return {
+            kind: peak * decay * ramp(self.head_start if kind in WAITING else 0.0)
+            for kind, peak in self.rates.items()
+        }
 
 
 def read(path: str, changes: list[str]) -> Config:
-    """The CONFIG of a file, with `key=value` changes; `arguments.key=value` reaches the model.
+    """The CONFIG of a file, with `key=value` changes; `arguments.key=value` is for the model.
 
     >>> read("training/configs/mbt2018_mean.py", ["minutes=5", "arguments.lmbda=0.02"])
     """
@@ -100,20 +109,21 @@ def read(path: str, changes: list[str]) -> Config:
         raise ValueError(f"{path} does not set CONFIG to a training.config.Config.")
     known = {field.name for field in dataclasses.fields(Config)}
     values: dict[str, Any] = {}
-    arguments = dict(config.arguments)
+    parts = {"arguments": dict(config.arguments), "rates": dict(config.rates)}
     for change in changes:
         key, equals, text = change.partition("=")
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
-        if equals and key.startswith("arguments."):
-            arguments[key.partition(".")[2]] = value
-        elif equals and key in known and key != "arguments":
+        whole, dot, part = key.partition(".")
+        if equals and dot and whole in parts:
+            parts[whole][part] = value
+        elif equals and key in known and key not in parts:
             values[key] = value
         else:
             choices = ", ".join(sorted(known))
             raise ValueError(f"--set takes key=value, with a key of {choices}; got {change!r}.")
     if "steps" in values or "minutes" in values:
         values = {"steps": 0, "minutes": 0.0, **values}
-    return dataclasses.replace(config, arguments=arguments, **values)
+    return dataclasses.replace(config, **parts, **values)

@@ -1,12 +1,12 @@
 """Starts a model's transforms at the linear optimum instead of at random.
 
 A network started at random learns to be a transform first, for hours, and to be a better
-one than JPEG's after that. A chain of four 5×5 convolutions can begin as a linear transform
-that is near the best: each stage is the principal component analysis of the 2×2 blocks of
-the stage before, on two of the five taps a side; together they are close to the
+one than JPEG's after that. A chain of strided convolutions can begin as a linear transform
+that is near the best: each stage is the principal component analysis of the 2×2 (or 4×4)
+blocks of the stage before, on the middle taps of its kernels; together they are close to the
 Karhunen–Loève transform of 16×16 blocks, cut to the latents' number. The synthesis is its
-transpose. The normalizations start near the identity, and channels that the linear part
-leaves free start as small random filters, for training to find a use for.
+transpose. Normalizations start near the identity, residual blocks at zero, and channels that
+the linear part leaves free as random filters, for training to find a use for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.layers import GDN
+from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
+from tfc_models.layers import GDN, Conv2D
 from tfc_models.models import CompressionModel
 from training import data
 from training.config import Config
@@ -37,60 +38,89 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
     """Sets the transforms of `model`; returns the variance fraction that its latents keep.
 
     Args:
-        model: a model whose transforms are stages of 5×5 convolutions by 2.
+        model: a model whose transforms are stages of convolutions, with or without
+            normalizations or residual blocks between them.
         pictures: crops, 0–255, with sides that are multiples of 16.
         seed: for the free channels.
     """
     rng = np.random.default_rng(seed)
-    down = [la for la in model.analysis.layers if not isinstance(la, GDN)]
-    up = [la for la in model.synthesis.layers if not isinstance(la, GDN)][::-1]
-    if any(la.size != 5 or la.down != 2 for la in down):
-        raise ValueError(f"{model.name} has no linear start: its stages are not 5×5 by 2.")
+    down = [la for la in model.analysis.layers if isinstance(la, Conv2D)]
+    up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]
     maps = (pictures.astype(np.float32) - 127.5) / 255.0
     total = maps.var(axis=(0, 1, 2), dtype=np.float64).sum() * 16.0**2
-    # Steps of one in the latents are steps of quantization_step in grey levels. The gain is
-    # spread over the stages: a kernel of tiny weights would not survive Adam's first steps.
-    gain = (255.0 / quantization_step(model.lmbda)) ** (1.0 / len(down))
-    for analysis, synthesis in zip(down, up):
-        blocks = tf.nn.space_to_depth(maps, 2).numpy()
+    # What each channel of a stage's output is multiplied by, against a pure rotation.
+    before = np.ones(3)
+    for i, (analysis, synthesis) in enumerate(zip(down, up)):
+        blocks = tf.nn.space_to_depth(maps, analysis.down).numpy()
         size = blocks.shape[-1]
         flat = blocks.reshape(-1, size).astype(np.float64)
-        _, vectors = np.linalg.eigh(flat.T @ flat / len(flat))
+        values, vectors = np.linalg.eigh(flat.T @ flat / len(flat))
         vectors = vectors[:, ::-1][:, : analysis.filters]
         maps = (blocks @ vectors).astype(np.float32)
-        _assign(analysis, vectors * gain, size // 4, rng, transpose=False)
-        _assign(synthesis, vectors / gain, size // 4, rng, transpose=True)
+        if model.many_rates:
+            # Half-whitened, so that no channel drowns in the blocks; gains do the rest.
+            after = np.maximum(values[::-1][: vectors.shape[1]], 1e-8) ** -0.25
+        else:
+            # Steps of one in the latents are to be steps of quantization_step in grey levels,
+            # by equal parts: a kernel of tiny weights would not survive Adam's first steps.
+            gain = 255.0 / quantization_step(model.lmbda)
+            after = np.full(vectors.shape[1], gain ** ((i + 1) / len(down)))
+        taps = vectors.reshape(analysis.down, analysis.down, len(before), -1)
+        _assign(analysis, taps / before[:, None] * after, rng, first=i == 0)
+        taps = (taps * before[:, None] / after).swapaxes(2, 3)
+        _assign(synthesis, taps, rng, transpose=True)
+        before = after
     for layer in (*model.analysis.layers, *model.synthesis.layers):
         if isinstance(layer, GDN):
             size = int(layer.gamma.shape[0])
             layer.assign_state({"beta": np.ones(size), "gamma": 0.003 * np.eye(size)})
+    if model.many_rates:
+        _start_gains(model, maps, before)
     return float(maps.var(axis=(0, 1, 2), dtype=np.float64).sum() / total)
 
 
+def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -> None:
+    """Gains of the steps of each rate, and scales that fit the coefficients then.
+
+    Args:
+        model: a model of many rates.
+        maps: coefficients of the linear transform, before the channels' `scale`.
+        scale: what the stages multiply them by.
+    """
+    levels = model.lambda_at(tf.linspace(0.0, 100.0, model.levels)).numpy()
+    gains = np.array([255.0 / quantization_step(lmbda) for lmbda in levels])[:, None]
+    model.analysis.layers[-1].logarithm.assign(np.log(gains / scale))
+    model.synthesis.layers[0].logarithm.assign(np.log(scale / gains))
+    last = model.coder.hyper_synthesis.layers[-1]
+    last.assign_state({**last.state(), "kernel": 0.1 * last.kernel})
+    # Coefficients are more peaked than Gaussian: their mean absolute value fits better.
+    deviation = gains * np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
+    index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
+    index = np.clip((SCALES - 1) * index, 2, SCALES - 1)
+    model.coder.index_offset.assign((index - INDEX_ORIGIN) / INDEX_STEP)
+
+
 def _assign(
-    layer: tf.keras.layers.Layer,
-    vectors: np.ndarray,
-    inputs: int,
+    layer: Conv2D,
+    taps: np.ndarray,
     rng: np.random.Generator,
-    transpose: bool,
+    transpose: bool = False,
+    first: bool = False,
 ) -> None:
-    """Puts block vectors (4·inputs × outputs) on the middle taps of a 5×5 kernel."""
+    """Puts a block transform (height × width × inputs × outputs) amid a kernel's taps."""
     shape = layer.kernel.shape
-    fan_in = 25 * shape[2] / layer.up**2
-    kernel = rng.normal(size=shape) * STRAY / np.sqrt(fan_in)
-    outputs = vectors.shape[1]
-    blocks = vectors.reshape(2, 2, inputs, outputs)
+    kernel = rng.normal(size=shape) / np.sqrt(np.prod(shape[:3]) / layer.up**2)
+    _, width, inputs, outputs = taps.shape
+    # Free channels see the maps as any filters do; what reads them starts small.
     if transpose:
-        blocks = blocks.swapaxes(2, 3)
-        kernel[:, :, :outputs, :inputs] = 0.0
-        kernel[1:3, 1:3, :outputs, :inputs] = blocks
+        kernel *= STRAY
     else:
-        # Free filters see the image as any first layer does; what reads them starts small.
-        kernel[:, :, :, outputs:] *= 1.0 / STRAY
-        kernel[:, :, :inputs, :outputs] = 0.0
-        kernel[1:3, 1:3, :inputs, :outputs] = blocks
-    state = layer.state()
-    layer.assign_state({**{k: np.zeros(v.shape) for k, v in state.items()}, "kernel": kernel})
+        kernel[:, :, :, :outputs] *= 0.0 if first else STRAY
+    kernel[:, :, :inputs, :outputs] = 0.0
+    start = (layer.size - width) // 2
+    kernel[start : start + width, start : start + width, :inputs, :outputs] = taps
+    zeros = {k: np.zeros(v.shape) for k, v in layer.state().items()}
+    layer.assign_state({**zeros, "kernel": kernel})
 
 
 def start_from(model: CompressionModel, source: str, config: Config) -> float:

@@ -113,7 +113,7 @@ class Run:
             recent = [*recent, now][-RECENT - 1 :]
             if step % config.log_steps == 0:
                 means = {k: float(np.mean([w[k] for w in window])) for k in losses}
-                means["learning_rate"] = rates[0]
+                means["learning_rate"] = rates["transforms"]
                 means["pictures_per_second"] = self._speed(recent)
                 self._log(step, means)
             show(self._fraction(), {**losses, "speed": self._speed(recent)})

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfc_models import models
+from tfc_models.layers import Gain, GainedResidual
 from tfc_models.zoo import files
 from training.config import Config
 
@@ -17,7 +18,7 @@ Losses = dict[str, tf.Tensor]
 class Trainer:
     """A model, its optimizers and the moving average of its weights.
 
-    The transforms and the entropy model learn at rates of their own. A step whose loss is
+    Every kind of variable learns at a rate of its own. A step whose loss is
     not a number, or many times the running mean, does not change the weights: one such
     step can undo minutes of training.
 
@@ -29,16 +30,13 @@ class Trainer:
     def __init__(self, model: models.CompressionModel, config: Config) -> None:
         self.model, self.config = model, config
         self.strategy = tf.distribute.get_strategy()
-        transforms = (*model.analysis.trainable_variables, *model.synthesis.trainable_variables)
-        of_transforms = {v.ref() for v in transforms}
         self.variables = list(model.trainable_variables)
-        self.groups = (
-            [v for v in self.variables if v.ref() in of_transforms],
-            [v for v in self.variables if v.ref() not in of_transforms],
-        )
-        self.optimizers = [_optimizer(config) for _ in self.groups]
-        for optimizer, group in zip(self.optimizers, self.groups):
-            optimizer.build(group)
+        self.groups: dict[str, list[tf.Variable]] = {}
+        for variable, kind in zip(self.variables, kinds(model)):
+            self.groups.setdefault(kind, []).append(variable)
+        self.optimizers = {kind: _optimizer(config) for kind in self.groups}
+        for kind, optimizer in self.optimizers.items():
+            optimizer.build(self.groups[kind])
         self.average = [tf.Variable(v, trainable=False) for v in self.variables]
         self.running_loss = tf.Variable(0.0, trainable=False)
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -58,13 +56,13 @@ class Trainer:
         for average, variable in zip(self.average, self.variables):
             average.assign(variable)
 
-    def train(self, batch: tf.Tensor, rates: tuple[float, float]) -> Losses:
-        """One step at the given rates of learning."""
-        return self._compiled(batch, tf.constant(rates, tf.float32))
+    def train(self, batch: tf.Tensor, rates: dict[str, float]) -> Losses:
+        """One step at the given rates of learning, by kind of variable."""
+        return self._compiled(batch, tf.constant([rates[k] for k in self.groups], tf.float32))
 
     def train_step(self, batch: tf.Tensor, rates: tf.Tensor) -> Losses:
-        """As `train`, to be traced; `training.portable` exports it."""
-        for i, optimizer in enumerate(self.optimizers):
+        """As `train`, to be traced, with the rates in the order of `groups`."""
+        for i, optimizer in enumerate(self.optimizers.values()):
             optimizer.learning_rate.assign(rates[i])
         limit = self.config.spike * self.running_loss
         limit = tf.where(self.running_loss > 0.0, limit, tf.float32.max)
@@ -101,8 +99,8 @@ class Trainer:
         by_variable = {
             v.ref(): tf.where(good, g * factor, 0.0) for v, g in zip(self.variables, gradients)
         }
-        for optimizer, group in zip(self.optimizers, self.groups):
-            pairs = [(by_variable[v.ref()], v) for v in group]
+        for kind, optimizer in self.optimizers.items():
+            pairs = [(by_variable[v.ref()], v) for v in self.groups[kind]]
             optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         return {**losses, "norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
 
@@ -120,6 +118,28 @@ class Trainer:
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as a weights file."""
         self.with_average(lambda: files.save(self.model, path))
+
+
+def kinds(model: models.CompressionModel) -> list[str]:
+    """What each trainable variable of a model is, for its rate of learning.
+
+    transforms: analysis and synthesis; blocks: the residual blocks in them, which may move
+    faster than the linear stages that training starts from; gains: tables per rate;
+    densities: of the factorized prior; entropy: the rest, which predicts probabilities.
+    """
+    named: dict[Any, str] = {}
+    networks = (*model.analysis.layers, *model.synthesis.layers)
+    for layer in networks:
+        kind = "blocks" if isinstance(layer, GainedResidual) else "transforms"
+        named.update({v.ref(): kind for v in layer.trainable_variables})
+    coder = model.coder
+    prior = getattr(coder, "hyperprior", coder).prior
+    named.update({v.ref(): "densities" for v in prior.trainable_variables})
+    tables = [m for m in (*model.submodules, *coder.submodules) if isinstance(m, Gain)]
+    gains = [v for table in tables for v in table.trainable_variables]
+    gains += [coder.index_offset] if hasattr(coder, "index_offset") else []
+    named.update({v.ref(): "gains" for v in gains})
+    return [named.get(v.ref(), "entropy") for v in model.trainable_variables]
 
 
 def _optimizer(config: Config) -> tf.keras.optimizers.Optimizer:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.conftest import GOLDEN, SMALL, cropped
+from tests.conftest import GOLDEN, SMALL, WITHOUT_GOLDEN, cropped, golden_model
 from tfc_models import inspect, models, zoo
 from tfc_models.codec import Codec
 from tfc_models.layers import pad_to_multiple, tiled
@@ -25,7 +25,9 @@ SIZES = [(1, 1), (7, 255), (255, 7), (513, 771)]
 def test_every_registered_model_is_on_the_list():
     assert sorted(SMALL) == models.names()
     for suffix in ("npz", "tfcm", "png"):
-        assert sorted(path.stem for path in GOLDEN.glob(f"*.{suffix}")) == models.names()
+        golden = {path.stem for path in GOLDEN.glob(f"*.{suffix}")}
+        assert golden | WITHOUT_GOLDEN == set(models.names())
+        assert not golden & WITHOUT_GOLDEN
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -111,8 +113,14 @@ def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
     pictures = tf.constant(cropped(64, 128)[None], tf.float32)
     model.compile(optimizer=tf.keras.optimizers.Adam(1e-2), jit_compile=False)
     dataset = tf.data.Dataset.from_tensors(pictures).repeat(24)
-    history = model.fit(dataset, epochs=2, steps_per_epoch=12, verbose=0).history["loss"]
-    assert history[1] < history[0]
+
+    def loss():
+        # Not what training saw: a model of many rates draws one for every step.
+        return float(model.losses_of(pictures, training=False)["loss"])
+
+    before = loss()
+    model.fit(dataset, epochs=2, steps_per_epoch=12, verbose=0)
+    assert loss() < before
     model.freeze()
     with pytest.raises(RuntimeError, match="does not train"):
         model(pictures, training=True)
@@ -179,12 +187,11 @@ def test_tiles_give_what_a_whole_picture_gives(codec):
     pictures = pad_to_multiple(tf.constant(cropped(1100, 1200)[None]), models.STRIDE)
     latents = tf.TensorSpec([None, None, model.latent_channels], tf.float32)
     y = model.to_latents(pictures)
-    np.testing.assert_allclose(
-        tiled(model.to_latents, pictures, models.STRIDE, 1, latents), y, atol=1e-4
-    )
+    parts = tiled(model.to_latents, pictures, models.STRIDE, 1, latents, halo=model.halo)
+    np.testing.assert_allclose(parts, y, atol=1e-4)
     whole = model.to_pictures(y)
     pixels = tf.TensorSpec([None, None, 3], tf.float32)
-    parts = tiled(model.to_pictures, y, 1, models.STRIDE, pixels)
+    parts = tiled(model.to_pictures, y, 1, models.STRIDE, pixels, halo=model.halo)
     # The synthesis' maps are bfloat16.
     assert float(tf.reduce_mean(tf.abs(parts - whole))) < 0.01
     assert float(tf.reduce_max(tf.abs(parts - whole))) < 4.0
@@ -251,6 +258,8 @@ def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(co
 
 
 def test_the_golden_file_decodes_as_on_the_day_it_was_made(codec, model_name):
+    if model_name in WITHOUT_GOLDEN:
+        pytest.skip(f"{model_name} has no golden file yet")
     data = (GOLDEN / f"{model_name}.tfcm").read_bytes()
     expected = np.asarray(Image.open(GOLDEN / f"{model_name}.png")).astype(int)
     # decompress compares the latent with the fingerprint in the file: it is exact.
@@ -272,7 +281,7 @@ def test_a_weights_file_gives_the_same_codec(model_name, tmp_path):
 
 def test_pictures_agree_between_machines_with_and_without_bfloat16(codec, model_name):
     """Maps are rounded alike; only the order of sums may move a pixel by a grey level."""
-    model = zoo.build_model(files.read(GOLDEN / f"{model_name}.npz"))
+    model = golden_model(model_name)
     model.set_bfloat16("on")
     native = Codec(model)
     try:

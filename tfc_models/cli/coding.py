@@ -20,6 +20,8 @@ from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, wri
 from tfc_models.codec.container import SUFFIX
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfc_models.codec import Codec
 
 Work = Callable[[Job], "tuple[bytes, dict[str, Any]]"]
@@ -48,9 +50,11 @@ def compress(options: argparse.Namespace) -> int:
         for note in notes:
             reporter.line(f"{job.source_name}: {note}")
         codec = codec or load_model(options.model)
-        data, seconds = _timed(lambda: codec.compress(pixels))
+        data, seconds = _timed(lambda: _coded(codec, pixels, options))
         height, width = pixels.shape[:2]
-        return data, _result(tfc_models.inspect(data).model, data, width, height, seconds)
+        header = tfc_models.inspect(data)
+        result = _result(header.model, data, width, height, seconds)
+        return data, {**result, "quality": header.rate} if codec.many_rates else result
 
     return _run(jobs, work, options, reporter, "compressing")
 
@@ -80,6 +84,20 @@ def decompress(options: argparse.Namespace) -> int:
         return pictures.encode(pixels, suffix), result
 
     return _run(jobs, work, options, reporter, "decompressing")
+
+
+def _coded(codec: Codec, pixels: np.ndarray, options: argparse.Namespace) -> bytes:
+    """A file at the quality, or of the size or fidelity, that was asked for."""
+    from tfc_models.codec import compress_to_bytes, compress_to_psnr
+
+    if options.target_psnr is not None:
+        return compress_to_psnr(codec, pixels, options.target_psnr).data
+    size = options.target_bytes
+    if options.target_bpp is not None:
+        size = int(options.target_bpp * pixels.shape[0] * pixels.shape[1] / 8)
+    if size is not None:
+        return compress_to_bytes(codec, pixels, size).data
+    return codec.compress(pixels, options.quality)
 
 
 def _plan(
@@ -223,7 +241,8 @@ def _run(
 
 
 def _summary(result: dict[str, Any]) -> str:
+    quality = f"quality {result['quality']}, " if "quality" in result else ""
     return (
-        f"{result['input']} → {result['output']}: {result['width']}×{result['height']}, "
+        f"{result['input']} → {result['output']}: {result['width']}×{result['height']}, {quality}"
         f"{size_text(result['bytes'])}, {result['bpp']:.3f} bpp, {result['seconds']:.2f} s"
     )

@@ -22,8 +22,11 @@ def export(options: argparse.Namespace) -> int:
     codec = load_model(options.model)
     try:
         with new_folder(path, options.force) as folder:
-            codec.save(str(folder), options.bfloat16, options.max_pixels, options.max_side)
+            limits = options.max_pixels, options.max_side
+            codec.save(str(folder), options.bfloat16, *limits, options.quality)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except ValueError as error:
+        raise CommandError(one_line(error)) from error
     except OSError as error:
         raise CommandError(f"cannot write {path}: {one_line(error)}") from error
     if options.json:

@@ -56,7 +56,8 @@ INFO = "Shows what files say about themselves. Needs no model."
 MODELS = "Lists the models that -m takes."
 EXPORT = """\
 Writes a model as a SavedModel with the signatures compress, decompress, compress_tensor and
-decompress_tensor."""
+decompress_tensor; of a model of many rates, with compress_at_quality too, and compress at the
+quality that -q says."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inputs(command, "pictures, folders of pictures, or - for standard input")
     _add_output(command)
     _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
+    _add_rate(command)
     command.add_argument(
         "--background",
         metavar="COLOR",
@@ -173,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         help="convolve in bfloat16: off runs everywhere, auto is for machines like this one "
         "(default: off)",
     )
+    _add_quality(command)
     _add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -211,6 +214,53 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 
 def _add_model(command: argparse.ArgumentParser, text: str, default: str | None) -> None:
     command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
+
+
+def _add_rate(command: argparse.ArgumentParser) -> None:
+    """What a model of many rates aims at: one of these."""
+    group = command.add_mutually_exclusive_group()
+    _add_quality(group)
+    for option, unit, convert in (
+        ("bytes", "N", _count),
+        ("bpp", "X", _positive),
+        ("psnr", "DB", _positive),
+    ):
+        most = "at least" if option == "psnr" else "at most"
+        group.add_argument(
+            f"--target-{option}",
+            metavar=unit,
+            type=_argument(convert),
+            help=f"search for the quality that gives {most} so many {_UNITS[option]}",
+        )
+
+
+def _add_quality(command: Any) -> None:
+    command.add_argument(
+        "-q",
+        "--quality",
+        metavar="N",
+        type=_argument(_quality),
+        help="0 (smallest) to 100 (best), of a model of many rates (default: 50)",
+    )
+
+
+_UNITS = {"bytes": "bytes", "bpp": "bits per pixel", "psnr": "decibels"}
+
+
+def _quality(text: str) -> int:
+    if not text.isdigit() or int(text) > 100:
+        raise ValueError(f"{text!r} is not a whole number from 0 to 100.")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise ValueError(f"{text!r} is not a number above 0.")
+    return value
 
 
 def _add_limits(command: argparse.ArgumentParser) -> None:

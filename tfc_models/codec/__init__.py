@@ -16,6 +16,7 @@ from tfc_models.codec.container import (
 if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec, codec_for, load
     from tfc_models.codec.ops import register_ops
+    from tfc_models.codec.target import compress_to_bytes, compress_to_psnr
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -24,12 +25,21 @@ __all__ = [
     "Codec",
     "Header",
     "codec_for",
+    "compress_to_bytes",
+    "compress_to_psnr",
     "inspect",
     "load",
     "register_ops",
 ]
 
-_LAZY = {"Codec": "codec", "codec_for": "codec", "load": "codec", "register_ops": "ops"}
+_LAZY = {
+    "Codec": "codec",
+    "codec_for": "codec",
+    "compress_to_bytes": "target",
+    "compress_to_psnr": "target",
+    "load": "codec",
+    "register_ops": "ops",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
+DEFAULT_QUALITY, LARGEST_QUALITY = 50, 100
 
 
 class Codec(tf.Module):
@@ -48,7 +49,11 @@ class Codec(tf.Module):
         model.freeze(pictures=pictures)
         self.model = model
         self.digest_bytes = model.digest()
-        self._compress = tf.function(self._compress_one, input_signature=[PICTURE], autograph=False)
+        self._compress = tf.function(
+            self._compress_one,
+            input_signature=[PICTURE, tf.TensorSpec([], tf.int32)],
+            autograph=False,
+        )
         scalar = tf.TensorSpec([], tf.int64)
         arguments = [tf.TensorSpec([], tf.string), scalar, scalar]
         self._decompress = tf.function(
@@ -61,8 +66,18 @@ class Codec(tf.Module):
         """Hexadecimal digest of the weights, as files carry it."""
         return self.digest_bytes.hex()
 
-    def compress(self, picture: np.ndarray) -> bytes:
-        """A file for an sRGB picture, uint8, height × width × 3."""
+    @property
+    def many_rates(self) -> bool:
+        """Whether `compress` takes a quality."""
+        return self.model.many_rates
+
+    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+        """A file for an sRGB picture, uint8, height × width × 3.
+
+        Args:
+            picture: the pixels.
+            quality: 0 to 100, of a model of many rates; by default 50.
+        """
         picture = np.asarray(picture)
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
@@ -74,9 +89,26 @@ class Codec(tf.Module):
                 f"a picture has sides of 1 to {container.MAX_SIDE}; got {picture.shape}."
             )
         try:
-            return self._compress(tf.constant(picture)).numpy()
+            return self._compress(tf.constant(picture), self.rate_setting(quality)).numpy()
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(reason(error)) from None
+
+    def rate_setting(self, quality: int | None) -> int:
+        """What a file says for a quality, or one line about why there is none such."""
+        if not self.many_rates:
+            if quality is not None:
+                raise ValueError(
+                    f"{self.model_name} has one rate: it takes no quality (got {quality})."
+                )
+            return 0
+        if quality is None:
+            return DEFAULT_QUALITY
+        whole = isinstance(quality, (int, np.integer)) and not isinstance(quality, bool)
+        if not whole or not 0 <= quality <= LARGEST_QUALITY:
+            raise ValueError(
+                f"quality is a whole number from 0 to {LARGEST_QUALITY}; got {quality}."
+            )
+        return int(quality)
 
     def decompress(
         self,
@@ -107,22 +139,27 @@ class Codec(tf.Module):
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
 
-    def _compress_one(self, picture: tf.Tensor) -> tf.Tensor:
+    def _compress_one(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         height, width = tf.shape(picture)[0], tf.shape(picture)[1]
         picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
         padded = pad_to_multiple(picture[None], STRIDE)
         latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
-        y = tiled(self.model.to_latents, padded, STRIDE, 1, latents)
+        setting = tf.cast(rate, tf.float32)
+
+        def to_latents(pixels: tf.Tensor) -> tf.Tensor:
+            return self.model.to_latents(pixels, setting)
+
+        y = tiled(to_latents, padded, STRIDE, 1, latents, halo=self.model.halo)
         # A comparison with NaN is false; the range coder would never come back from one.
         codable = tf.reduce_all(tf.abs(y) < LARGEST_LATENT)
         y = graph.checked(y, codable, "the weights give latents that cannot be coded")
-        strings, y_hat = self.model.coder.encode(y)
+        strings, y_hat = self.model.coder.encode(y, setting)
         return graph.write(
             self.model_name,
             self.digest_bytes,
             height,
             width,
-            tf.constant(0),
+            rate,
             tuple(s[0] for s in strings),
             tf.cast(y_hat * LATENT_UNITS, tf.int32),
         )
@@ -131,11 +168,14 @@ class Codec(tf.Module):
         self, data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
     ) -> tuple[tf.Tensor, graph.Fields]:
         coder = self.model.coder
+        largest = LARGEST_QUALITY if self.many_rates else 0
+        streams = len(coder.parts)
         fields = graph.read(
-            data, self.model_name, self.digest_bytes, len(coder.parts), max_pixels, max_side
+            data, self.model_name, self.digest_bytes, streams, max_pixels, max_side, largest
         )
         shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
-        y_hat = coder.decompress(tuple(s[None] for s in fields.streams), shape)
+        rate = tf.cast(fields.rate, tf.float32)
+        y_hat = coder.decompress(tuple(s[None] for s in fields.streams), shape, rate)
         integers = tf.cast(y_hat * LATENT_UNITS, tf.int32)
         found = graph.latent_fingerprint(integers, fields.height, fields.width, fields.rate)
         same = tf.equal(found, fields.latent_fingerprint)
@@ -147,10 +187,12 @@ class Codec(tf.Module):
     ) -> tf.Tensor:
         y_hat, fields = self._latents(data, max_pixels, max_side)
 
-        def pixels(latents: tf.Tensor) -> tf.Tensor:
-            return tf.saturate_cast(tf.round(self.model.to_pictures(latents)), tf.uint8)
+        rate = tf.cast(fields.rate, tf.float32)
 
-        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE)[0]
+        def pixels(latents: tf.Tensor) -> tf.Tensor:
+            return tf.saturate_cast(tf.round(self.model.to_pictures(latents, rate)), tf.uint8)
+
+        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE, halo=self.model.halo)[0]
         return tf.ensure_shape(picture[: fields.height, : fields.width], PICTURE.shape)
 
     def save(
@@ -159,12 +201,14 @@ class Codec(tf.Module):
         bfloat16: str = "off",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_side: int = DEFAULT_MAX_SIDE,
+        quality: int | None = None,
     ) -> None:
         """Writes a SavedModel that needs only the op library (see `register_ops`).
 
         Signatures: `compress` (also `serving_default`) and `decompress` take and give
         vectors of strings, picture files and bitstreams; `compress_tensor` and
-        `decompress_tensor` take and give one uint8 picture.
+        `decompress_tensor` take and give one uint8 picture. Of a model of many rates,
+        `compress_at_quality` also takes a quality (0–100) for each picture.
 
         Args:
             path: the folder to write.
@@ -172,6 +216,7 @@ class Codec(tf.Module):
                 "auto" chooses for this machine.
             max_pixels: what its decoder accepts, and its encoder.
             max_side: the longest side, likewise.
+            quality: of a model of many rates, what `compress` compresses at.
 
         Picture files are what TensorFlow decodes: PNG, JPEG, BMP, and the first frame of a
         GIF, grey or RGB, 8 or 16 bits. Unlike the command line it does not turn by EXIF or
@@ -181,7 +226,7 @@ class Codec(tf.Module):
         before = self.model.bfloat16
         self.model.set_bfloat16(bfloat16)
         try:
-            exported = _Exported(self, max_pixels, max_side)
+            exported = _Exported(self, max_pixels, max_side, quality)
             tf.saved_model.save(exported, str(path), signatures=exported.functions)
         finally:
             self.model.set_bfloat16(before)
@@ -190,18 +235,20 @@ class Codec(tf.Module):
 class _Exported(tf.Module):
     """The signatures of a codec, and of its variables only those that they read."""
 
-    def __init__(self, codec: Codec, max_pixels: int, max_side: int) -> None:
+    def __init__(self, codec: Codec, max_pixels: int, max_side: int, quality: int | None) -> None:
         super().__init__(name="codec")
         max_pixels = tf.constant(max_pixels, tf.int64)
         max_side = tf.constant(max_side, tf.int64)
 
-        def compress_file(data: tf.Tensor) -> tf.Tensor:
-            return codec._compress_one(_decoded_picture(data, max_pixels, max_side))
+        rate = tf.constant(codec.rate_setting(quality))
+
+        def compress_file(data: tf.Tensor, rate: tf.Tensor = rate) -> tf.Tensor:
+            return codec._compress_one(_decoded_picture(data, max_pixels, max_side), rate)
 
         def decompress_file(data: tf.Tensor) -> tf.Tensor:
             return tf.io.encode_png(codec._decompress_one(data, max_pixels, max_side))
 
-        def each(one: Any, values: tf.Tensor) -> tf.Tensor:
+        def each(one: Any, values: Any) -> tf.Tensor:
             return tf.map_fn(one, values, fn_output_signature=tf.string, parallel_iterations=1)
 
         def compress(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -211,7 +258,12 @@ class _Exported(tf.Module):
             return {"image_bytes": each(decompress_file, bitstream_bytes)}
 
         def compress_tensor(image: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"bitstream_bytes": codec._compress_one(image)}
+            return {"bitstream_bytes": codec._compress_one(image, rate)}
+
+        def compress_at_quality(image_bytes: tf.Tensor, quality: tf.Tensor) -> dict[str, tf.Tensor]:
+            wanted = tf.clip_by_value(quality, 0, LARGEST_QUALITY)
+            files = each(lambda pair: compress_file(*pair), (image_bytes, wanted))
+            return {"bitstream_bytes": files}
 
         def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"image": codec._decompress_one(bitstream_bytes, max_pixels, max_side)}
@@ -223,6 +275,9 @@ class _Exported(tf.Module):
             compress_tensor: {"image": PICTURE},
             decompress_tensor: {"bitstream_bytes": string},
         }
+        if codec.many_rates:
+            numbers = tf.TensorSpec([None], tf.int32)
+            specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
         self.functions = {}
         for function, inputs in specs.items():
             named = {k: tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()}

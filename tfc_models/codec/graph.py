@@ -95,6 +95,7 @@ def read(
     stream_count: int,
     max_pixels: tf.Tensor,
     max_side: tf.Tensor,
+    largest_rate: int = 0,
 ) -> Fields:
     """Takes a file apart, or fails with the reason."""
     data, at = _checked_start(data, name, digest)
@@ -122,8 +123,9 @@ def read(
         height, within, "over the limit: the picture is ", size, "; the decoder allows ", limits
     )
     setting = tf.strings.as_string(rate)
+    known = f"0 to {largest_rate}" if largest_rate else "one rate, setting 0"
     height = checked(
-        height, tf.equal(rate, 0), "rate setting ", setting, ": this model has one rate, setting 0"
+        height, rate <= largest_rate, "rate setting ", setting, f": this model has {known}"
     )
     streams = []
     for _ in range(stream_count):

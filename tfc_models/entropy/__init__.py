@@ -8,6 +8,13 @@ two need `coder.freeze()`, the explicit step after training that builds coding t
 
 from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
+from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
 
-__all__ = ["ExactNetwork", "FactorizedPrior", "MeanScaleHyperprior", "ScaleHyperprior"]
+__all__ = [
+    "ExactNetwork",
+    "FactorizedPrior",
+    "GainedHyperprior",
+    "MeanScaleHyperprior",
+    "ScaleHyperprior",
+]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfc_models.entropy.quantization import checked_mode
+from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables, decodable
 
 Bits = dict[str, tf.Tensor]
@@ -34,16 +35,23 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         )
         self.quantization = checked_mode(quantization)
         self.channels = channels
+        self.noise = Noise()
 
-    def __call__(self, y: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, Bits]:
+    def __call__(
+        self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Bits]:
         """Quantizes (or perturbs) `y` and estimates the bits of each example."""
+        del rate  # here and below: it has only one
         if not training:
             y_hat, bits = super().__call__(y, training=False)
         else:
             self._require(frozen=False)
-            y_hat, bits = super().__call__(y, training=self.quantization != "round")
-            if self.quantization == "mixed":
-                y_hat = self.quantize(y)
+            y_hat = self.quantize(y)
+            noisy = y_hat if self.quantization == "round" else y + self.noise(tf.shape(y))
+            nats = self.prior.log_prob(noisy)
+            bits = tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+            if self.quantization == "noise":
+                y_hat = noisy
         return y_hat, {"y": bits}
 
     def freeze(
@@ -59,17 +67,23 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
     def _table_prior(self) -> Any:
         return self.prior
 
-    def compress(self, y: tf.Tensor) -> tuple[tf.Tensor]:
+    def compress(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tuple[tf.Tensor]:
         """One string for each example."""
-        return self.encode(y)[0]
+        return self.encode(y, rate)[0]
 
-    def encode(self, y: tf.Tensor) -> tuple[tuple[tf.Tensor], tf.Tensor]:
+    def encode(
+        self, y: tf.Tensor, rate: tf.Tensor | None = None
+    ) -> tuple[tuple[tf.Tensor], tf.Tensor]:
         """`compress(y)`, and what `decompress` will give."""
+        del rate
         self._require(frozen=True)
         return (super().compress(y),), self.quantize(y)
 
-    def decompress(self, strings: tuple[tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+    def decompress(
+        self, strings: tuple[tf.Tensor], shape: tf.Tensor, rate: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The latents from their strings; `shape` is their height and width."""
+        del rate
         self._require(frozen=True)
         (stream,) = strings
         positions = tf.reduce_prod(tf.cast(shape, tf.float64))

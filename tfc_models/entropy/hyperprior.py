@@ -11,7 +11,7 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
-from tfc_models.entropy.quantization import checked_mode
+from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables, decodable
 from tfc_models.layers import Chain, Conv2D, pad_to_multiple, tiled
 
@@ -24,6 +24,8 @@ INDEX_STEP, INDEX_ORIGIN = 8.0, 18.0
 # Means are multiples of 2^-6, which keeps latent = integer + mean exact in float32.
 MEAN_BITS = 6
 LARGEST_MEAN = 2.0**14
+LARGEST_INDEX = 2.0**10  # beyond the table on either side, before a rate moves it
+LEAST_MASS = 2.0**-30
 REDUCTION = 4  # hyper_analysis divides height and width by it
 EXACT_TILE = 16  # hyper-latents a side, 1024 pixels
 
@@ -69,31 +71,70 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self.hyper_synthesis = hyper_synthesis
         self.hyperprior = FactorizedPrior(hyper_channels, quantization)
         self.quantization = checked_mode(quantization)
+        self.distribution, self.noise = distribution, Noise()
         self.network_dtype = tf.float32
         self.exact: ExactNetwork | None = None
 
-    def __call__(self, y: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, Bits]:
+    def __call__(
+        self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Bits]:
         """Quantizes (or perturbs) `y` and estimates the bits of each example, by part."""
         if training:
             self._require(frozen=False)
-        z_hat, z_bits = self.hyperprior(self._hyper_latents(y), training)
-        index, mean = self._parameters(z_hat, tf.shape(y)[1:3])
+        z_hat, z_bits = self.hyperprior(self._hyper_latents(y, rate), training)
+        index, mean = self._parameters(z_hat, tf.shape(y)[1:3], rate)
         if not training:
             # What is coded is coded under an entry of the table.
-            index = tf.round(index)
-        noisy = training and self.quantization != "round"
-        y_hat, y_bits = super().__call__(y, index, mean, training=noisy)
-        if training and self.quantization == "mixed":
-            y_hat = self.quantize(y, mean)
+            index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
+            y_hat, y_bits = super().__call__(y, index, mean, training=False)
+            return y_hat, {"y": y_bits, "z": z_bits["y"]}
+        y_hat = self.quantize(y, mean)
+        noisy = y_hat if self.quantization == "round" else y + self.noise(tf.shape(y))
+        y_bits = self._bits(noisy, index, mean)
+        if self.quantization == "noise":
+            y_hat = noisy
         return y_hat, {"y": y_bits, "z": z_bits["y"]}
 
-    def _hyper_latents(self, y: tf.Tensor) -> tf.Tensor:
+    def _bits(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Bits of each example, where gradients are wanted.
+
+        tfp's logarithms of normal probabilities hold far into the tails, and take a third of
+        a training step. Here the difference of the two tails is taken directly: a latent
+        further out than 6 scales costs 30 bits.
+        """
+        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
+        centred = y if mean is None else y - mean
+        if self.distribution == "gaussian":
+            inverse = math.sqrt(0.5) / scale_of(index)
+            distance = tf.abs(centred)
+            upper = tf.math.erfc((distance - 0.5) * inverse)
+            mass = 0.5 * (upper - tf.math.erfc((distance + 0.5) * inverse))
+            nats = tf.math.log(tfc.lower_bound(mass, LEAST_MASS))
+        else:
+            nats = self._make_prior(index).log_prob(centred)
+        return tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+
+    def _hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+        del rate  # see GainedHyperprior
         y = y if self.predicts_means else tf.abs(y)
         y = pad_to_multiple(tf.cast(y, self.network_dtype), REDUCTION)
         return tf.cast(self.hyper_analysis(y), tf.float32)
 
-    def _parameters(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def _parameters(
+        self, z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Scale indexes and means (None: zero) for latents of height and width `shape`."""
+        index, mean = self._at_rate(*self._predicted(z_hat, shape), rate)
+        return (index if self.exact is None else tf.clip_by_value(index, 0, SCALES - 1)), mean
+
+    def _at_rate(
+        self, index: tf.Tensor, mean: tf.Tensor | None, rate: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """What was predicted, as it is for a rate; here there is only one."""
+        del rate
+        return index, mean
+
+    def _predicted(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         if self.exact is None:
             outputs = tf.cast(self.hyper_synthesis(tf.cast(z_hat, self.network_dtype)), tf.float32)
             outputs = outputs[:, : shape[0], : shape[1]]
@@ -127,13 +168,14 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     @staticmethod
     def _exact_index(sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
         index = tf.round(sums * tf.constant(unit * INDEX_STEP, sums.dtype)) + INDEX_ORIGIN
-        return tf.cast(tf.clip_by_value(index, 0, SCALES - 1), tf.float32)
+        return tf.cast(tf.clip_by_value(index, -LARGEST_INDEX, LARGEST_INDEX), tf.float32)
 
     def freeze(
         self,
         state: dict[str, Any] | None = None,
         y: tf.Tensor | None = None,
         representative: bool = True,
+        rate: tf.Tensor | None = None,
     ) -> None:
         """Builds tables and integers from what was learned, or takes stored ones.
 
@@ -142,6 +184,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             y: without `state`, latents of some pictures, which set the activations' ranges.
             representative: whether these pictures show what to expect; otherwise random
                 hyper-latents, drawn from the tables, widen the ranges.
+            rate: of each example of `y`, where the model has more than one.
         """
         if self.frozen:
             return
@@ -151,7 +194,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         if state is None:
             if y is None:
                 raise ValueError("freeze() needs latents of some pictures, or a stored state.")
-            samples = [tf.round(self._hyper_latents(y))]
+            samples = [tf.round(self._hyper_latents(y, rate))]
             if not representative:
                 samples.append(self.hyperprior.random_latents())
             shifts = find_shifts(layers, samples)
@@ -165,19 +208,26 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     def _table_prior(self) -> Any:
         return self._make_prior(tf.range(SCALES))
 
-    def compress(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def compress(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings of the hyper-latents and of the latents, one pair for each example."""
-        return self.encode(y)[0]
+        return self.encode(y, rate)[0]
 
-    def encode(self, y: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """`compress(y)`, and what `decompress` will give."""
+    def encode(
+        self, y: tf.Tensor, rate: tf.Tensor | None = None
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """`compress(y, rate)`, and what `decompress` will give."""
         self._require(frozen=True)
-        z = self._hyper_latents(y)
-        index, mean = self._parameters(tf.round(z), tf.shape(y)[1:3])
+        z = self._hyper_latents(y, rate)
+        index, mean = self._parameters(tf.round(z), tf.shape(y)[1:3], rate)
         (z_strings,) = self.hyperprior.compress(z)
         return (z_strings, super().compress(y, index, mean)), self.quantize(y, mean)
 
-    def decompress(self, strings: tuple[tf.Tensor, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+    def decompress(
+        self,
+        strings: tuple[tf.Tensor, tf.Tensor],
+        shape: tf.Tensor,
+        rate: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """The latents from their strings; `shape` is their height and width."""
         self._require(frozen=True)
         z_strings, y_strings = strings
@@ -189,7 +239,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         check = tf.debugging.Assert(same, ["tfc-models: damaged: a stream does not fit its size"])
         with tf.control_dependencies([check]):
             z_hat = tf.identity(z_hat)
-        index, mean = self._parameters(z_hat, shape)
+        index, mean = self._parameters(z_hat, shape, rate)
         entries = tf.reshape(tf.cast(index, tf.int32), [tf.shape(index)[0], -1])
         counts = tf.math.bincount(entries, minlength=SCALES, axis=-1, dtype=tf.int64)
         least = tf.linalg.matvec(tf.cast(counts, tf.float64), tf.constant(self.least_bits))

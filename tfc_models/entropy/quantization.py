@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
+
 MODES = ("noise", "round", "mixed")
 """What a coder does to a latent while it trains:
 
@@ -18,3 +20,21 @@ def checked_mode(mode: str) -> str:
     if mode not in MODES:
         raise ValueError(f"quantization is one of {', '.join(MODES)}; got {mode!r}.")
     return mode
+
+
+class Noise(tf.Module):
+    """Uniform random numbers whose state is a variable.
+
+    A checkpoint holds it, so that training goes on with the noise that it would have had,
+    and a step that is compiled for another framework takes it along. The first state comes
+    from TensorFlow's global seed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="noise")
+        seed = tf.random.uniform([], 0, 2**31 - 1, tf.int32)
+        self.generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def __call__(self, shape: tf.Tensor, low: float = -0.5, high: float = 0.5) -> tf.Tensor:
+        """Draws float32 numbers between `low` and `high`."""
+        return self.generator.uniform(shape, low, high)

@@ -3,20 +3,26 @@
 from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
+from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gdn import GDN
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
+from tfc_models.layers.residual import GainedResidual
 from tfc_models.layers.tiling import tiled
 
 __all__ = [
     "GDN",
     "Chain",
     "Conv2D",
+    "Gain",
+    "GainedResidual",
     "bfloat16_pays",
     "compute_dtype",
     "leaky_relu",
+    "level_weights",
     "pad_to_multiple",
     "polyphase_kernel",
+    "rate_of_each",
     "relu",
     "tiled",
 ]

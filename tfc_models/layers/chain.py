@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfc_models.layers.gain import Gain
+from tfc_models.layers.residual import GainedResidual
+
 
 class Chain(tf.keras.layers.Layer):
     """Calls layers one after another, in whatever dtype the input has.
 
     Keras' Sequential fixes the dtype of its first call and casts every later input to it.
+    Layers with gains are told the rate, as rows of `level_weights`.
     """
 
     def __init__(self, layers: list[tf.keras.layers.Layer], name: str) -> None:
         super().__init__(name=name, autocast=False)
         self.layers = layers
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
         for layer in self.layers:
-            inputs = layer(inputs)
+            gained = isinstance(layer, (Gain, GainedResidual))
+            inputs = layer(inputs, weights) if gained else layer(inputs)
         return inputs

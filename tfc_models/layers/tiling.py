@@ -19,6 +19,7 @@ def tiled(
     unit_out: int,
     out: tf.TensorSpec,
     tile: int = TILE,
+    halo: int = HALO,
 ) -> tf.Tensor:
     """`transform(maps)` for one example, from tiles that overlap as far as filters reach.
 
@@ -32,13 +33,14 @@ def tiled(
         unit_out: samples of the output to a latent.
         out: shape (height, width, channels) and dtype of what comes out.
         tile: latents a side of a tile. Batches of several examples are not cut.
+        halo: latents that a tile reads beyond itself, at least as far as filters reach.
     """
     height, width = tf.shape(maps)[1] // unit_in, tf.shape(maps)[2] // unit_in
 
     def extent(i: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, ...]:
         first = i * tile
         end = tf.minimum(first + tile, size)
-        low, high = tf.maximum(first - HALO, 0), tf.minimum(end + HALO, size)
+        low, high = tf.maximum(first - halo, 0), tf.minimum(end + halo, size)
         return low, high, first - low, end - first
 
     def one(i: tf.Tensor, j: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfc_models import metrics
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
+from tfc_models.layers.tiling import HALO
 from tfc_models.models.stored import digest, storable
 
 DISTORTIONS = {
@@ -35,6 +36,8 @@ class CompressionModel(tf.keras.Model):
 
     many_rates = False
     """Whether a model codes at rates of 0 to 100, or at the one that it was trained for."""
+
+    halo = HALO  # latents that its transforms' filters reach beyond a tile
 
     def __init__(
         self,
@@ -96,21 +99,31 @@ class CompressionModel(tf.keras.Model):
             raise RuntimeError("only a frozen model has a digest: call freeze() first.")
         return digest(self.state())
 
-    def to_latents(self, pictures: tf.Tensor) -> tf.Tensor:
+    def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         """Latents, float32, of pictures whose sides are multiples of 16."""
+        del rate  # here and below: see GainedStem4
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
-    def to_pictures(self, latents: tf.Tensor) -> tf.Tensor:
+    def to_pictures(self, latents: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         """Pictures, float32 around 0–255 and unclipped, of latents."""
+        del rate
         x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype))
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> Output:
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool = False,
+        rate: tf.Tensor | float | None = None,
+    ) -> Output:
+        """Codes pictures; `rate` (0–100, one or one for each) is for models of many rates."""
+        if rate is not None and not self.many_rates:
+            raise ValueError(f"{self.name} has one rate, that of its lambda; got rate={rate}.")
         shape = tf.shape(inputs)
-        y = self.to_latents(pad_to_multiple(inputs, STRIDE))
-        y_hat, bits = self.coder(y, training)
-        return Output(self.to_pictures(y_hat)[:, : shape[1], : shape[2]], bits)
+        y = self.to_latents(pad_to_multiple(inputs, STRIDE), rate)
+        y_hat, bits = self.coder(y, training, rate)
+        return Output(self.to_pictures(y_hat, rate)[:, : shape[1], : shape[2]], bits)
 
     def losses_of(self, pictures: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Rate–distortion loss (bits per pixel + lambda · distortion) and what it is made of."""
@@ -161,8 +174,7 @@ class CompressionModel(tf.keras.Model):
                 raise ValueError(f"{name} holds values that are not numbers: training diverged.")
         if state is None:
             shown = photo_like_noise() if pictures is None else pictures
-            y = self.to_latents(pad_to_multiple(shown, STRIDE))
-            self.coder.freeze(y=y, representative=pictures is not None)
+            self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
         else:
             prefix = "coder/"
             self.coder.freeze(
@@ -174,6 +186,9 @@ class CompressionModel(tf.keras.Model):
         # Keras keeps the training step that it traced before.
         self.train_function = None
         self.trainable = False
+
+    def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
+        self.coder.freeze(y=self.to_latents(pictures), representative=representative)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras' own; a frozen model's weights are its digest, and stay."""

@@ -1,0 +1,115 @@
+"""A mean-scale hyperprior for latents that were multiplied by a gain for the rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models.entropy.hyperprior import (
+    INDEX_STEP,
+    LARGEST_MEAN,
+    MEAN_BITS,
+    MeanScaleHyperprior,
+)
+from tfc_models.layers import Chain, Gain, level_weights, rate_of_each
+from tfc_models.layers.gain import LARGEST_RATE
+
+# What a file can say: whole numbers.
+RATES = int(LARGEST_RATE) + 1
+GAIN_BITS = 8  # A mean's gain, in a frozen model, is a multiple of 2^-8 below 2^8.
+LARGEST_OFFSET = 127
+
+
+class GainedHyperprior(MeanScaleHyperprior):
+    """Predicts, for latents at any rate, scale indexes and means.
+
+    The hyperprior sees the latents as they will be coded, with the gain of their rate, so
+    that its own bits go up and down with it. What it predicts is moved by a learned offset
+    of the index and a gain of the mean, for every channel and level.
+
+    A range decoder needs both exactly. `freeze` makes tables of integers for all the rates
+    that a file can name; no exponential is taken afterwards. An index moves by an integer;
+    a mean, an integer times 2^-6, is multiplied by an integer times 2^-8, which is a single
+    IEEE operation, and rounded to a multiple of 2^-6 again.
+    """
+
+    def __init__(
+        self,
+        hyper_analysis: Chain,
+        hyper_synthesis: Chain,
+        hyper_channels: int,
+        latents: int,
+        levels: int,
+        distribution: str = "gaussian",
+        quantization: str = "mixed",
+    ) -> None:
+        super().__init__(
+            hyper_analysis, hyper_synthesis, hyper_channels, distribution, quantization
+        )
+        self.levels = levels
+        self.hyper_gain = Gain(hyper_channels, levels, name="hyper_gain")
+        self.mean_gain = Gain(latents, levels, name="mean_gain")
+        # In steps of the network's output, which is what the rate of learning suits.
+        self.index_offset = tf.Variable(tf.zeros([levels, latents]), name="index_offset")
+        self._rates: dict[str, np.ndarray] = {}
+
+    def _hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+        weights = level_weights(rate_of_each(y, rate), self.levels)
+        return self.hyper_gain(super()._hyper_latents(y), weights)
+
+    def _at_rate(
+        self, index: tf.Tensor, mean: tf.Tensor, rate: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        rate = rate_of_each(index, rate)
+        if not self._rates:
+            weights = level_weights(rate, self.levels)
+            offset = INDEX_STEP * tf.matmul(weights, self.index_offset)
+            gain = self.mean_gain.at(weights)
+            return index + offset[:, None, None, :], mean * gain[:, None, None, :]
+        rows = tf.cast(tf.round(rate), tf.int32)
+        offset, gain = (
+            tf.gather(tf.constant(self._rates[k], tf.float32), rows)[:, None, None, :]
+            for k in ("index_offset", "mean_gain")
+        )
+        mean = tf.round((mean * 2.0**MEAN_BITS) * gain * 2.0**-GAIN_BITS) * 2.0**-MEAN_BITS
+        return index + offset, tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
+
+    def freeze(
+        self,
+        state: dict[str, Any] | None = None,
+        y: tf.Tensor | None = None,
+        representative: bool = True,
+        rate: tf.Tensor | None = None,
+    ) -> None:
+        """As `MeanScaleHyperprior.freeze`, and the tables of the rates."""
+        if self.frozen:
+            return
+        super().freeze(state, y, representative, rate)
+        if state is None:
+            weights = level_weights(tf.range(RATES, dtype=tf.float32), self.levels)
+            offset = np.rint(INDEX_STEP * tf.matmul(weights, self.index_offset).numpy())
+            gain = np.rint(2.0**GAIN_BITS * self.mean_gain.at(weights).numpy())
+            self._rates = {
+                "index_offset": np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET).astype(np.int16),
+                "mean_gain": np.clip(gain, 0, 2 ** (2 * GAIN_BITS) - 1).astype(np.uint16),
+            }
+        else:
+            self._rates = {k[6:]: v for k, v in state.items() if k.startswith("rates/")}
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain values, and what freezing made."""
+        learned = {
+            "index_offset": tf.identity(self.index_offset),
+            "hyper_gain": tf.identity(self.hyper_gain.logarithm),
+            "mean_gain": tf.identity(self.mean_gain.logarithm),
+        }
+        return {**super().state(), **learned, **{f"rates/{k}": v for k, v in self._rates.items()}}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the learned values that `state` gave."""
+        super().assign_state(state)
+        self.index_offset.assign(state["index_offset"])
+        self.hyper_gain.logarithm.assign(state["hyper_gain"])
+        self.mean_gain.logarithm.assign(state["mean_gain"])

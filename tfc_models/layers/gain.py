@@ -1,0 +1,60 @@
+"""Learned gains per rate: what makes one model code at many rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+LARGEST_RATE = 100.0
+DEFAULT_RATE = 50.0
+
+
+def rate_of_each(maps: tf.Tensor, rate: tf.Tensor | float | None) -> tf.Tensor:
+    """One rate for each example; the default one where none is said."""
+    rate = DEFAULT_RATE if rate is None else rate
+    return tf.broadcast_to(tf.cast(rate, tf.float32), [tf.shape(maps)[0]])
+
+
+def level_weights(rate: tf.Tensor, levels: int) -> tf.Tensor:
+    """How much each of `levels` levels, equally spaced over 0–100, counts at a rate.
+
+    A rate between two levels weighs both, linearly; at a level, that level alone. One row
+    for each rate.
+    """
+    position = tf.cast(rate, tf.float32) * ((levels - 1) / LARGEST_RATE)
+    distance = tf.abs(position[:, None] - tf.range(levels, dtype=tf.float32))
+    return tf.maximum(1.0 - distance, 0.0)
+
+
+class Gain(tf.keras.layers.Layer):
+    """Multiplies every channel by a learned gain that depends on the rate.
+
+    One row of logarithms for each level: between two levels, gains are interpolated
+    geometrically (Cui et al., "Asymmetric Gained Deep Image Compression With Continuous
+    Rate Adaptation", CVPR 2021).
+    """
+
+    def __init__(self, filters: int, levels: int, name: str | None = None) -> None:
+        super().__init__(name=name, autocast=False)
+        self.filters, self.levels = filters, levels
+        self.logarithm = self.add_weight("logarithm", [levels, filters], initializer="zeros")
+
+    def at(self, weights: tf.Tensor) -> tf.Tensor:
+        """The gains, examples × channels, for rows of `level_weights`."""
+        return tf.exp(tf.matmul(weights, self.logarithm))
+
+    def freeze(self) -> None:
+        """There is nothing to fold; a frozen layer does not train."""
+        self.trainable = False
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """Plain values by name."""
+        return {"logarithm": tf.identity(self.logarithm)}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the values that `state` gave."""
+        self.logarithm.assign(state["logarithm"])
+
+    def call(self, inputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        return inputs * tf.cast(self.at(weights), inputs.dtype)[:, None, None, :]

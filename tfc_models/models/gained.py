@@ -1,0 +1,185 @@
+"""One model for every rate: linear stages, residual blocks, and gains for each rate."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from tfc_models.entropy import GainedHyperprior
+from tfc_models.layers import (
+    Chain,
+    Conv2D,
+    Gain,
+    GainedResidual,
+    leaky_relu,
+    level_weights,
+    rate_of_each,
+)
+from tfc_models.layers.gain import LARGEST_RATE
+from tfc_models.models.base import DISTORTIONS, CompressionModel
+from tfc_models.models.registry import register
+
+
+@register("gained-stem4")
+class GainedStem4(CompressionModel):
+    """A mean-scale hyperprior whose latents are multiplied by a gain for the rate.
+
+    ::
+
+        x ─ 8×8↓4 ─ R ─ 4×4↓2 ─ R ─ 4×4↓2 ─ R ─ ×g(r) ─ y ─┬───────────[ N(μ, σ²) ]─ ŷ
+                                                           │                │σ, μ
+                     3×3 ─ 4×4↓2 ─ 4×4↓2 ─ ×h(r) ─ z ──────┘                │
+                                                   │                        │
+                                                   └─[ factorized ]─ ẑ ─────┴─ moved by r
+        x̂ ─ 8×8↑4 ─ R ─ 4×4↑2 ─ R ─ 4×4↑2 ─ R ─ ×g'(r) ─ ŷ
+
+    R is a row of residual blocks (`GainedResidual`), r the rate, 0 to 100. Nothing runs at
+    more than a quarter of the resolution, and without the blocks it would all be linear:
+    training starts there, from the Karhunen–Loève transform. At the rate r, lambda is
+    `lmbda` · `span`^(r/100 − 1/2).
+
+    Gains per rate follow Cui et al., "Asymmetric Gained Deep Image Compression With
+    Continuous Rate Adaptation" (CVPR 2021). The entropy coder is that of Minnen, Ballé,
+    Toderici (NeurIPS 2018), told the rate.
+
+    `channels` is the width at a quarter of the resolution, 3/2 of it that at an eighth;
+    `latents` is the width of y, `levels` how many rates have gains of their own, `blocks`
+    the number of residual blocks in a row.
+    """
+
+    many_rates = True
+
+    def __init__(
+        self,
+        channels: int = 128,
+        latents: int = 320,
+        lmbda: float = 0.01,
+        span: float = 128.0,
+        levels: int = 8,
+        blocks: int = 2,
+        distortion: str = "mse",
+        kernel: str = "plain",
+        quantization: str = "mixed",
+        distribution: str = "gaussian",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        # On the way out, in latents: 1 for conv2 and 1 for its block; at an eighth of the
+        # resolution 1/2 for conv1 and 1 a block; at a quarter 1/4 for conv0 and 1/2 a
+        # block. The way in reaches less.
+        self.halo = 3 + math.ceil(1.5 * blocks)
+        self.span = float(span)
+        self.levels = levels
+        wide = channels * 3 // 2
+        # Of each row of blocks: width, hidden width, sizes of the two kernels, length.
+        rows = [
+            (channels, channels // 2, (3, 3), blocks),
+            (wide, channels * 3 // 4, (3, 3), blocks),
+            (latents, channels, (3, 1), 1),
+        ]
+
+        def row(stage: int) -> list[GainedResidual]:
+            width, hidden, sizes, count = rows[stage]
+            return [
+                GainedResidual(width, hidden, levels, sizes, kernel=kernel, name=f"block{stage}{i}")
+                for i in range(count)
+            ]
+
+        analysis = Chain(
+            [
+                Conv2D(channels, 8, down=4, kernel=kernel, name="conv0"),
+                *row(0),
+                Conv2D(wide, 4, down=2, kernel=kernel, name="conv1"),
+                *row(1),
+                Conv2D(latents, 4, down=2, kernel=kernel, name="conv2"),
+                *row(2),
+                Gain(latents, levels, name="gain"),
+            ],
+            name="analysis",
+        )
+        synthesis = Chain(
+            [
+                Gain(latents, levels, name="gain"),
+                *row(2),
+                Conv2D(wide, 4, up=2, kernel=kernel, name="conv2"),
+                *row(1),
+                Conv2D(channels, 4, up=2, kernel=kernel, name="conv1"),
+                *row(0),
+                Conv2D(3, 8, up=4, kernel=kernel, name="conv0"),
+            ],
+            name="synthesis",
+        )
+        hyper_analysis = Chain(
+            [
+                Conv2D(channels, 3, activation=leaky_relu, kernel=kernel, name="conv0"),
+                Conv2D(channels, 4, down=2, activation=leaky_relu, kernel=kernel, name="conv1"),
+                Conv2D(channels, 4, down=2, use_bias=False, kernel=kernel, name="conv2"),
+            ],
+            name="hyper_analysis",
+        )
+        hyper_synthesis = Chain(
+            [
+                Conv2D(wide, 4, up=2, activation=leaky_relu, kernel="plain", name="conv0"),
+                Conv2D(2 * channels, 4, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
+                Conv2D(2 * latents, 1, kernel="plain", name="conv2"),
+            ],
+            name="hyper_synthesis",
+        )
+        coder = GainedHyperprior(
+            hyper_analysis,
+            hyper_synthesis,
+            channels,
+            latents,
+            levels,
+            distribution,
+            quantization,
+        )
+        super().__init__("gained-stem4", analysis, synthesis, coder, config)
+
+    def lambda_at(self, rate: tf.Tensor) -> tf.Tensor:
+        """Weight of the distortion against bits per pixel, at a rate."""
+        return self.lmbda * tf.exp(math.log(self.span) * (rate / LARGEST_RATE - 0.5))
+
+    def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+        """Latents at a rate (one for each example), float32; sides are multiples of 16."""
+        weights = level_weights(rate_of_each(pictures, rate), self.levels)
+        x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
+        return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
+
+    def to_pictures(self, latents: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+        """Pictures, float32 around 0–255 and unclipped, of latents at a rate."""
+        weights = level_weights(rate_of_each(latents, rate), self.levels)
+        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights)
+        return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
+
+    def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
+        # Every picture at another rate, from the lowest to the highest, twice over: what
+        # excites the exact network most may be any of them.
+        twice = tf.concat([pictures, pictures[::-1]], 0)
+        rate = tf.linspace(0.0, LARGEST_RATE, twice.shape[0])
+        y = self.to_latents(twice, rate)
+        self.coder.freeze(y=y, representative=representative, rate=rate)
+
+    def losses_of(
+        self, pictures: tf.Tensor, training: bool, rate: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Rate–distortion loss at random rates (in training; else at `rate`).
+
+        An example counts with lambda^-1/2, about one over its bits per pixel: the few bits
+        of the low rates are as much worth saving, in percent, as the many of the high ones.
+        """
+        shape = tf.shape(pictures)
+        if rate is None and training:
+            # Spread over the rates: one in each of as many equal parts as there are examples.
+            count = tf.cast(shape[0], tf.float32)
+            within = self.coder.noise([shape[0]], 0.0, 1.0)
+            rate = (tf.range(count) + within) * (LARGEST_RATE / count)
+        rate = rate_of_each(pictures, rate)
+        output = self(pictures, training=training, rate=rate)
+        pixels = tf.cast(shape[1] * shape[2], tf.float32)
+        bpp = tf.add_n(list(output.bits.values())) / pixels
+        distortion = DISTORTIONS[self.distortion](pictures, output.reconstruction)
+        lmbda = self.lambda_at(rate)
+        loss = tf.sqrt(self.lmbda / lmbda) * (bpp + lmbda * distortion)
+        losses = {"loss": loss, "bpp": bpp, self.distortion: distortion}
+        return {k: tf.reduce_mean(v) for k, v in losses.items()}
