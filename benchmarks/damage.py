@@ -28,7 +28,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 DEFAULT = "default"  # of the zoo; the others are the golden files' small models
-MODELS = ("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", DEFAULT)
+MODELS = (
+    *("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "gained-stem4"),
+    DEFAULT,
+)
 CASES = (
     *("cut", "flip", "splice", "swap", "grow"),
     *("forge field", "forge sizes", "forge streams", "forge escape", "bomb"),

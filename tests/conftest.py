@@ -22,8 +22,6 @@ SMALL = {
     "gained-stem4": {"channels": 8, "latents": 12},
     "mbt2018-mean": {"channels": 8, "latents": 12},
 }
-# Not in the zoo yet, and without a golden file: files cannot name its rates so far.
-WITHOUT_GOLDEN = {"gained-stem4"}
 
 
 @functools.cache
@@ -37,12 +35,10 @@ def golden_codec(name: str):
 
 
 def golden_model(name: str):
-    """A model with the weights of its golden file; random ones as long as it has none."""
+    """A model with the weights of its golden file."""
     from tfc_models import zoo
     from tfc_models.zoo import files
 
-    if name in WITHOUT_GOLDEN:
-        return random_gained(name)
     return zoo.build_model(files.read(GOLDEN / f"{name}.npz"))
 
 

@@ -64,8 +64,8 @@ def encode(folder: pathlib.Path) -> None:
         )
     for weights in sorted(folder.glob("*.weights")):
         also = Codec(zoo.build_model(files.read(weights)))
-        for path in sorted(folder.glob("*.npy"))[:2]:
-            data = also.compress(np.load(path))
+        for path, quality in zip(sorted(folder.glob("*.npy")), (13, 88)):
+            data = also.compress(np.load(path), quality if also.many_rates else None)
             path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
 
 
@@ -122,15 +122,16 @@ def streams_of(codec, data):
     limit = tf.constant(2**40, tf.int64)
     count = len(codec.model.coder.parts)
     fields = graph.read(
-        tf.constant(data), codec.model_name, codec.digest_bytes, count, limit, limit
+        tf.constant(data), codec.model_name, codec.digest_bytes, count, limit, limit, 100
     )
     shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
-    return fields.streams, shape
+    return fields.streams, shape, tf.cast(fields.rate, tf.float32)
 
 
 def batch_of_four(codec, data):
-    streams, shape = streams_of(codec, data)
-    latents = codec.model.coder.decompress(tuple(tf.repeat(s[None], 4) for s in streams), shape)
+    streams, shape, rate = streams_of(codec, data)
+    streams = tuple(tf.repeat(s[None], 4) for s in streams)
+    latents = codec.model.coder.decompress(streams, shape, rate)
     assert bool(tf.reduce_all(latents == latents[:1]))
     return latents[0].numpy()
 
@@ -141,9 +142,9 @@ def compiled(codec, data):
     plain = coder.exact
     coder.exact = tf.function(lambda z: plain(z), jit_compile=True, autograph=False)
     coder.exact.outputs_exponent = plain.outputs_exponent
-    streams, shape = streams_of(codec, data)
+    streams, shape, rate = streams_of(codec, data)
     try:
-        return coder.decompress(tuple(s[None] for s in streams), shape)[0].numpy()
+        return coder.decompress(tuple(s[None] for s in streams), shape, rate)[0].numpy()
     finally:
         coder.exact = plain
 

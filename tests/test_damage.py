@@ -27,7 +27,7 @@ from benchmarks.damage import (
 )
 from tests.conftest import ROOT
 
-EXAMPLES = 700  # for each of the five models
+EXAMPLES = 550  # for each of the six models
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -60,7 +61,7 @@ def test_every_model_has_a_linear_start(name):
         assert float(bits) < 4.0 * picture.size / 3
 
 
-def run(module: str, *flags: str) -> str:
+def run(module: str, *flags: str, code: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, *flags],
         cwd=ROOT,
@@ -69,41 +70,105 @@ def run(module: str, *flags: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == code, done.stderr[-2000:]
     return done.stderr
 
 
-@pytest.mark.slow
-def test_fit_resumes_and_publish_enters_the_zoo(tmp_path):
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    """Pictures of several sizes and kinds in nested folders, one too small and one broken."""
+    path = tmp_path / "pictures"
+    (path / "more").mkdir(parents=True)
     for i, crop in enumerate(crops()[::6]):
-        (tmp_path / "pictures" / "more").mkdir(parents=True, exist_ok=True)
-        large = np.kron(crop, np.ones([3, 3, 1])).astype(np.uint8)
-        Image.fromarray(large).save(tmp_path / "pictures" / "more" / f"{i}.png")
-    (tmp_path / "pictures" / "broken.png").write_bytes(b"not a picture")
-    fit = [
-        "--model=mbt2018-mean",
-        "--channels=8",
-        "--latents=12",
-        "--crop=64",
-        "--batch=2",
-        f"--data={tmp_path / 'pictures'}",
-        f"--workdir={tmp_path / 'out'}",
-    ]
-    run("training.fit", *fit, "--minutes=0.03")
-    assert "going on from step" in run("training.fit", *fit, "--minutes=0.06")
-    weights = tmp_path / "out" / "weights.npz"
+        large = np.kron(crop, np.ones([2, 2 + i % 2, 1])).astype(np.uint8)
+        Image.fromarray(large).convert("L" if i == 2 else "RGB").save(path / "more" / f"{i}.png")
+    Image.fromarray(crops()[0].astype(np.uint8)[:40]).save(path / "small.jpg")
+    (path / "broken.png").write_bytes(b"not a picture")
+    return path
+
+
+SMALL_RUN = [
+    *("--config=training/configs/mbt2018_mean.py", "--set=arguments.channels=8"),
+    *("--set=arguments.latents=12", "--set=crop=64", "--set=batch=4", "--set=log_steps=5"),
+    "--set=bfloat16=off",
+]
+
+
+@pytest.mark.slow
+def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
+    train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}"]
+    said = run("training.main", *train, f"--validation={folder / 'more'}", "--steps=10")
+    for text in ("not used", "small.jpg: 40 pixels", "broken.png", "step 10", "validation: "):
+        assert text in said
+    assert list((tmp_path / "out" / "tensorboard").glob("events*"))
+    rows = (tmp_path / "out" / "validation.csv").read_text().splitlines()
+    assert rows[0].startswith("step,seconds,rate,bpp,psnr") and rows[1].startswith("10,")
+    assert "the budget is spent" in run("training.main", *train, "--steps=10")
+    assert "going on from step 10" in run("training.main", *train, "--steps=12")
     publish = [
-        f"--weights={weights}",
-        "--name=small-1",
-        f"--calibration={tmp_path / 'pictures' / 'more'}",
-        f"--validation={tmp_path / 'pictures' / 'more'}",
+        f"--weights={tmp_path / 'out' / 'weights.npz'}",
+        "--name=small",
+        f"--calibration={folder / 'more'}",
+        f"--validation={folder / 'more'}",
         f"--folder={tmp_path}",
         "--default",
     ]
-    run("training.publish", *publish)
-    (entry,) = json.loads((tmp_path / "index.json").read_text())
+    for version in (1, 2):
+        run("training.publish", *publish)
+        entry = json.loads((tmp_path / "index.json").read_text())[-1]
+        assert (entry["version"], entry["default"]) == (version, True)
     codec = Codec(zoo.build_model(files.read(tmp_path / entry["file"])), entry["name"])
-    assert (codec.digest, entry["default"]) == (entry["digest"], True)
+    assert codec.digest == entry["digest"]
     picture = cropped(70, 50)
     assert codec.decompress(codec.compress(picture)).shape == picture.shape
-    assert "| mean |" in (tmp_path / "small-1.md").read_text()
+    assert "| mean |" in (tmp_path / "small.v2.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set=nonsense=1"], "--set takes key=value"),
+        (["--steps=3", "--minutes=1"], "not both"),
+        (["--steps=3", "--data=/nowhere"], "no pictures in /nowhere"),
+        (["--set=arguments.depth=3", "--steps=3"], "depth"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
+    train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}", *arguments]
+    said = run("training.main", *train, code=1)
+    assert says in said.splitlines()[-1] and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_step_of_one(folder, tmp_path):
+    """One SGD step on the same four crops, in one process and in two."""
+    train = [
+        *SMALL_RUN,
+        *("--set=optimizer=sgd", "--set=arguments.quantization=round", "--set=warmup=0"),
+        *("--steps=1", f"--data={folder / 'more'}"),
+    ]
+    run("training.main", *train, f"--workdir={tmp_path / 'one'}")
+    with socket.socket() as first, socket.socket() as second:
+        for sock in (first, second):
+            sock.bind(("localhost", 0))
+        ports = [sock.getsockname()[1] for sock in (first, second)]
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    workers = []
+    for i in range(2):
+        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+        flags = [*train, "--strategy=multiworker", f"--workdir={tmp_path / 'two'}"]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": task}
+        command = [sys.executable, "-m", "training.main", *flags]
+        workers.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    for worker in workers:
+        _, said = worker.communicate(timeout=300)
+        assert worker.returncode == 0, said[-2000:]
+    one, two = (
+        tf.train.load_checkpoint(str(tmp_path / name / "checkpoints")) for name in ("one", "two")
+    )
+    names = [n for n in one.get_variable_to_shape_map() if n.startswith("average/")]
+    assert len(names) > 30
+    for name in names:
+        np.testing.assert_allclose(two.get_tensor(name), one.get_tensor(name), rtol=1e-4, atol=1e-6)

@@ -70,13 +70,13 @@ class Run:
         if not latest:
             return False
         self.trainer.checkpoint.restore(latest).assert_consumed()
-        logging.info("going on from step %d", int(self.trainer.step))
+        logging.info("going on from step %d", self.trainer.steps_taken)
         return True
 
     def train(self) -> None:
         """Trains until the budget is spent; saves also when it is told to stop."""
         if self._fraction() >= 1.0:
-            logging.info("the budget is spent: step %d", int(self.trainer.step))
+            logging.info("the budget is spent: step %d", self.trainer.steps_taken)
             return
         writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
         with self._signals(), self._progress() as show, writer.as_default():
@@ -94,14 +94,14 @@ class Run:
     def _steps(self, show: Any) -> None:
         trainer, config = self.trainer, self.config
         batches = self._batches()
-        start, self._spent_before = time.monotonic(), float(trainer.seconds)
+        start, self._spent_before = time.monotonic(), trainer.seconds_spent
         saved = validated = start
         unusable, window, recent = 0, [], [start]
         while self._fraction() < 1.0:
             batch = next(batches)
             rates = config.learning_rates(self._fraction())
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
-            now, step = time.monotonic(), int(trainer.step)
+            now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(self._spent_before + now - start)
             unusable = 0 if np.isfinite(losses["loss"]) else unusable + 1
             if unusable >= NOT_NUMBERS:
@@ -136,8 +136,8 @@ class Run:
     def _fraction(self) -> float:
         """Of the budget, that is spent."""
         if self.config.steps:
-            return int(self.trainer.step) / self.config.steps
-        return float(self.trainer.seconds) / (60.0 * self.config.minutes)
+            return self.trainer.steps_taken / self.config.steps
+        return self.trainer.seconds_spent / (60.0 * self.config.minutes)
 
     def _batches(self) -> Iterator[Any]:
         config, strategy = self.config, self.strategy
@@ -149,7 +149,7 @@ class Run:
         else:
             kind = f"from {len(data.find(self.source))} files"
         logging.info("batches of %d crops %s", config.batch, kind)
-        first = int(self.trainer.step) * config.batch
+        first = self.trainer.steps_taken * config.batch
 
         def pipeline(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
             worker, workers = 0, 1
@@ -168,7 +168,7 @@ class Run:
         for name, value in means.items():
             tf.summary.scalar(f"training/{name}", value, step=step)
         shown = "  ".join(f"{k} {v:.4g}" for k, v in means.items())
-        logging.info("step %d  %.0f s  %s", step, float(self.trainer.seconds), shown)
+        logging.info("step %d  %.0f s  %s", step, self.trainer.seconds_spent, shown)
 
     def _save(self) -> None:
         """A checkpoint and the averaged weights. A full disk leaves the last ones as they are."""
@@ -192,7 +192,7 @@ class Run:
     def _validate(self) -> None:
         if not self._validation:
             return
-        step = int(self.trainer.step)
+        step = self.trainer.steps_taken
         points, shown = self.trainer.with_average(self._validation.run)
         table = self.workdir / "validation.csv"
         fresh = not table.exists()
@@ -201,7 +201,7 @@ class Run:
             if fresh:
                 rows.writerow(["step", "seconds", *Point._fields])
             for point in points:
-                rows.writerow([step, round(float(self.trainer.seconds)), *point])
+                rows.writerow([step, round(self.trainer.seconds_spent), *point])
         for point in points:
             name = f" at rate {point.rate:g}" if len(points) > 1 else ""
             tf.summary.scalar(f"validation/bpp{name}", point.bpp, step=step)

@@ -51,6 +51,16 @@ class Trainer:
         )
         self._compiled = tf.function(self.train_step, autograph=False)
 
+    @property
+    def steps_taken(self) -> int:
+        """Of all runs together."""
+        return int(self.step.numpy())
+
+    @property
+    def seconds_spent(self) -> float:
+        """By all runs together."""
+        return float(self.seconds.numpy())
+
     def start_average(self) -> None:
         """Lets the moving average begin at the weights as they are."""
         for average, variable in zip(self.average, self.variables):

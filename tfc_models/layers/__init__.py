@@ -4,7 +4,7 @@ from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
-from tfc_models.layers.gdn import GDN
+from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
 from tfc_models.layers.residual import GainedResidual
@@ -20,6 +20,7 @@ __all__ = [
     "compute_dtype",
     "leaky_relu",
     "level_weights",
+    "nonlinearity",
     "pad_to_multiple",
     "polyphase_kernel",
     "rate_of_each",

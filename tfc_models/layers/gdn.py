@@ -7,10 +7,38 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tfc_models.layers.activation import relu
 from tfc_models.layers.multiply import Multiplies
 
 # (alpha, epsilon) in y_i = x_i / (beta_i + sum_j gamma_ji |x_j|^alpha)^epsilon.
 FORMS = {"gdn": (2.0, 0.5), "gdn1": (1.0, 1.0)}
+
+
+def nonlinearity(form: str, inverse: bool = False, name: str | None = None) -> Any:
+    """What stands between two stages of a transform: GDN in a form of it, or "relu"."""
+    return Relu(name=name) if form == "relu" else GDN(form, inverse=inverse, name=name)
+
+
+class Relu(tf.keras.layers.Layer):
+    """Rectification in the place of a GDN, with nothing to learn: for comparison."""
+
+    multiply_in_float32 = False
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name=name, autocast=False)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return relu(inputs)
+
+    def freeze(self) -> None:
+        """Nothing to fold."""
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """No values."""
+        return {}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes no values."""
 
 
 class GDN(tfc.GDN, Multiplies):
@@ -30,7 +58,7 @@ class GDN(tfc.GDN, Multiplies):
         **kwargs: Any,
     ) -> None:
         if form not in FORMS:
-            raise ValueError(f"form is one of {', '.join(FORMS)}; got {form!r}.")
+            raise ValueError(f"gdn is one of {', '.join(FORMS)} and relu; got {form!r}.")
         alpha, epsilon = FORMS[form]
         super().__init__(
             inverse=inverse,

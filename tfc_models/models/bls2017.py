@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tfc_models.entropy import FactorizedPrior
-from tfc_models.layers import GDN, Chain, Conv2D
+from tfc_models.layers import Chain, Conv2D, nonlinearity
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
 
@@ -34,9 +34,9 @@ class Bls2017(CompressionModel):
         analysis = Chain(
             [
                 Conv2D(channels, 9, down=4, kernel=kernel, name="conv0"),
-                GDN(gdn, name="gdn0"),
+                nonlinearity(gdn, name="gdn0"),
                 Conv2D(channels, 5, down=2, kernel=kernel, name="conv1"),
-                GDN(gdn, name="gdn1"),
+                nonlinearity(gdn, name="gdn1"),
                 Conv2D(latents, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
             ],
             name="analysis",
@@ -44,9 +44,9 @@ class Bls2017(CompressionModel):
         synthesis = Chain(
             [
                 Conv2D(channels, 5, up=2, kernel=kernel, name="conv0"),
-                GDN(gdn, inverse=True, name="igdn0"),
+                nonlinearity(gdn, inverse=True, name="igdn0"),
                 Conv2D(channels, 5, up=2, kernel=kernel, name="conv1"),
-                GDN(gdn, inverse=True, name="igdn1"),
+                nonlinearity(gdn, inverse=True, name="igdn1"),
                 Conv2D(3, 9, up=4, kernel=kernel, name="conv2"),
             ],
             name="synthesis",

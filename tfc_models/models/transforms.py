@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfc_models.layers import GDN, Chain, Conv2D
+from tfc_models.layers import Chain, Conv2D, nonlinearity
 
 
 def analysis_transform(channels: int, latents: int, gdn: str, kernel: str) -> Chain:
@@ -12,7 +12,7 @@ def analysis_transform(channels: int, latents: int, gdn: str, kernel: str) -> Ch
     layers: list[tf.keras.layers.Layer] = []
     for i in range(3):
         layers.append(Conv2D(channels, 5, down=2, kernel=kernel, name=f"conv{i}"))
-        layers.append(GDN(gdn, name=f"gdn{i}"))
+        layers.append(nonlinearity(gdn, name=f"gdn{i}"))
     layers.append(Conv2D(latents, 5, down=2, kernel=kernel, name="conv3"))
     return Chain(layers, name="analysis")
 
@@ -22,6 +22,6 @@ def synthesis_transform(channels: int, gdn: str, kernel: str) -> Chain:
     layers: list[tf.keras.layers.Layer] = []
     for i in range(3):
         layers.append(Conv2D(channels, 5, up=2, kernel=kernel, name=f"conv{i}"))
-        layers.append(GDN(gdn, inverse=True, name=f"igdn{i}"))
+        layers.append(nonlinearity(gdn, inverse=True, name=f"igdn{i}"))
     layers.append(Conv2D(3, 5, up=2, kernel=kernel, name="conv3"))
     return Chain(layers, name="synthesis")

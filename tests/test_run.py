@@ -1,0 +1,262 @@
+"""Runs: what is trained on, and that being killed, a full disk or a NaN lose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.conftest import ROOT, cropped
+from tfc_models import models
+from tfc_models.zoo import files
+from training import config as configs
+from training import data
+from training.config import Config
+from training.run import NOT_NUMBERS, Run, Stopped
+from training.trainer import Trainer, kinds
+
+SMALL = {"channels": 8, "latents": 12}
+STEPS = 8
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for i in range(5):
+        Image.fromarray(cropped(100 + 10 * i, 130)).save(path / f"{i}.png")
+    return path
+
+
+def new_run(workdir: pathlib.Path, folder: pathlib.Path, **changes) -> Run:
+    config = Config(model="gained-stem4", arguments=SMALL, steps=STEPS, crop=64, batch=2)
+    config = dataclasses.replace(config, **changes)
+    tf.keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, **config.arguments)
+    model.set_bfloat16("off")
+    trainer = Trainer(model, config)
+    workdir.mkdir(exist_ok=True)
+    run = Run(trainer, workdir, str(folder), None)
+    if not run.restore():
+        trainer.start_average()
+    return run
+
+
+def values(run: Run) -> list[np.ndarray]:
+    return [v.numpy() for v in (*run.trainer.variables, *run.trainer.average)]
+
+
+def stop_at(run: Run, step: int, action) -> None:
+    """Lets `action` happen after a step."""
+    train = run.trainer.train
+
+    def trained(batch, rates):
+        losses = train(batch, rates)
+        return action(losses) or losses if run.trainer.steps_taken == step else losses
+
+    run.trainer.train = trained
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(tmp_path, folder):
+    whole = new_run(tmp_path / "whole", folder)
+    whole.train()
+    first = new_run(tmp_path / "parts", folder)
+    stop_at(first, 3, lambda losses: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match="SIGTERM: saved at step 3") as stopped:
+        first.train()
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    second = new_run(tmp_path / "parts", folder)
+    assert second.trainer.steps_taken == 3
+    second.train()
+    # The same crops, rates, noise, moments and learning rates: the same weights.
+    for ours, theirs in zip(values(second), values(whole)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path, folder):
+    command = [
+        *(sys.executable, "-m", "training.main", "--config=training/configs/gained_stem4.py"),
+        *("--set=arguments.channels=8", "--set=arguments.latents=12", "--set=crop=64"),
+        *("--set=checkpoint_minutes=0.01", "--set=log_steps=5", "--set=batch=2", "--steps=100000"),
+        *(f"--data={folder}", f"--workdir={tmp_path / 'out'}"),
+    ]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # Not before a second checkpoint is there: the kill may then meet the third.
+        while not list((tmp_path / "out" / "checkpoints").glob("ckpt-2.index")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.kill()
+    latest = tf.train.latest_checkpoint(str(tmp_path / "out" / "checkpoints"))
+    step = int(tf.train.load_variable(latest, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    assert step > 0
+    assert files.read(tmp_path / "out" / "weights.npz").model == "gained-stem4"
+    command[command.index("--steps=100000")] = f"--steps={step + 2}"
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert f"going on from step {step}" in done.stderr
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
+    run = new_run(tmp_path / "out", folder, steps=1000, checkpoint_minutes=0.0)
+
+    train = run.trainer.train
+
+    def diverging(batch, rates):
+        weights = run.trainer.variables[0]
+        weights.assign(weights * (np.nan if run.trainer.steps_taken == 2 else 1.0))
+        return train(batch, rates)
+
+    run.trainer.train = diverging
+    with pytest.raises(Stopped, match="the loss is not a number since step 3: lower the"):
+        run.train()
+    assert run.trainer.steps_taken == 2 + NOT_NUMBERS
+    again = new_run(tmp_path / "out", folder)
+    assert again.trainer.steps_taken == 2
+    assert all(np.all(np.isfinite(v)) for v in values(again)[:1])
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
+    """Files of more than 50 kB cannot be written: what a full disk says, without filling one."""
+    new_run(tmp_path / "out", folder, steps=2).train()
+    before = sorted(p.name for p in (tmp_path / "out" / "checkpoints").iterdir())
+    weights = (tmp_path / "out" / "weights.npz").read_bytes()
+    code = (
+        "import pathlib, resource, sys\n"
+        "from tests.test_run import new_run, Stopped\n"
+        "run = new_run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), steps=4)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n    run.train()\n"
+        "except Stopped as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out"), str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "cannot write to" in done.stdout, done.stderr[-2000:]
+    assert "The last good checkpoint is" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "out" / "checkpoints").iterdir()) == before
+    assert (tmp_path / "out" / "weights.npz").read_bytes() == weights
+    assert new_run(tmp_path / "out", folder).trainer.steps_taken == 2
+
+
+def test_spikes_are_skipped(tmp_path, folder):
+    run = new_run(tmp_path / "out", folder, optimizer="sgd")
+    batch = tf.constant(np.stack([cropped(64, 64)] * 2))
+    run.trainer.train(batch, run.config.rates)
+    run.trainer.running_loss.assign(1e-6)
+    before = [v.numpy() for v in run.trainer.variables]
+    losses = run.trainer.train(batch, run.config.rates)
+    assert float(losses["skipped"]) == 1.0
+    for variable, value in zip(run.trainer.variables, before):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_every_kind_of_variable_has_a_rate():
+    for name in models.names():
+        model = models.build(name, **SMALL)
+        found = set(kinds(model))
+        assert {"transforms", "densities"} <= found <= set(configs.RATES)
+        assert ({"blocks", "gains"} <= found) == model.many_rates
+
+
+def test_rates_warm_up_wait_and_decay():
+    config = Config(model="m", steps=1, head_start=0.2, warmup=0.1, decay=0.5, last_rate=0.1)
+    peaks = config.rates
+
+    def at(fraction: float, kind: str) -> float:
+        return config.learning_rates(fraction)[kind] / peaks[kind]
+
+    assert at(0.0, "entropy") == 0.0 and at(0.05, "entropy") == pytest.approx(0.5)
+    assert at(0.15, "transforms") == 0.0 and at(0.25, "transforms") == pytest.approx(0.5)
+    assert at(0.4, "transforms") == at(0.5, "entropy") == 1.0
+    assert at(0.75, "gains") == pytest.approx(0.55)
+    assert at(1.0, "gains") == at(2.0, "gains") == pytest.approx(0.1)
+
+
+def test_configs_are_read_and_changed():
+    path = str(ROOT / "training" / "configs" / "mbt2018_mean.py")
+    config = configs.read(path, ["minutes=5", "arguments.lmbda=0.5", "rates.blocks=1e-5"])
+    assert (config.steps, config.minutes, config.arguments["lmbda"]) == (0, 5, 0.5)
+    assert config.rates["blocks"] == 1e-5
+    for change in ("rates.all=1", "start=nowhere", "crop=100", "batch=0", "optimizer=lion"):
+        with pytest.raises(ValueError, match=change.split("=")[0].split(".")[0]):
+            configs.read(path, [change])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "training" / "configs").glob("*.py")), ids=lambda p: p.stem
+)
+def test_every_config_says_what_it_takes_and_reaches(path):
+    config = configs.read(str(path), [])
+    assert config.model in models.names()
+    text = path.read_text()
+    for word in ("python -m training.main", f"configs/{path.name}", "cores", "bpp", "dB"):
+        assert word in text
+
+
+def test_examples_are_decided_by_their_number(folder):
+    def crops(first, count, stride=1):
+        dataset = data.crops(str(folder), 64, 2.0, 7, first, stride)
+        return np.stack(list(dataset.take(count).as_numpy_iterator()))
+
+    ten = crops(0, 10)
+    assert ten.shape == (10, 64, 64, 3) and ten.dtype == np.uint8
+    np.testing.assert_array_equal(crops(4, 6), ten[4:])
+    np.testing.assert_array_equal(crops(1, 5, stride=2), ten[1::2])
+    assert len(np.unique(ten.reshape(10, -1), axis=0)) == 10
+
+
+def test_small_and_broken_files_are_named_and_left_out(folder, caplog):
+    Image.fromarray(cropped(50, 200)).save(folder / "small.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    found = data.Files(data.find(str(folder)), 64)
+    assert len(found) == 7
+    for number in range(70):
+        assert min(found.example(number, 0).shape[:2]) >= 64
+    assert {p.name for p in found.unusable} == {"small.png", "broken.jpg"}
+    assert data.find(str(folder / "*.jpg")) == [folder / "broken.jpg"]
+    only = data.Files(data.find(str(folder / "*.jpg")), 64)
+    with pytest.raises(data.DataError, match=r"of 1, 1 are broken or smaller.*broken\.jpg"):
+        only.example(0, 0)
+
+
+def test_what_is_kept_of_decoded_pictures_is_bounded(folder, monkeypatch):
+    monkeypatch.setattr(data, "CACHE_BYTES", 100_000)
+    found = data.Files(data.find(str(folder)), 64)
+    for number in range(20):
+        found.example(number, 0)
+    assert sum(p.nbytes for p in found._kept.values()) == found._bytes <= 100_000
+
+
+def test_tfds_gives_crops_too(monkeypatch):
+    import tensorflow_datasets as tfds
+
+    pictures = tf.data.Dataset.from_tensor_slices(
+        {"image": np.stack([cropped(80, 90)] * 3), "label": [0, 1, 2]}
+    )
+    asked = []
+    monkeypatch.setattr(tfds, "load", lambda name, split: asked.append((name, split)) or pictures)
+    dataset = data.crops("tfds:photos:validation", 64, 1.0, 0)
+    assert next(iter(dataset.as_numpy_iterator())).shape == (64, 64, 3)
+    assert asked == [("photos", "validation")]
+    with pytest.raises(data.DataError, match="128 pixels or more"):
+        data.crops("tfds:photos", 128, 1.0, 0)
