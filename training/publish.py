@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from tfc_models import metrics, pictures, zoo
 from tfc_models.codec import Codec
+from tfc_models.codec.codec import DEFAULT_QUALITY
 from tfc_models.zoo import files
 from training.samples import calibration_batch, pictures_in
 
@@ -32,13 +33,17 @@ _NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, t
 _DEFAULT = flags.DEFINE_bool("default", False, "make it the zoo's default")
 _FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
 
+QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
-def validated(codec: Codec, folder: str) -> list[tuple[str, float, float, float]]:
+
+def validated(
+    codec: Codec, folder: str, quality: int | None = None
+) -> list[tuple[str, float, float, float]]:
     """For each picture: name, bits per pixel of the real file, PSNR, MS-SSIM."""
     rows = []
     for path in pictures_in(folder):
         picture = pictures.read(path).pixels
-        data = codec.compress(picture)
+        data = codec.compress(picture, quality)
         pair = picture[None], codec.decompress(data)[None]
         bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
         rows.append(
@@ -47,8 +52,17 @@ def validated(codec: Codec, folder: str) -> list[tuple[str, float, float, float]
     return rows
 
 
-def card(codec: Codec, rows: list[tuple[str, float, float, float]]) -> str:
-    """The card's text."""
+def mean_of(rows: list[tuple[str, float, float, float]]) -> tuple[float, ...]:
+    """Of the figures of some pictures."""
+    return tuple(float(m) for m in np.mean([row[1:] for row in rows], axis=0))
+
+
+def card(
+    codec: Codec,
+    rows: list[tuple[str, float, float, float]],
+    others: dict[int, tuple[float, ...]],
+) -> str:
+    """The card's text: `rows` for each picture, `others` the means at other qualities."""
     model = codec.model
     config = ", ".join(f"{k} {v}" for k, v in model.config.items())
     lines = [
@@ -74,8 +88,12 @@ def card(codec: Codec, rows: list[tuple[str, float, float, float]]) -> str:
         *(f"| {name} | {bpp:.3f} | {psnr:.2f} | {ssim:.4f} |" for name, bpp, psnr, ssim in rows),
     ]
     if rows:
-        means = np.mean([row[1:] for row in rows], axis=0)
-        lines.append("| mean | {:.3f} | {:.2f} | {:.4f} |".format(*means))
+        lines.append("| mean | {:.3f} | {:.2f} | {:.4f} |".format(*mean_of(rows)))
+    if codec.many_rates:
+        lines += ["", f"That is quality {DEFAULT_QUALITY}. The same pictures at others, means:", ""]
+        lines += ["| quality | bits per pixel | PSNR, dB | MS-SSIM |", "|---|---|---|---|"]
+        for quality, means in others.items():
+            lines.append("| {} | {:.3f} | {:.2f} | {:.4f} |".format(quality, *means))
     return "\n".join(lines) + "\n"
 
 
@@ -90,9 +108,13 @@ def main(argv: list[str]) -> None:
     model = zoo.build_model(files.read(pathlib.Path(_WEIGHTS.value)))
     codec = Codec(model, _NAME.value, calibration_batch(_CALIBRATION.value))
     rows = validated(codec, _VALIDATION.value) if _VALIDATION.value else []
+    others = {
+        quality: mean_of(validated(codec, _VALIDATION.value, quality))
+        for quality in (QUALITIES if rows and codec.many_rates else ())
+    }
     path = folder / f"{stem}.npz"
     files.save(model, path)
-    path.with_name(f"{stem}.md").write_text(card(codec, rows), encoding="utf-8")
+    path.with_name(f"{stem}.md").write_text(card(codec, rows, others), encoding="utf-8")
     if _DEFAULT.value:
         index = [{**item, "default": False} for item in index]
     entry = {
