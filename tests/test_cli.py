@@ -19,9 +19,8 @@ import pytest
 from PIL import Image
 
 import tfc_models
-from tests.quick_codec import DIGEST, PHOTO, QuickCodec
+from tests.quick_codec import PHOTO, QuickCodec, quick_zoo
 from tfc_models import cli, codec, pictures
-from tfc_models.zoo import Entry
 
 
 @pytest.fixture
@@ -39,13 +38,9 @@ def loads(monkeypatch, tmp_path) -> list[str]:
             raise tfc_models.BitstreamError(f"made with model {header.model}.")
         return load(header.model)
 
-    entry = Entry("quick", 1, True, "quick", DIGEST.hex(), "quick.npz", "", "A quick one.")
-    # Not setattr: it would look up the real ones, and so import TensorFlow.
-    monkeypatch.setitem(vars(tfc_models), "load", load)
+    quick_zoo(monkeypatch, load)
+    # Not setattr: it would look up the real one, and so import TensorFlow.
     monkeypatch.setitem(vars(codec), "codec_for", codec_for)
-    monkeypatch.setattr(tfc_models, "entries", lambda: (entry,))
-    monkeypatch.setattr(tfc_models, "list_models", lambda: ["quick"])
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
     return loaded
 
@@ -434,7 +429,8 @@ def test_help_is_short_and_names_every_command(capsys):
     for argument in ("--help", "-h"):
         assert run(argument) == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in ("compress", "decompress", "info", "models", "export"))
+        commands = "compress", "decompress", "info", "models", "export", "evaluate", "compare"
+        assert all(f"\n  {name} " in shown for name in commands)
         assert len(shown.splitlines()) <= 25
     assert run("compress", "--help") == 0
     assert "--background" in capsys.readouterr().out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 RateQuality = Iterable[tuple[float, float]]
 """Points of a curve: bits per pixel (or any rate), and a quality that grows with it."""
@@ -47,6 +46,9 @@ def bd_rate(anchor: RateQuality, test: RateQuality) -> float:
         ValueError: a curve with fewer than two points that pay, or with a rate that is not
             positive.
     """
+    # SciPy takes longer to import than most commands that never come here take to run.
+    from scipy.interpolate import PchipInterpolator
+
     log_rates, ranges = [], []
     for name, points in (("anchor", anchor), ("other curve", test)):
         kept = pareto(points)
