@@ -33,7 +33,8 @@ class Peer:
         options: what the encoder is always given.
         feature: what Pillow calls the library that does the work.
         settings: what there is to choose from, by growing size: qualities, or bits per pixel.
-        span: the lowest and highest setting of a curve, from about 0.1 to 2 bits per pixel.
+        ladder: settings from about 0.1 to 2 or 3 bits per pixel, each step of about the same
+            factor on photos; curves go along it.
         by_rate: whether settings are bits per pixel.
     """
 
@@ -42,7 +43,7 @@ class Peer:
     pillow_name: str
     options: dict[str, Any]
     feature: str
-    span: tuple[float, float]
+    ladder: tuple[float, ...]
     settings: tuple[float, ...] = field(default=QUALITIES, repr=False)
     by_rate: bool = False
 
@@ -57,10 +58,12 @@ class Peer:
 
     def curve_settings(self, points: int) -> list[float]:
         """Settings that spread over the rates that people compare at."""
-        low, high = self.span
+        steps = np.linspace(0, len(self.ladder) - 1, points)
         if self.by_rate:
-            return [float(f"{rate:.3g}") for rate in np.geomspace(low, high, points)]
-        return sorted({round(quality) for quality in np.linspace(low, high, points)})
+            rates = np.exp(np.interp(steps, range(len(self.ladder)), np.log(self.ladder)))
+            return [float(f"{rate:.3g}") for rate in rates]
+        qualities = np.interp(steps, range(len(self.ladder)), self.ladder)
+        return sorted({round(quality) for quality in qualities})
 
     def encode(self, picture: np.ndarray, setting: float) -> bytes:
         """A whole file for an sRGB picture, uint8, height × width × 3."""
@@ -100,9 +103,16 @@ PEERS = {
             "JPEG",
             {"optimize": True, "subsampling": "4:2:0"},
             "libjpeg_turbo",
-            (5, 93),
+            (4, 6, 8, 11, 16, 23, 35, 53, 71, 82, 90, 94),
         ),
-        Peer("webp", "WebP", "WEBP", {"method": 6}, "webp", (1, 95)),
+        Peer(
+            "webp",
+            "WebP",
+            "WEBP",
+            {"method": 6},
+            "webp",
+            (1, 4, 10, 18, 29, 43, 61, 76, 82, 87, 92, 95),
+        ),
         Peer("avif", "AVIF", "AVIF", {"speed": 6}, "avif", (15, 91)),
         Peer(
             "jpeg2000",
