@@ -86,13 +86,15 @@ def save_plot(figure: Figure, kind: str) -> bytes:
 
 def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> None:
     """Limits, ticks and grid. Rates are logarithmic, as in a BD-rate."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
     rates = np.concatenate(measured)[:, 0]
-    low, high = rates.min() / 1.12, rates.max() * 1.12
+    # Room at both ends, and a factor of four in all, or a single point would have no scale.
+    room = max(1.12, 2 / float(np.sqrt(rates.max() / rates.min())))
+    low, high = rates.min() / room, rates.max() * room
     points = np.concatenate(drawn)
     seen = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
-    margin = 0.04 * max(np.ptp(seen), 1.0)
+    margin = max(0.04 * np.ptp(seen), 0.5)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_ylim(seen.min() - margin, seen.max() + margin)
@@ -100,6 +102,7 @@ def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> N
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
     axes.grid(color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
