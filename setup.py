@@ -86,6 +86,7 @@ setup(
     packages=find_packages(include=["tfc_models", "tfc_models.*"]),
     package_data={
         "tfc_models": ["py.typed"],
+        "tfc_models.analysis": ["*.json"],
         "tfc_models.zoo": ["weights/*.json", "weights/*.md", "weights/*.npz"],
     },
     zip_safe=False,

@@ -1,13 +1,17 @@
-"""A codec without a model, for tests of what is around codecs."""
+"""Codecs without models, and a zoo of them, for tests of what is around codecs."""
 
 from __future__ import annotations
 
 import pathlib
 import zlib
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 
+import tfc_models
 from tfc_models.codec import container
+from tfc_models.zoo import Entry
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 DIGEST = bytes(4)
@@ -45,12 +49,24 @@ class QuickCodec:
         pathlib.Path(path, "saved_model.pb").write_text(text)
 
 
-class QuickRates(QuickCodec):
-    """Rounds pixels, the more coarsely the lower the quality."""
+class GradedCodec(QuickCodec):
+    """Many rates: the lower the quality, the fewer grey levels."""
 
+    model_name = "graded"
     many_rates = True
 
     def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
         quality = 50 if quality is None else quality
-        step = 1 + (100 - quality)
-        return self._written((picture // step * step).astype(np.uint8), quality)
+        step = 2 + (100 - quality) // 2
+        levels = np.minimum(picture // step * step + step // 2, 255).astype("u1")
+        return self._written(levels, quality)
+
+
+def quick_zoo(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], QuickCodec]) -> None:
+    """Makes `load` load what a zoo of one model, the quick one, holds."""
+    entry = Entry("quick", 1, True, "quick", DIGEST.hex(), "quick.npz", "", "A quick one.")
+    # Not setattr: it would look up the real one, and so import TensorFlow.
+    monkeypatch.setitem(vars(tfc_models), "load", load)
+    monkeypatch.setattr(tfc_models, "entries", lambda: (entry,))
+    monkeypatch.setattr(tfc_models, "list_models", lambda: ["quick"])
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")

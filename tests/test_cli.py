@@ -19,9 +19,8 @@ import pytest
 from PIL import Image
 
 import tfc_models
-from tests.quick_codec import DIGEST, PHOTO, QuickCodec, QuickRates
+from tests.quick_codec import PHOTO, QuickCodec, quick_zoo
 from tfc_models import cli, codec, pictures
-from tfc_models.zoo import Entry
 
 
 @pytest.fixture
@@ -39,13 +38,9 @@ def loads(monkeypatch, tmp_path) -> list[str]:
             raise tfc_models.BitstreamError(f"made with model {header.model}.")
         return load(header.model)
 
-    entry = Entry("quick", 1, True, "quick", DIGEST.hex(), "quick.npz", "", "A quick one.")
-    # Not setattr: it would look up the real ones, and so import TensorFlow.
-    monkeypatch.setitem(vars(tfc_models), "load", load)
+    quick_zoo(monkeypatch, load)
+    # Not setattr: it would look up the real one, and so import TensorFlow.
     monkeypatch.setitem(vars(codec), "codec_for", codec_for)
-    monkeypatch.setattr(tfc_models, "entries", lambda: (entry,))
-    monkeypatch.setattr(tfc_models, "list_models", lambda: ["quick"])
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.chdir(tmp_path)
     return loaded
 
@@ -319,46 +314,6 @@ def test_binary_data_do_not_go_to_a_terminal(loads, monkeypatch, capsys):
     assert "not written to a terminal" in one_error(capsys)
 
 
-@pytest.fixture
-def rates(loads, monkeypatch):
-    monkeypatch.setitem(vars(tfc_models), "load", lambda name: QuickRates())
-
-
-def compressed(capsys, *arguments: str) -> dict:
-    assert run("compress", "photo.png", "--json", "--quiet", "--force", *arguments) == 0
-    return json.loads(capsys.readouterr().out)[0]
-
-
-def test_quality_and_targets(rates, capsys):
-    put("photo.png")
-    assert compressed(capsys)["quality"] == 50
-    sizes = [compressed(capsys, "-q", q)["bytes"] for q in ("0", "50", "90", "100")]
-    assert sizes == sorted(sizes)
-    between = (sizes[1] + sizes[2]) // 2
-    told = compressed(capsys, "--target-bytes", str(between))
-    assert told["bytes"] <= between and 50 <= told["quality"] < 90
-    assert pathlib.Path("photo.tfcm").stat().st_size == told["bytes"]
-    assert compressed(capsys, "--target-bpp", str(8 * between / 600 + 1e-6)) | {"seconds": 0} == (
-        told | {"seconds": 0}
-    )
-    aimed = compressed(capsys, "--target-psnr", "30")
-    assert 80 < aimed["quality"] < 100
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--target-bytes", "40"], "bytes at quality 0: 40 are too few"),
-        (["--target-bpp", "0.01"], "too few"),
-    ],
-)
-def test_a_target_out_of_reach_is_an_error(rates, capsys, arguments, says):
-    put("photo.png")
-    assert run("compress", "photo.png", *arguments) == 1
-    assert says in one_error(capsys)
-    assert tree() == {"photo.png"}
-
-
 @pytest.mark.parametrize("arguments", [["-q", "7"], ["--target-bytes", "9k"], ["--target-psnr=9"]])
 def test_a_model_of_one_rate_takes_no_target(loads, capsys, arguments):
     put("photo.png")
@@ -486,7 +441,8 @@ def test_help_is_short_and_names_every_command(capsys):
     for argument in ("--help", "-h"):
         assert run(argument) == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in ("compress", "decompress", "info", "models", "export"))
+        commands = "compress", "decompress", "info", "models", "export", "evaluate", "compare"
+        assert all(f"\n  {name} " in shown for name in commands)
         assert len(shown.splitlines()) <= 25
     assert run("compress", "--help") == 0
     assert "--background" in capsys.readouterr().out

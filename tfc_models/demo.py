@@ -10,37 +10,30 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import io
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from tfc_models import pictures
+from tfc_models import evaluation, pictures
 from tfc_models.cli.coding import check_model, load_model
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.writing import make_folder, write_file
 from tfc_models.codec.container import SUFFIX
+from tfc_models.evaluation import Coded, sheet
 
 # The colour photographs in the wheel: nothing is downloaded. motorcycle_right is left out, for
 # it is nearly the same as the left one.
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 OURS = "tfc-models"
-# Pillow's name, its options, and the qualities there are.
-PEERS: dict[str, dict[str, Any]] = {
-    "JPEG": {"optimize": True},
-    "WEBP": {"method": 6},
-    "AVIF": {"speed": 6},
-}
-QUALITIES = range(1, 101)
+PEERS = tuple(evaluation.PEERS[name] for name in ("jpeg", "webp", "avif"))
 
 
 class Result(NamedTuple):
@@ -58,16 +51,18 @@ class Result(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A square of a photo that is shown: from the left, from the top, in pixels."""
+    """A piece of a photo that is shown."""
 
     picture: str
-    left: int
-    top: int
-    side: int = 192
+    box: sheet.Box
 
 
 # Skin and hair; fine straight lines: what codecs find hard, and eyes see at once.
-SHOWN = (Crop("astronaut", 128, 16), Crop("motorcycle_left", 250, 150))
+SIDE = 192
+SHOWN = (
+    Crop("astronaut", sheet.Box(128, 16, SIDE, SIDE)),
+    Crop("motorcycle_left", sheet.Box(250, 150, SIDE, SIDE)),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,16 +92,20 @@ def _run(folder: pathlib.Path, model: str) -> None:
 
     results: list[Result] = []
     pixels_of: dict[tuple[str, str], np.ndarray] = {}
+
+    def add(name: str, title: str, setting: str, coded: Coded) -> None:
+        figures = evaluation.measure(photos[name], coded)
+        results.append(Result(name, title, setting, *figures))
+        pixels_of[name, title] = coded.pixels
+
     for name, photo in photos.items():
-        size = len(compressed[name])
         seconds = encode_seconds[name], decode_seconds[name]
-        results.append(_measure(name, OURS, codec.model_name, size, seconds, photo, decoded[name]))
-        pixels_of[name, OURS] = decoded[name]
+        ours = Coded(compressed[name], decoded[name], *seconds)
+        add(name, OURS, codec.model_name, ours)
         for peer in PEERS:
-            quality, data, pixels, seconds = _peer(photo, peer, size)
-            setting = f"quality {quality}"
-            results.append(_measure(name, peer, setting, len(data), seconds, photo, pixels))
-            pixels_of[name, peer] = pixels
+            quality = peer.at_size(photo, len(ours.data))
+            coded = evaluation.code(photo, partial(peer.encode, setting=quality), peer.decode)
+            add(name, peer.title, peer.label(quality), coded)
     document = [result._asdict() for result in results]
     write_file(folder / "results.json", json.dumps(document, indent=2).encode(), force=True)
     comparison = compare(photos, pixels_of, results)
@@ -134,7 +133,7 @@ def _compress(
     data, seconds = {}, {}
     for name, photo in photos.items():
         codec.compress(photo)  # The first call builds the graph.
-        data[name], seconds[name] = _timed(lambda photo=photo: codec.compress(photo))
+        data[name], seconds[name] = evaluation.timed(partial(codec.compress, photo))
         write_file(folder / f"{name}{SUFFIX}", data[name], force=True)
     return data, seconds
 
@@ -167,72 +166,6 @@ def decompress_elsewhere(
         return decoded, {name: seconds[again / f"{name}{SUFFIX}"] for name in names}
 
 
-def nearest_quality(size: int, size_at: Callable[[int], int]) -> int:
-    """The quality whose file is nearest to a size; sizes grow with quality, or nearly so."""
-    low, high = QUALITIES[0], QUALITIES[-1]
-    while low < high:
-        middle = (low + high) // 2
-        if size_at(middle) < size:
-            low = middle + 1
-        else:
-            high = middle
-    around = (q for q in range(low - 1, low + 2) if q in QUALITIES)
-    return min(around, key=lambda quality: (abs(size_at(quality) - size), quality))
-
-
-def _peer(
-    photo: np.ndarray, name: str, size: int
-) -> tuple[int, bytes, np.ndarray, tuple[float, float]]:
-    """A peer's quality, file, pixels and seconds at the size nearest to ours."""
-    image = Image.fromarray(photo)
-    files: dict[int, bytes] = {}
-    seconds: dict[int, float] = {}
-
-    def size_at(quality: int) -> int:
-        if quality not in files:
-            buffer = io.BytesIO()
-            _, seconds[quality] = _timed(
-                lambda: image.save(buffer, name, quality=quality, **PEERS[name])
-            )
-            files[quality] = buffer.getvalue()
-        return len(files[quality])
-
-    quality = nearest_quality(size, size_at)
-    data = files[quality]
-    pixels, decode_seconds = _timed(lambda: np.array(Image.open(io.BytesIO(data)).convert("RGB")))
-    return quality, data, pixels, (seconds[quality], decode_seconds)
-
-
-def _measure(
-    picture: str,
-    codec: str,
-    setting: str,
-    size: int,
-    seconds: tuple[float, float],
-    photo: np.ndarray,
-    decoded: np.ndarray,
-) -> Result:
-    from tfc_models import metrics
-
-    pair = photo[None], decoded[None]
-    return Result(
-        picture=picture,
-        codec=codec,
-        setting=setting,
-        bytes=size,
-        bpp=8 * size / (photo.shape[0] * photo.shape[1]),
-        psnr=float(metrics.psnr(*pair)[0]),
-        ms_ssim=float(metrics.ms_ssim(*pair)[0]),
-        encode_seconds=seconds[0],
-        decode_seconds=seconds[1],
-    )
-
-
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    return call(), time.perf_counter() - start
-
-
 def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> None:
     import rich.box
     from rich.console import Console
@@ -261,7 +194,7 @@ def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> N
                 style="bold" if ours else "",
             )
         table.add_section()
-    for codec in (OURS, *PEERS):
+    for codec in (OURS, *(peer.title for peer in PEERS)):
         rows = [r for r in results if r.codec == codec]
         pixels = sum(height * width for height, width, _ in shapes.values())
         total = sum(r.bytes for r in rows)
@@ -299,44 +232,26 @@ def compare(
     # A set of other photos is shown by the middle of its first one.
     if not crops:
         name, photo = next(iter(photos.items()))
-        side = min(192, *photo.shape[:2])
-        crops = [Crop(name, (photo.shape[1] - side) // 2, (photo.shape[0] - side) // 2, side)]
-    rows = []
+        height, width = photo.shape[:2]
+        side = min(SIDE, height, width)
+        box = sheet.Box((width - side) // 2, (height - side) // 2, side, side)
+        crops = [Crop(name, box)]
+    tiles = []
     for crop in crops:
-        ours, jpeg = (measured[crop.picture, codec] for codec in (OURS, "JPEG"))
-        panels = [
-            _panel(photos[crop.picture], crop, "original", f"{crop.picture}, 24 bpp"),
-            _panel(pixels_of[crop.picture, OURS], crop, f"{OURS} {ours.setting}", _label(ours)),
-            _panel(pixels_of[crop.picture, "JPEG"], crop, f"JPEG {jpeg.setting}", _label(jpeg)),
-        ]
-        rows.append(np.concatenate(panels, axis=1))
-    picture = np.concatenate(rows, axis=0)
-    return np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=PAPER)
+        tiles.append(_tile(photos[crop.picture], crop, "original", f"{crop.picture}, 24 bpp"))
+        for key in ((crop.picture, OURS), (crop.picture, "JPEG")):
+            result = measured[key]
+            title = f"{result.codec} {result.setting}"
+            tiles.append(_tile(pixels_of[key], crop, title, _label(result)))
+    return sheet.arranged(tiles, columns=3)
 
 
-# The comparison's looks, in pixels and grey levels.
-ZOOM, GAP, TITLE, PAPER, INK, FADED = 3, 16, 84, 255, 20, 110
+def _tile(pixels: np.ndarray, crop: Crop, title: str, subtitle: str) -> np.ndarray:
+    return sheet.tile([sheet.enlarged(crop.box.of(pixels))], title, [subtitle], SIDE * sheet.ZOOM)
 
 
 def _label(result: Result) -> str:
     return f"{result.bytes:,} bytes, {result.bpp:.3f} bpp, {result.psnr:.2f} dB"
-
-
-def _panel(pixels: np.ndarray, crop: Crop, title: str, subtitle: str) -> np.ndarray:
-    right, bottom = crop.left + crop.side, crop.top + crop.side
-    # Nearest: whoever looks for artifacts wants to see the pixels, not an interpolation.
-    width = 192 * ZOOM
-    enlarged = (
-        Image.fromarray(pixels)
-        .crop((crop.left, crop.top, right, bottom))
-        .resize((width, width), Image.Resampling.NEAREST)
-    )
-    panel = Image.new("RGB", (width + GAP, width + TITLE), (PAPER,) * 3)
-    panel.paste(enlarged, (GAP, TITLE))
-    draw = ImageDraw.Draw(panel)
-    draw.text((GAP, 12), title, (INK,) * 3, ImageFont.load_default(30))
-    draw.text((GAP, 50), subtitle, (FADED,) * 3, ImageFont.load_default(22))
-    return np.asarray(panel)
 
 
 if __name__ == "__main__":

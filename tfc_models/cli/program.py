@@ -18,9 +18,10 @@ from PIL import Image
 
 import tfc_models
 from tfc_models import pictures
-from tfc_models.cli import coding, describing, exporting, signals
+from tfc_models.cli import coding, comparing, describing, evaluating, exporting, signals
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
+from tfc_models.evaluation import PEERS
 
 NAME = "tfc-models"
 OVERVIEW = """\
@@ -34,6 +35,8 @@ commands:
   info         what a .tfcm file holds
   models       the models there are
   export       a model as a TensorFlow SavedModel, for servers
+  evaluate     models beside JPEG, WebP, AVIF and JPEG 2000 over a folder of pictures
+  compare      one picture by all of them at one size, side by side
 
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
@@ -58,6 +61,14 @@ EXPORT = """\
 Writes a model as a SavedModel with the signatures compress, decompress, compress_tensor and
 decompress_tensor; of a model of many rates, with compress_at_quality too, and compress at the
 quality that -q says."""
+
+EVALUATE = """\
+Measures codecs over a folder of pictures, from real files, headers included: bits per pixel,
+PSNR, MS-SSIM and seconds, by picture and on average. Writes tables (CSV, JSON), plots (PNG,
+SVG) and BD-rates to a folder. A run that was ended goes on when the command is given again."""
+COMPARE = """\
+Compresses one picture with a model, then with JPEG, WebP, AVIF and JPEG 2000 to the same
+size, and writes all results side by side, with an enlarged detail, into one PNG file."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,12 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(command)
     _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
     _add_rate(command)
-    command.add_argument(
-        "--background",
-        metavar="COLOR",
-        type=_argument(pictures.parse_color),
-        help="put transparent pictures on this colour: a name, or #rrggbb",
-    )
+    _add_background(command)
     _add_limits(command)
 
     command = _command(commands, "decompress", DECOMPRESS, coding.decompress)
@@ -179,6 +185,45 @@ def _parser() -> argparse.ArgumentParser:
     _add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+    command = _command(commands, "evaluate", EVALUATE, evaluating.evaluate)
+    command.add_argument("folder", metavar="FOLDER", help="pictures, also in folders below it")
+    command.add_argument(
+        "--models",
+        metavar="NAMES",
+        default="default",
+        help="models of the zoo or weights files, with commas; models of one rate that make "
+        "one curve: name=a+b+c (default: the zoo's default)",
+    )
+    command.add_argument(
+        "--codecs",
+        metavar="NAMES",
+        default=",".join(PEERS),
+        help="what to hold them against (default: %(default)s)",
+    )
+    command.add_argument("--out", metavar="DIR", required=True, help="folder to write to")
+    command.add_argument(
+        "--points",
+        metavar="N",
+        type=_argument(_points),
+        default=8,
+        help="settings of each codec, and of models of many rates (default: %(default)s)",
+    )
+    _add_background(command)
+    _add_limits(command)
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+    command = _command(commands, "compare", COMPARE, comparing.compare)
+    command.add_argument("picture", metavar="PICTURE", help="picture file")
+    command.add_argument(
+        "-o", "--output", metavar="PNG", help="file to write (default: PICTURE.compare.png)"
+    )
+    command.add_argument("--force", action="store_true", help="overwrite a file that exists")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
+    _add_quality(command)
+    _add_background(command)
+    _add_limits(command)
     return parser
 
 
@@ -248,7 +293,7 @@ _UNITS = {"bytes": "bytes", "bpp": "bits per pixel", "psnr": "decibels"}
 
 
 def _quality(text: str) -> int:
-    if not text.isdigit() or int(text) > 100:
+    if not text.isdecimal() or int(text) > 100:
         raise ValueError(f"{text!r} is not a whole number from 0 to 100.")
     return int(text)
 
@@ -261,6 +306,15 @@ def _positive(text: str) -> float:
     if not 0.0 < value < float("inf"):
         raise ValueError(f"{text!r} is not a number above 0.")
     return value
+
+
+def _add_background(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--background",
+        metavar="COLOR",
+        type=_argument(pictures.parse_color),
+        help="put transparent pictures on this colour: a name, or #rrggbb",
+    )
 
 
 def _add_limits(command: argparse.ArgumentParser) -> None:
@@ -286,6 +340,13 @@ def _count(text: str) -> int:
     if not 1 <= value < 2**63:
         raise ValueError(f"{text!r} is not a number of pixels, like 100M.")
     return value
+
+
+def _points(text: str) -> int:
+    """How many settings make a curve; a BD-rate needs two, and a day is too long to wait."""
+    if not text.isdecimal() or not 2 <= int(text) <= 100:
+        raise ValueError(f"{text!r} is not a number of settings, 2 to 100.")
+    return int(text)
 
 
 def _argument(convert: Callable[[str], Any]) -> Callable[[str], Any]:

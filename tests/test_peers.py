@@ -1,0 +1,98 @@
+"""The standard codecs, through Pillow: settings, sizes, and any picture there and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.conftest import cropped
+from tfc_models.evaluation import PEERS, code, measure, nearest_setting
+
+QUALITIES = range(1, 101)
+every_peer = pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+
+
+@pytest.mark.parametrize("size", [0, 10, 994, 1005, 1006, 2500, 10**6])
+def test_nearest_setting(size):
+    def size_at(quality: int) -> int:
+        return 500 + 10 * quality
+
+    nearest = min(QUALITIES, key=lambda quality: abs(size_at(quality) - size))
+    assert nearest_setting(QUALITIES, size, size_at) == nearest
+
+
+@pytest.mark.parametrize("size", [0, 511, 1000, 1009, 1010, 1019, 10**6])
+def test_nearest_setting_that_is_not_above(size):
+    def size_at(quality: int) -> int:
+        return 500 + 20 * quality
+
+    found = nearest_setting(QUALITIES, size, size_at, over=0.01)
+    fitting = [quality for quality in QUALITIES if size_at(quality) <= 1.01 * size]
+    assert found == min(fitting, key=lambda q: abs(size_at(q) - size), default=1)
+
+
+def test_nearest_setting_where_sizes_do_not_always_grow():
+    sizes = [100, 200, 350, 340, 330, 320, 400]
+    assert nearest_setting(range(7), 310, sizes.__getitem__, over=0.01) == 1
+
+
+@every_peer
+def test_at_size(peer):
+    picture = cropped(192, 200)
+    for target in (3000, 6000):
+        setting = peer.at_size(picture, target, over=0.01)
+        size = len(peer.encode(picture, setting))
+        assert 0.85 * target < size <= 1.01 * target
+        nearest = len(peer.encode(picture, peer.at_size(picture, target)))
+        assert abs(nearest - target) <= abs(size - target)
+
+
+@every_peer
+def test_curves_spread_over_the_rates_people_compare_at(peer):
+    picture = cropped(256, 256)
+    assert len(peer.curve_settings(2)) == 2
+    settings = peer.curve_settings(6)
+    sizes = [len(peer.encode(picture, setting)) for setting in settings]
+    assert len(settings) == 6 and sizes == sorted(sizes)
+    assert sizes[0] < 0.45 * 256 * 256 / 8 and sizes[-1] > 1.5 * 256 * 256 / 8
+    # No gap that an interpolation would have to guess over.
+    assert max(after / before for before, after in zip(sizes, sizes[1:])) < 2.5
+    assert all(peer.label(setting) for setting in settings)
+
+
+@every_peer
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 300), (67, 33)], ids=str)
+def test_any_picture_comes_back_with_its_size(peer, size):
+    picture = cropped(*size)
+    for setting in peer.curve_settings(2):
+        coded = code(picture, lambda pixels, s=setting: peer.encode(pixels, s), peer.decode)
+        assert coded.pixels.shape == picture.shape and coded.pixels.dtype == np.uint8
+
+
+def test_jpeg_2000_codes_colours_together():
+    # Without its colour transform it loses decibels, which Pillow does unless told.
+    jpeg, jpeg2000 = PEERS["jpeg"], PEERS["jpeg2000"]
+    picture = cropped(256, 256)
+    data = jpeg.encode(picture, 30)
+    setting = jpeg2000.at_size(picture, len(data), over=0.0)
+    coded = code(picture, lambda pixels: jpeg2000.encode(pixels, setting), jpeg2000.decode)
+    of_jpeg = code(picture, lambda _: data, jpeg.decode)
+    assert measure(picture, coded).psnr > measure(picture, of_jpeg).psnr + 0.5
+
+
+def test_figures_of_a_picture():
+    picture = cropped(180, 200)
+    worse = picture ^ 1
+    figures = measure(picture, code(picture, lambda _: bytes(900), lambda _: worse))
+    assert (figures.bytes, figures.bpp) == (900, 0.2)
+    assert figures.psnr == pytest.approx(20 * math.log10(255), abs=1e-3)
+    assert 0.99 < figures.ms_ssim < 1
+    small = measure(picture[:20], code(picture[:20], lambda _: b"", lambda _: picture[:20]))
+    assert small.ms_ssim is None and small.psnr == math.inf
+
+
+def test_a_picture_that_comes_back_with_another_size_is_an_error():
+    with pytest.raises(ValueError, match="came back as"):
+        code(cropped(20, 30), lambda _: b"", lambda _: cropped(30, 20))

@@ -1,0 +1,19 @@
+"""Numbers about numbers: rate-distortion curves, BD-rates, plots. Knows neither models nor
+TensorFlow."""
+
+from tfc_models.analysis.bd_rate import NoOverlapError, bd_rate, pareto
+from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, published
+from tfc_models.analysis.plots import rd_plot, save_plot
+
+__all__ = [
+    "METRICS",
+    "Curve",
+    "Metric",
+    "NoOverlapError",
+    "Point",
+    "bd_rate",
+    "pareto",
+    "published",
+    "rd_plot",
+    "save_plot",
+]

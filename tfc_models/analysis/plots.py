@@ -1,0 +1,199 @@
+"""Rate-distortion plots that can be shown as they are: every curve is named where it ends."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfc_models.analysis.curves import Curve, Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart. The standard codecs keep
+# theirs from plot to plot; models take theirs in order.
+COLORS = {"JPEG": "#d55e00", "WebP": "#e69f00", "AVIF": "#009e73", "JPEG 2000": "#cc79a7"}
+PALETTES = {
+    "model": ("#0072b2", "#56b4e9", "#5b3fa0", "#111111", "#8c564b"),
+    "codec": ("#7f7f00", "#a0522d", "#008b8b"),
+    "published": ("#707070", "#959595"),
+}
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+INK, FAINT = "#222222", "#dddddd"
+# Sizes in inches, points and fractions of the height.
+SIZE, FONT, LABEL_GAP = (6.4, 4.8), 10, 0.052
+SETTINGS = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "font.family": "DejaVu Sans",  # Comes with matplotlib: the same letters everywhere.
+    "font.size": FONT,
+    "svg.hashsalt": "tfc-models",  # The same plot is the same file.
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
+    """Quality over rate; the horizontal distance of two curves is what a BD-rate averages.
+
+    The axes are those of the measured curves, where there are some: published ones often
+    reach rates that nobody looks at. A curve without this metric is left out.
+
+    Raises:
+        ValueError: no curve has a point with this metric.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawn = {curve.name: np.array(curve.of(metric)) for curve in curves if curve.of(metric)}
+    if not drawn:
+        raise ValueError(f"no curve has a point with {metric.title}.")
+    measured = [drawn[c.name] for c in curves if c.name in drawn and c.kind != "published"]
+    # Not pyplot, which keeps every figure, and picks a window system.
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=SIZE, layout=None)
+        axes = figure.add_axes((0.1, 0.12, 0.88, 0.78 if title else 0.85))
+        _frame(axes, measured or list(drawn.values()), list(drawn.values()))
+        # Of all curves: one that lacks this metric must not change the others' looks.
+        styles = _styles(curves)
+        for name, points in drawn.items():
+            axes.plot(*points.T, label=name, **styles[name])
+        _name_curves(axes, drawn, styles)
+        axes.set_xlabel("bits per pixel")
+        axes.set_ylabel(metric.title)
+        if title:
+            axes.set_title(title, loc="left", fontsize=FONT + 2, pad=12)
+    return figure
+
+
+def save_plot(figure: Figure, kind: str) -> bytes:
+    """The figure as a file: "png" or "svg", the same bytes for the same figure."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with rc_context(SETTINGS):
+        figure.savefig(
+            buffer, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.15, metadata=metadata
+        )
+    return buffer.getvalue()
+
+
+def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> None:
+    """Limits, ticks and grid. Rates are logarithmic, as in a BD-rate."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    rates = np.concatenate(measured)[:, 0]
+    # Room at both ends, and a factor of four in all, or a single point would have no scale.
+    room = max(1.12, 2 / float(np.sqrt(rates.max() / rates.min())))
+    low, high = rates.min() / room, rates.max() * room
+    points = np.concatenate(drawn)
+    seen = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
+    margin = max(0.04 * np.ptp(seen), 0.5)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(seen.min() - margin, seen.max() + margin)
+    axes.set_xticks(_ticks(low, high))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
+    axes.grid(color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round rates: 1, 2, 5 of each decade, and more of them where the range is short."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        rates = [digit * 10.0**decade for decade in decades for digit in digits]
+        ticks = [rate for rate in rates if low <= rate <= high]
+        if len(ticks) >= 4:
+            return ticks
+    return ticks or [float(np.sqrt(low * high))]
+
+
+def _styles(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
+    styles: dict[str, dict[str, Any]] = {}
+    counts = dict.fromkeys(PALETTES, 0)
+    for curve in curves:
+        ours, published = curve.kind == "model", curve.kind == "published"
+        palette, count = PALETTES[curve.kind], counts[curve.kind]
+        style = {"color": COLORS.get(curve.name) or palette[count % len(palette)]}
+        counts[curve.kind] += curve.name not in COLORS
+        if published:
+            dashes = DASHES[count // len(palette) % len(DASHES)]
+            style.update(linewidth=1.1, linestyle=dashes, zorder=2)
+        else:
+            style.update(linewidth=2.4 if ours else 1.6, zorder=4 if ours else 3)
+            style.update(marker="o", markersize=5.5 if ours else 3.5)
+        styles[curve.name] = style
+    return styles
+
+
+def _name_curves(
+    axes: Axes, drawn: dict[str, np.ndarray], styles: dict[str, dict[str, Any]]
+) -> None:
+    """Names to the right of the axes, apart from one another, with a line from each curve."""
+    ends = {name: _end(axes, points) for name, points in drawn.items()}
+    ends = {name: end for name, end in ends.items() if end is not None}
+    order = sorted(ends, key=lambda name: (ends[name][1], ends[name][0]))
+    heights = _spread([ends[name][1] for name in order])
+    for name, height in zip(order, heights):
+        color, weight = styles[name]["color"], "bold" if styles[name]["zorder"] == 4 else "normal"
+        axes.annotate(
+            name,
+            xy=ends[name],
+            xytext=(1.035, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=color,
+            weight=weight,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+            },
+            annotation_clip=False,
+        )
+
+
+def _end(axes: Axes, points: np.ndarray) -> tuple[float, float] | None:
+    """Where a curve ends or leaves the axes on the right, in fractions of the axes."""
+    low, high = np.log(axes.get_xlim())
+    rates, qualities = np.log(points[:, 0]), points[:, 1]
+    if rates[0] > high or rates[-1] < low:
+        return None
+    last = min(rates[-1], high)
+    quality = float(np.interp(last, rates, qualities))
+    bottom, top = axes.get_ylim()
+    return float((last - low) / (high - low)), (quality - bottom) / (top - bottom)
+
+
+def _spread(heights: Sequence[float]) -> list[float]:
+    """The heights, which ascend, moved apart by LABEL_GAP and no further than need be."""
+    # Clusters of names that push one another: each stands around the mean of its members.
+    clusters: list[list[float]] = []
+    for height in heights:
+        clusters.append([height])
+        while (
+            len(clusters) > 1 and _places(clusters[-1])[0] < _places(clusters[-2])[-1] + LABEL_GAP
+        ):
+            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    return [place for cluster in clusters for place in _places(cluster)]
+
+
+def _places(cluster: list[float]) -> np.ndarray:
+    """The heights of a cluster's names, beside the axes rather than beside their titles."""
+    half = LABEL_GAP * (len(cluster) - 1) / 2
+    middle = max(min(float(np.mean(cluster)), 1.0 - half), half)
+    return middle + np.linspace(-half, half, len(cluster))

@@ -1,0 +1,196 @@
+"""`tfc-models evaluate`: codecs over a folder of pictures, to tables and plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tfc_models
+from tfc_models import analysis, evaluation, pictures
+from tfc_models.cli.coding import check_model, load_model, silence_tensorflow
+from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
+from tfc_models.cli.plan import Found, find_inputs
+from tfc_models.cli.report import Reporter, print_json, print_table
+from tfc_models.cli.writing import make_folder, write_file
+from tfc_models.zoo import DEFAULT
+
+JOURNAL = "journal.jsonl"
+TABLES = ("results.csv", "results.json", "bd_rate.md")
+PLOTS = tuple(f"rd_{metric.name}.{kind}" for metric in analysis.METRICS for kind in ("png", "svg"))
+
+
+class _Model(NamedTuple):
+    """A curve of ours: its name, and the models on it."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measures what is not in the journal yet, then writes everything."""
+    models = _parse_models(options.models)
+    peers = _parse_codecs(options.codecs)
+    if not models and not peers:
+        raise UsageError("there is nothing to evaluate: give --models or --codecs.")
+    out = pathlib.Path(options.out)
+    reporter = Reporter("evaluate", options.quiet)
+    sources = _sources(options, out, reporter)
+    _check_folder(out)
+    make_folder(out)
+    try:
+        journal = evaluation.Journal(out / JOURNAL)
+    except OSError as error:
+        raise CommandError(f"cannot write {out / JOURNAL}: {one_line(error)}") from error
+    with journal:
+        silence_tensorflow()
+        contenders = [_load(model, options.points) for model in models]
+        contenders += [evaluation.peer_contender(peer, options.points) for peer in peers]
+        run = evaluation.Evaluation(sources, contenders, journal)
+        with reporter.progress(run.steps, "evaluating") as steps:
+            for name, error in run.run(steps):
+                if options.traceback:
+                    raise error
+                reporter.error(f"{name}: {one_line(error)} It is left out.")
+    if not run.rows:
+        raise CommandError("no picture could be evaluated.")
+    left_out = {name: one_line(error) for name, error in run.left_out.items()}
+    _write(out, options.folder, run.rows, left_out, options, reporter)
+    if run.reused:
+        reporter.line(f"{run.reused} of {len(run.steps)} measurements were in {out / JOURNAL}.")
+    reporter.line(f"{out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    return FAILED if reporter.failures else 0
+
+
+def _parse_codecs(text: str) -> list[evaluation.Peer]:
+    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in evaluation.PEERS:
+            known = ", ".join(evaluation.PEERS)
+            raise UsageError(f"there is no codec {name!r}; the codecs are: {known}.")
+    return [evaluation.PEERS[name] for name in names]
+
+
+def _parse_models(text: str) -> list[_Model]:
+    """Curves: `a`, or `a+b+c` for models of one rate each, or `name=a+b+c`."""
+    taken = dict.fromkeys((peer.title for peer in evaluation.PEERS.values()), ())
+    models: dict[str, tuple[str, ...]] = {}
+    for spec in filter(None, (part.strip() for part in text.split(","))):
+        if os.path.isfile(spec):  # Whatever signs are in its name.
+            stem = pathlib.Path(spec).stem
+            name, parts = (spec if stem in models else stem), (spec,)
+        else:
+            name, equals, joined = spec.rpartition("=")
+            parts = tuple(dict.fromkeys(_model_name(part) for part in joined.split("+")))
+            name = name if equals else "+".join(parts)
+        if not name or {**taken, **models}.get(name, parts) != parts:
+            raise UsageError(f"{spec!r}: curves of models need names of their own.")
+        models[name] = parts
+    return [_Model(name, parts) for name, parts in models.items()]
+
+
+def _model_name(text: str) -> str:
+    """A model that exists; the default by its own name, which a plot can show."""
+    check_model(text)
+    own = [entry.name for entry in tfc_models.entries() if entry.default]
+    return own[0] if text == DEFAULT and own else text
+
+
+def _load(model: _Model, points: int) -> evaluation.Contender:
+    codecs = {part: load_model(part) for part in model.parts}
+    return evaluation.model_contender(model.name, codecs, points)
+
+
+def _sources(
+    options: argparse.Namespace, out: pathlib.Path, reporter: Reporter
+) -> list[evaluation.Source]:
+    """The pictures, but for those that an evaluation has written."""
+    if os.path.realpath(options.folder) == os.path.realpath(out):
+        raise UsageError("--out is the folder of the pictures: its plots would become some.")
+    found = find_inputs([options.folder], pictures.has_picture_suffix, "pictures")
+    inside = os.path.join(os.path.realpath(out), "")
+    found = [file for file in found if not os.path.realpath(file.path).startswith(inside)]
+    if not found:
+        raise CommandError(f"{options.folder}: there are no pictures in this folder.")
+    if len(found) == 1 and found[0].error:
+        raise CommandError(f"{found[0].path}: {found[0].error}")
+    return [evaluation.Source(file.relative.as_posix(), _reader(file, options)) for file in found]
+
+
+def _reader(file: Found, options: argparse.Namespace) -> Any:
+    def read() -> np.ndarray:
+        if file.error:
+            raise CommandError(file.error)
+        limits = options.max_pixels, options.max_side
+        return pictures.read(file.path, options.background, *limits).pixels
+
+    return read
+
+
+def _check_folder(out: pathlib.Path) -> None:
+    """Refuses to overwrite what no evaluation has written."""
+    if (out / JOURNAL).exists():
+        return
+    for name in (*TABLES, *PLOTS):
+        if (out / name).exists():
+            raise CommandError(
+                f"{out / name} exists, without the {JOURNAL} of an evaluation: "
+                "give another folder with --out."
+            )
+
+
+def _write(
+    out: pathlib.Path,
+    folder: str,
+    rows: list[evaluation.Row],
+    left_out: dict[str, str],
+    options: argparse.Namespace,
+    reporter: Reporter,
+) -> None:
+    averages = evaluation.means(rows)
+    measured = evaluation.curves(averages)
+    listed = list(dict.fromkeys(row.picture for row in rows))
+    published = evaluation.published_beside(listed)
+    rates = evaluation.bd_rates(measured, published)
+    document = evaluation.document(rows, averages, rates, left_out)
+    name = "Kodak" if published else pathlib.Path(os.path.abspath(folder)).name
+    about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
+    files = {
+        "results.csv": evaluation.table(rows, averages).encode(),
+        "results.json": (json.dumps(document, indent=1) + "\n").encode(),
+        "bd_rate.md": evaluation.bd_markdown(rates, f"{about}.").encode(),
+        **_plots([*published, *measured], about),
+    }
+    for name in (*TABLES, *PLOTS):
+        if name in files:
+            write_file(out / name, files[name], force=True)
+        else:
+            (out / name).unlink(missing_ok=True)  # Of an earlier run, with other pictures.
+    for gap in evaluation.gaps(rows):
+        reporter.line(gap)
+    if options.json:
+        print_json(document)
+    elif not options.quiet:
+        _print(rates)
+
+
+def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
+    files = {}
+    for metric in analysis.METRICS:
+        if any(curve.of(metric) for curve in curves if curve.kind != "published"):
+            figure = analysis.rd_plot(curves, metric, about)
+            for kind in ("png", "svg"):
+                files[f"rd_{metric.name}.{kind}"] = analysis.save_plot(figure, kind)
+    return files
+
+
+def _print(rates: list[Any]) -> None:
+    for title, (headings, *lines) in evaluation.bd_tables(rates).items():
+        columns = {heading: "right" if heading else "left" for heading in headings}
+        print_table(columns, lines, title=f"BD-rate in {title.partition(',')[0]}")
+    for number, note in enumerate(evaluation.bd_notes(rates), 1):
+        print(f"({number}) {note}")

@@ -1,0 +1,100 @@
+"""What has been measured, kept while measuring: a run that was killed goes on where it was.
+
+A line of JSON for each picture and setting, appended and flushed at once. A line is used again
+only for the same pixels and the same identity of codec, weights and setting, so a journal may
+serve other codecs, other pictures and other releases too. A line that a kill has cut is passed
+over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pathlib
+from types import TracebackType
+
+import numpy as np
+
+from tfc_models.evaluation.measuring import Figures, finite
+
+FORMAT = 1
+
+
+def picture_hash(picture: np.ndarray) -> str:
+    """Names a picture by its pixels: a file that was renamed or rewritten is the same one."""
+    digest = hashlib.sha256(repr(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture))
+    return digest.hexdigest()[:32]
+
+
+class JournalError(OSError):
+    """Nothing more can be kept: measuring on would be work for nothing."""
+
+
+class Journal:
+    """Figures by picture and setting, in a file that only grows.
+
+    >>> with Journal(folder / "journal.jsonl") as journal:
+    ...     figures = journal.find(picture_hash(picture), setting.identity)
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._known: dict[tuple[str, str], Figures] = {}
+        text = path.read_bytes() if path.exists() else b""
+        for line in text.splitlines():
+            self._remember(line)
+        self._path = path
+        # Whoever opens the journal closes it, by its own `with`.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        if text and not text.endswith(b"\n"):
+            self._write(b"\n")  # Behind a line that was cut.
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def find(self, picture: str, identity: str) -> Figures | None:
+        """What was measured of a picture (its hash) at a setting (its identity)."""
+        return self._known.get((picture, identity))
+
+    def add(self, picture: str, identity: str, figures: Figures) -> None:
+        """Keeps a measurement, at once and for good."""
+        # JSON has no infinity, the PSNR of a picture that came back unchanged.
+        values = {**figures._asdict(), "psnr": finite(figures.psnr)}
+        line = {"format": FORMAT, "picture": picture, "setting": identity, **values}
+        self._write(json.dumps(line).encode() + b"\n")
+        self._known[picture, identity] = figures
+
+    def _write(self, line: bytes) -> None:
+        # Unbuffered and in one piece: two runs with one journal must not mix their lines.
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise JournalError(f"cannot write {self._path}: {error.strerror}.") from error
+
+    def _remember(self, line: bytes) -> None:
+        try:
+            item = json.loads(line)
+            if item.pop("format") != FORMAT:
+                return
+            key = item.pop("picture"), item.pop("setting")
+            figures = Figures(**item)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return
+        psnr = math.inf if figures.psnr is None else figures.psnr
+        self._known[key] = figures._replace(psnr=psnr)

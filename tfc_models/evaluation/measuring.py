@@ -1,0 +1,85 @@
+"""One picture through one codec: the file, the picture that comes back, the time, the loss."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Coded(NamedTuple):
+    """A picture's file, what it decodes to, and how long that took."""
+
+    data: bytes
+    pixels: np.ndarray
+    encode_seconds: float
+    decode_seconds: float
+
+
+class Figures(NamedTuple):
+    """What a file costs and how good its picture is.
+
+    The bytes are those of the whole file, headers included. MS-SSIM is None for pictures
+    that are too small for it; PSNR is infinite where the picture came back unchanged.
+    """
+
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    encode_seconds: float
+    decode_seconds: float
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and the seconds it took."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def code(
+    picture: np.ndarray,
+    encode: Callable[[np.ndarray], bytes],
+    decode: Callable[[bytes], np.ndarray],
+) -> Coded:
+    """There and back, with the time of each way."""
+    data, encode_seconds = timed(lambda: encode(picture))
+    pixels, decode_seconds = timed(lambda: decode(data))
+    if pixels.shape != picture.shape:
+        raise ValueError(f"{picture.shape} came back as {pixels.shape}.")
+    return Coded(data, pixels, encode_seconds, decode_seconds)
+
+
+def measure(picture: np.ndarray, coded: Coded) -> Figures:
+    """The figures of a coded picture, sRGB, uint8, height × width × 3."""
+    from tfc_models import metrics  # Needs TensorFlow, which takes seconds to import.
+
+    height, width = picture.shape[:2]
+    pair = picture[None], coded.pixels[None]
+    small = min(height, width) < metrics.MS_SSIM_MIN_SIDE
+    return Figures(
+        bytes=len(coded.data),
+        bpp=8 * len(coded.data) / (height * width),
+        psnr=float(metrics.psnr(*pair)[0]),
+        ms_ssim=None if small else float(metrics.ms_ssim(*pair)[0]),
+        encode_seconds=coded.encode_seconds,
+        decode_seconds=coded.decode_seconds,
+    )
+
+
+def psnr_text(psnr: float | None) -> str:
+    """PSNR for people: two digits, ∞ for a picture that came back unchanged."""
+    return "–" if psnr is None else "∞" if math.isinf(psnr) else f"{psnr:.2f}"
+
+
+def ms_ssim_text(ms_ssim: float | None) -> str:
+    """MS-SSIM for people: four digits, a dash for none."""
+    return "–" if ms_ssim is None else f"{ms_ssim:.4f}"
+
+
+def finite(value: float) -> float | None:
+    """None for infinity, which JSON does not have."""
+    return value if math.isfinite(value) else None
