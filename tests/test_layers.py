@@ -137,3 +137,19 @@ def test_a_processor_without_bfloat16_silently_gets_float32(isa):
         check=True,
     )
     assert run.stdout.strip() == "float32"
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_the_gradients_of_gdn1_are_those_of_tfc(inverse):
+    tf.keras.utils.set_random_seed(1)
+    ours, theirs = GDN("gdn1", inverse=inverse), tfc.GDN(inverse=inverse)
+    x = tf.random.normal([2, 5, 6, 7]) * 3.0
+    wanted = tf.random.normal(x.shape)
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        found.append(tape.gradient(y, [x, *layer.trainable_variables], wanted))
+    for mine, other in zip(*found):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)

@@ -86,7 +86,7 @@ class Trainer:
         step = tf.cast(self.step, tf.float32)
         decay = tf.minimum(self.config.average, step / (10.0 + step))
         for average, variable in zip(self.average, self.variables):
-            average.assign(decay * average + (1.0 - decay) * variable)
+            average.assign_sub((1.0 - decay) * (average - variable))
         return losses
 
     def _mean(self, value: Any) -> tf.Tensor:
@@ -104,10 +104,10 @@ class Trainer:
             loss = context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
         norm = tf.linalg.global_norm(gradients)
         good = tf.math.is_finite(norm) & (loss < limit)
-        factor = tf.minimum(1.0, self.config.clip_norm / norm)
+        factor = tf.where(good, tf.minimum(1.0, self.config.clip_norm / norm), 0.0)
         # Without gradients Adam makes one small step more in the direction that it had.
         by_variable = {
-            v.ref(): tf.where(good, g * factor, 0.0) for v, g in zip(self.variables, gradients)
+            v.ref(): tf.math.multiply_no_nan(g, factor) for v, g in zip(self.variables, gradients)
         }
         for kind, optimizer in self.optimizers.items():
             pairs = [(by_variable[v.ref()], v) for v in self.groups[kind]]

@@ -41,6 +41,18 @@ class Relu(tf.keras.layers.Layer):
         """Takes no values."""
 
 
+@tf.custom_gradient
+def _divided(inputs: tf.Tensor, pool: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Their quotient. Its gradients re-use it: on the largest maps every pass counts."""
+    quotient = inputs / pool
+
+    def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_inputs = upstream / pool
+        return of_inputs, -(of_inputs * quotient)
+
+    return quotient, gradients
+
+
 class GDN(tfc.GDN, Multiplies):
     """GDN in the form of the papers ("gdn") or in tfc's cheaper form ("gdn1").
 
@@ -98,7 +110,7 @@ class GDN(tfc.GDN, Multiplies):
         pool = self.convolve(pool, tf.convert_to_tensor(self.gamma)[None, None], self.beta, 1)
         if square:
             return inputs * (tf.sqrt(pool) if self.inverse else tf.math.rsqrt(pool))
-        return inputs * pool if self.inverse else inputs / pool
+        return inputs * pool if self.inverse else _divided(inputs, pool)
 
     def get_config(self) -> dict[str, Any]:
         return {"form": self.form, "inverse": self.inverse, "name": self.name}
