@@ -23,6 +23,7 @@ from tfc_models.entropy.hyperprior import (
     SCALE_MIN,
     SCALES,
 )
+from training.linear_start import linear_start
 
 
 @functools.cache
@@ -36,21 +37,18 @@ def picture() -> np.ndarray:
 
 @functools.cache
 def hyperprior() -> Codec:
-    """(128, 192), with the zoo default's transforms and scales that fit each channel.
+    """(128, 192), its transforms at the linear optimum and scales that fit each channel.
 
     Latents and streams are then of real size; the hyper networks' other weights are random.
     """
-    default = tfc_models.load("default").model
     model = models.build("bmshj2018-hyperprior", gdn="gdn1", kernel="plain")
-    trained, state = default.state(), dict(model.state())
-    for name in state:
-        if name.startswith(("analysis/", "synthesis/")):
-            state[name] = trained[name]
-    y = default.to_latents(tf.constant(picture()[None]))
+    crops = [picture()[i : i + 256, j : j + 256] for i in (0, 256) for j in (0, 256, 512)]
+    linear_start(model, np.stack(crops))
+    y = model.to_latents(tf.constant(picture()[None]))
     deviation = np.maximum(np.std(y, axis=(0, 1, 2)), SCALE_MIN)
     index = (SCALES - 1) * np.log(deviation / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
-    state["hyper_synthesis/conv2/bias"] = (index - INDEX_ORIGIN) / INDEX_STEP
-    model.assign_state(state)
+    last = model.coder.hyper_synthesis.layers[-1]
+    last.assign_state({**last.state(), "bias": (index - INDEX_ORIGIN) / INDEX_STEP})
     return Codec(model)
 
 

@@ -31,7 +31,7 @@ SETTINGS = {
     "xla": {},
 }
 PICTURES = 21
-FLOATING = "mbt2018-mean-0.01"  # of the zoo; coded also with its float network
+FLOATING = "default"  # of the zoo; coded also with its float network
 ALSO = tuple(SMALL)  # every registered model with its golden weights, on two pictures
 
 
@@ -76,7 +76,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def coded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("portability")
-    paths = {entry.name: entry.path for entry in zoo.entries()}
+    paths = {"default" if e.default else e.name: e.path for e in zoo.entries()}
     shutil.copy(paths.pop(FLOATING), folder / "weights.npz")
     for name, path in {**paths, **{n: GOLDEN / f"{n}.npz" for n in ALSO}}.items():
         shutil.copy(path, folder / f"{name}.weights")

@@ -84,9 +84,7 @@ def main(argv: list[str]) -> None:
         axes.plot([r[0] for r in rows], [r[1] for r in rows], label=name, **style)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    # The first point of the slowest would flatten all the rest.
-    final = [rows[-1][1] for rows in curves.values()]
-    axes.set_ylim(0.9 * min(final), 3.0 * max(final))
+    axes.set_ylim(0.0, 1.05 * max(rows[0][1] for rows in curves.values()))
     figure.savefig(output / "ablation.png")
 
 

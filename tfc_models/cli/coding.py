@@ -18,6 +18,7 @@ from tfc_models.cli.plan import Job, find_inputs, plan
 from tfc_models.cli.report import Reporter, print_json, size_text
 from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, write_stdout
 from tfc_models.codec.container import SUFFIX
+from tfc_models.zoo import remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,8 @@ def is_compressed(path: pathlib.Path) -> bool:
 def check_model(name: str) -> None:
     """Refuses a model that does not exist, before TensorFlow is loaded."""
     names = tfc_models.list_models()
-    if name not in names and not (names and name == "default") and not os.path.isfile(name):
+    known = name in names or (names and name == "default") or remote.is_address(name)
+    if not known and not os.path.isfile(name):
         raise UsageError(
             f"there is no model {name!r}, nor a weights file of that name; "
             f"the models are: {', '.join(names) or 'none'}."

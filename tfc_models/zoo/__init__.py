@@ -8,6 +8,8 @@ import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfc_models.zoo import remote
+
 if TYPE_CHECKING:
     from tfc_models.models import CompressionModel
     from tfc_models.zoo.files import Weights
@@ -54,13 +56,18 @@ def list_models() -> list[str]:
 
 
 def find(name: str) -> tuple[Weights, str]:
-    """Weights by a name of the zoo, "default", or a path; and the name that files carry."""
+    """Weights, and the name that files carry.
+
+    Args:
+        name: of the zoo, "default", the path of a weights file, or the https address of one
+            with `#sha256=` and its SHA-256.
+    """
     from tfc_models.zoo import files
 
     for entry in entries():
         if name == entry.name or (name == DEFAULT and entry.default):
             return read(entry), entry.name
-    path = pathlib.Path(name)
+    path = remote.fetch(name) if remote.is_address(name) else pathlib.Path(name)
     if path.suffix == ".npz" or path.exists():
         weights = files.read(path)
         return weights, weights.model

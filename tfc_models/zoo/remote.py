@@ -1,0 +1,74 @@
+"""Weights from elsewhere: https addresses with a SHA-256, fetched once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+
+MARK = "#sha256="
+TIMEOUT = 60.0  # seconds without a byte
+LARGEST = 2**30  # bytes
+
+
+def is_address(name: str) -> bool:
+    """Whether a model's name is an address."""
+    return "://" in name
+
+
+def cache_folder() -> pathlib.Path:
+    """Where fetched weights are kept: TFC_MODELS_CACHE, or the user's cache folder."""
+    own = os.environ.get("TFC_MODELS_CACHE")
+    if own:
+        return pathlib.Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "tfc-models"
+
+
+def fetch(address: str) -> pathlib.Path:
+    """The file at `https://…#sha256=HEX`, from the cache if it is there.
+
+    Raises:
+        ValueError: not https, no SHA-256, or the file is not the one that it says.
+        OSError: it cannot be had, or not be kept.
+    """
+    url, mark, sha256 = address.partition(MARK)
+    if not url.startswith("https://"):
+        raise ValueError(f"weights come from https addresses; got {address}.")
+    if not mark or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"an address of weights ends in {MARK} and 64 hexadecimal digits.")
+    sha256 = sha256.lower()
+    path = cache_folder() / f"{sha256}.npz"
+    if path.exists() and _sha256(path) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part") as partial:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                if int(response.headers.get("Content-Length") or 0) > LARGEST:
+                    raise ValueError(f"{url} is larger than weights are.")
+                shutil.copyfileobj(response, partial)
+        except urllib.error.URLError as error:
+            raise OSError(f"{url} cannot be fetched: {error.reason}.") from error
+        partial.flush()
+        found = _sha256(pathlib.Path(partial.name))
+        if found != sha256:
+            raise ValueError(f"{url} has SHA-256 {found[:12]}…, not {sha256[:12]}…: not used.")
+        # A copy by another name, so that the temporary one can be removed as ever.
+        own = path.with_name(f".{path.name}.{os.getpid()}.part")
+        os.link(partial.name, own)
+        os.replace(own, path)
+    return path
+
+
+def _sha256(path: pathlib.Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha.update(block)
+    return sha.hexdigest()
