@@ -125,7 +125,7 @@ import tfc_models
 tfc_models.load = lambda name: QuickCodec()
 tfc_models.list_models = lambda: ["quick"]
 
-def one_step_of_machine_code(self, picture):
+def one_step_of_machine_code(self, picture, quality):
     print("computing", flush=True)
     mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
     lock(mutex)

@@ -212,7 +212,12 @@ open(f"{sys.argv[4]}/0.tfcm", "wb").write(files[0])
 tensor = loaded.signatures["decompress_tensor"](bitstream_bytes=tf.constant(data))["image"]
 image = tf.io.decode_png(picture, 3)
 again = loaded.signatures["compress_tensor"](image=image)["bitstream_bytes"].numpy()
+rates = loaded.signatures.get("compress_at_quality")
+sizes = rates and [len(file) for file in rates(
+    image_bytes=tf.constant([picture] * 3), quality=tf.constant([0, 50, 100])
+)["bitstream_bytes"].numpy()]
 print(json.dumps({
+    "sizes": sizes,
     "tfc": "tensorflow_compression" in sys.modules,
     "tensor": bool(tf.reduce_all(tensor == tf.io.decode_png(pngs[0]))),
     "same": bool(again == files[0] == files[1]),
@@ -237,6 +242,12 @@ def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(co
     )
     assert run.returncode == 0, run.stderr[-2000:]
     told = json.loads(run.stdout)
+    sizes = told.pop("sizes")
+    if codec.many_rates:
+        assert sizes == [len(codec.compress(picture, quality)) for quality in (0, 50, 100)]
+        told["signatures"].remove("compress_at_quality")
+    else:
+        assert sizes is None
     assert told == {
         "tfc": False,
         "tensor": True,
