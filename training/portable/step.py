@@ -172,15 +172,16 @@ def trained_model(folder: pathlib.Path, checkpoint: pathlib.Path) -> models.Comp
         meta = json.loads(str(arrays["__meta__"]))
         if meta["digest"] != manifest["digest"]:
             raise ValueError(f"{checkpoint} is of another step than the one in {folder}.")
-        names = [x["name"] for x in manifest["inputs"] if x["name"].startswith("average/")]
         variables = model.trainable_variables
-        if len(names) != len(variables):
+        labels = {x["name"]: x["variable"] for x in manifest["inputs"]}
+        exported = [labels[n] for n in sorted(labels) if n.startswith("weights/")]
+        if exported != [v.name for v in variables]:
             raise ValueError(
-                f"{checkpoint} has {len(names)} averaged weights, {model.name} {len(variables)}: "
-                "the model's code has changed since the export."
+                f"the variables of {model.name} are not those that were exported: was its code "
+                "changed since then?"
             )
-        for name, variable in zip(sorted(names), variables):
-            variable.assign(arrays[name])
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"average/{i:03}"])
     for variable in model.trainable_variables:
         if not np.all(np.isfinite(variable.numpy())):
             raise ValueError(f"{checkpoint}: {variable.name} holds values that are not numbers.")
