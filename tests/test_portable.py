@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.conftest import photo
+from tests.conftest import SMALL, photo
 from tfc_models import models, zoo
 from tfc_models.zoo import files
 from training import data
@@ -112,6 +112,18 @@ def test_the_manifest_says_what_the_step_takes_and_changes(exported):
     assert sum(v["dtype"] == "int64" and v["shape"] == [3] for v in variables) == 2
     assert json.loads(json.dumps(CONFIG.schedule)) == manifest["schedule"]
     assert {p.name for p in exported.iterdir()} >= {"step.hlo", *step.TRAVELLERS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_the_step_of_every_model_leaves_tensorflow(name, tmp_path):
+    config = Config(name, SMALL[name], start="random", steps=1, batch=1, crop=176)
+    tf.keras.utils.set_random_seed(1)
+    model = models.build(name, **SMALL[name], distortion="ms-ssim")
+    model.set_bfloat16("on")
+    # Refuses a step whose compiled inputs are not those that it was traced with.
+    manifest = step.write(Trainer(model, config), tmp_path, steps_per_call=1)
+    assert (manifest["computes_in"], len(manifest["losses"])) == ("bfloat16", 5)
 
 
 def test_a_changed_order_of_arguments_is_noticed():
