@@ -4,10 +4,11 @@
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS VIRTUAL_ENV
 
 PYTHON ?=
+JAX_PYTHON ?=
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench bazel-test clean distclean
+.PHONY: help venv demo test lint format bench portable-test bazel-test clean distclean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -35,13 +36,17 @@ bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pyt
 	$(VENV_PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
 	$(VENV_PYTHON) -m benchmarks.memory
 
+portable-test: venv ## Test the portable training step, with jax in .venv-jax. JAX_PYTHON= picks its Python.
+	@sh tools/make_jax_venv.sh "$(JAX_PYTHON)"
+	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/test_portable.py $(ARGS)
+
 bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn" goes to bazel.
 	@sh tools/bazel/test.sh $(ARGS)
 
 clean: ## Remove what the other commands wrote, but for .venv.
 	rm -rf demo_out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
 	    .benchmarks ./*.egg-info
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv also.
-	rm -rf .venv
+distclean: clean ## Remove .venv and .venv-jax also.
+	rm -rf .venv .venv-jax

@@ -17,6 +17,7 @@ from tfc_models.entropy import (
     exact,
 )
 from tfc_models.entropy.hyperprior import SCALE_MAX, SCALE_MIN, SCALES, scale_of
+from tfc_models.entropy.quantization import Noise
 from tfc_models.layers import Conv2D, leaky_relu, pad_to_multiple, relu
 from tfc_models.zoo import files
 
@@ -278,3 +279,13 @@ def test_noise_goes_on_from_a_checkpoint(tmp_path):
     assert not np.array_equal(*expected)
     tf.train.Checkpoint(coder=coder).restore(saved)
     np.testing.assert_array_equal(coder(y, training=True)[0], expected[0])
+
+
+def test_noise_is_the_same_when_compiled_by_xla():
+    tf.keras.utils.set_random_seed(0)
+    plain, compiled = Noise(), Noise()
+    compiled.generator.state.assign(plain.generator.state)
+    draw = tf.function(compiled, jit_compile=True)
+    for shape in ([3], [2, 5, 7]):
+        np.testing.assert_array_equal(plain(shape), draw(shape))
+    np.testing.assert_array_equal(plain([4], 0.0, 8.0), draw([4], 0.0, 8.0))

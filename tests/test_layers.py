@@ -109,10 +109,13 @@ def test_a_chain_computes_in_the_dtype_of_its_input():
     assert chain(maps).dtype == tf.float32
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 3)])
-def test_padding_repeats_the_border(height, width):
+def test_padding_repeats_the_border(height, width, known):
     maps = tf.random.stateless_normal([1, height, width, 2], [1, 2]).numpy()
-    padded = pad_to_multiple(tf.constant(maps), 4).numpy()
+    size = (height, width) if known else (None, None)
+    traced = tf.function(lambda x: pad_to_multiple(x, 4), [tf.TensorSpec([1, *size, 2])])
+    padded = traced(maps).numpy()
     assert padded.shape == (1, -(-height // 4) * 4, -(-width // 4) * 4, 2)
     expected = np.pad(maps, [(0, 0), (0, -height % 4), (0, -width % 4), (0, 0)], mode="edge")
     np.testing.assert_array_equal(padded, expected)

@@ -32,6 +32,23 @@ def test_ms_ssim_is_one_at_equality_and_falls_with_noise():
     assert float(metrics.decibels(0.99)) == pytest.approx(20.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("size", [(192, 192), (203, 301)])
+def test_ms_ssim_and_its_gradient_are_tensorflows(size):
+    a = tf.constant(cropped(*size)[None], tf.float32)
+    b = a + 20.0 * tf.random.stateless_normal(a.shape, [1, 2])
+
+    def with_gradient(function):
+        with tf.GradientTape() as tape:
+            tape.watch(b)
+            value = function(a, b)
+        return value, tape.gradient(value, b)
+
+    ours = with_gradient(metrics.ms_ssim)
+    theirs = with_gradient(lambda a, b: tf.image.ssim_multiscale(a, b, 255.0))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3 * np.abs(theirs[1]).max())
+
+
 def test_ms_ssim_says_how_large_a_picture_must_be():
     small = np.zeros([1, 175, 300, 3], np.uint8)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least 176"):

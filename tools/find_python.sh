@@ -2,8 +2,23 @@
 # Prints the path of a Python that tfc-models runs on: $1 if it is given, or else that of
 # .venv, or else the newest fit one on the PATH or among pyenv's. Each candidate is run to
 # see whether it is fit: pyenv has a shim for every version there is, and most of them fail.
+# For another environment: its folder in $2, and the versions that are fit, newest first,
+# in $3.
 
 unset PYTHONHOME PYTHONPATH
+
+environment=${2:-.venv}
+versions=${3:-3.11 3.10 3.9}
+# For a sentence: oldest first, "3.9, 3.10 or 3.11".
+wanted=
+for version in $versions; do
+    case $wanted in
+    '') wanted=$version ;;
+    *or*) wanted="$version, $wanted" ;;
+    *) wanted="$version or $wanted" ;;
+    esac
+done
+newest=${versions%% *}
 
 # Prints "3.11 ready /real/path" or "3.11 without-venv /real/path". In a virtual environment
 # the real path is the Python below it, since an environment can be removed at any time.
@@ -21,8 +36,8 @@ print("%d.%d %s %s" % (sys.version_info[0], sys.version_info[1], state, path))
 }
 
 fits() {
-    case "$1" in
-    3.9 | 3.10 | 3.11) ;;
+    case " $versions " in
+    *" $1 "*) ;;
     *) return 1 ;;
     esac
 }
@@ -41,13 +56,13 @@ fail() {
 }
 
 without_venv() {
-    fail "$1 cannot make virtual environments: it has no ensurepip. Install it (on Debian and Ubuntu: apt install python$2-venv), or name another Python: make PYTHON=/path/to/python3.11 …"
+    fail "$1 cannot make virtual environments: it has no ensurepip. Install it (on Debian and Ubuntu: apt install python$2-venv), or name another Python: make PYTHON=/path/to/python$newest …"
 }
 
 if [ -n "${1:-}" ]; then
     description=$(describe "$1") || fail "PYTHON=$1 does not run."
     parse "$description"
-    fits "$version" || fail "tfc-models needs Python 3.9, 3.10 or 3.11; PYTHON=$1 is $version."
+    fits "$version" || fail "$environment needs Python $wanted; PYTHON=$1 is $version."
     [ "$state" = ready ] || without_venv "$1" "$version"
     echo "$path"
     exit
@@ -55,8 +70,8 @@ fi
 
 # Every directory of the PATH is tried, because a broken shim may hide a Python that works.
 candidates() {
-    echo .venv/bin/python
-    for name in python3.11 python3.10 python3.9 python3 python; do
+    echo "$environment/bin/python"
+    for name in $(IFS=' '; for version in $versions; do echo "python$version"; done) python3 python; do
         (
             IFS=:
             for directory in $PATH; do
@@ -96,4 +111,4 @@ for candidate in $(candidates); do
     fi
 done
 [ -z "$incomplete" ] || without_venv "$incomplete" "$incomplete_version"
-fail "tfc-models needs Python 3.9, 3.10 or 3.11; found ${found:-no Python}. Install one, or name it: make PYTHON=/path/to/python3.11 …"
+fail "$environment needs Python $wanted; found ${found:-no Python}. Install one, or name it: make PYTHON=/path/to/python$newest …"

@@ -8,6 +8,8 @@ import pathlib
 import runpy
 from typing import Any
 
+from training.portable import schedule
+
 OPTIMIZERS = ("adam", "sgd")
 STARTS = ("linear", "random")
 RATES = {
@@ -83,17 +85,18 @@ class Config:
 
     def learning_rates(self, fraction: float) -> dict[str, float]:
         """Of each kind of variable, at a fraction of the budget."""
-        left = (1.0 - min(fraction, 1.0)) / max(self.decay, 1e-9)
-        decay = self.last_rate + (1.0 - self.last_rate) * min(left, 1.0)
+        return schedule.learning_rates(fraction, **self.schedule)
 
-        def ramp(start: float) -> float:
-            if fraction < start:
-                return 0.0
-            return min((fraction - start) / self.warmup, 1.0) if self.warmup else 1.0
-
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """What `training.portable.schedule` makes rates of learning of."""
         return {
-            kind: peak * decay * ramp(self.head_start if kind in WAITING else 0.0)
-            for kind, peak in self.rates.items()
+            "peaks": self.rates,
+            "waiting": WAITING,
+            "head_start": self.head_start,
+            "warmup": self.warmup,
+            "decay": self.decay,
+            "last_rate": self.last_rate,
         }
 
 

@@ -6,26 +6,16 @@ that was killed goes on with the very crops that it would have seen.
 
 from __future__ import annotations
 
-import collections
-import functools
 import glob
 import pathlib
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from PIL import Image
 
 from tfc_models import pictures
-
-CACHE_BYTES = 2**30  # of decoded pictures: decoding costs more than cropping
-TRIES = 100
-
-
-class DataError(ValueError):
-    """Data that cannot be trained on; the message says why, in one line."""
+from training.portable.crops import DataError, Files, crop_of
 
 
 def find(source: str) -> list[pathlib.Path]:
@@ -42,82 +32,9 @@ def find(source: str) -> list[pathlib.Path]:
     return sorted(paths)
 
 
-class Files:
-    """Picture files, decoded once and kept while they fit; what cannot be used is named."""
-
-    def __init__(self, paths: list[pathlib.Path], side: int) -> None:
-        self.paths, self.side = paths, side
-        self.unusable: dict[pathlib.Path, str] = {}
-        self._kept: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def picture(self, i: int) -> np.ndarray | None:
-        """Pixels of a file; None if it is broken, or smaller than a crop."""
-        with self._lock:
-            if i in self._kept:
-                self._kept.move_to_end(i)
-                return self._kept[i]
-        path = self.paths[i]
-        if path in self.unusable:
-            return None
-        try:
-            pixels = pictures.read(path, background=(255, 255, 255)).pixels
-            short = min(pixels.shape[:2])
-            why = f"{short} pixels on its short side" if short < self.side else ""
-        except (OSError, ValueError) as error:
-            why = str(error)
-        with self._lock:
-            if why:
-                if path not in self.unusable:
-                    logging.warning("not used: %s: %s", path, why)
-                self.unusable[path] = why
-                return None
-            self._bytes += pixels.nbytes if i not in self._kept else 0
-            self._kept[i] = pixels
-            while self._bytes > CACHE_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return pixels
-
-    def example(self, number: int, seed: int) -> np.ndarray:
-        """The picture of an example: every file comes once an epoch."""
-        epoch, position = divmod(number, len(self))
-        i = int(_order(len(self), seed, epoch)[position])
-        rng = np.random.default_rng([seed, 1, number])
-        for _ in range(TRIES):
-            found = self.picture(i)
-            if found is not None:
-                return found
-            if len(self.unusable) == len(self):
-                break
-            i = int(rng.integers(len(self)))
-        raise DataError(
-            f"no usable pictures: of {len(self)}, {len(self.unusable)} are broken or smaller "
-            f"than a crop of {self.side} ({next(iter(self.unusable), '')} is one)."
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, 0, epoch]).permutation(count)
-
-
-def crop_of(
-    pixels: np.ndarray, side: int, downscale: float, rng: np.random.Generator
-) -> np.ndarray:
-    """A random crop, scaled down by a random factor, flipped in half of the cases."""
-    height, width = pixels.shape[:2]
-    # Half of the crops keep their pixels: scaling down takes a photo's noise away.
-    factor = downscale ** max(rng.uniform(-1.0, 1.0), 0.0)
-    size = min(round(side * factor), height, width)
-    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
-    crop = pixels[top : top + size, left : left + size]
-    if size != side:
-        crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BOX))
-    return crop[:, ::-1] if rng.integers(2) else crop
+def pixels_of(path: pathlib.Path) -> np.ndarray:
+    """Pixels of a file; what is transparent lies on white."""
+    return pictures.read(path, background=(255, 255, 255)).pixels
 
 
 def crops(
@@ -135,11 +52,10 @@ def crops(
     """
     if source.startswith("tfds:"):
         return _tfds_crops(source, side, downscale, seed, first, stride)
-    files = Files(find(source), side)
+    files = Files(find(source), side, pixels_of)
 
     def load(number: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng([seed, 2, int(number)])
-        return crop_of(files.example(int(number), seed), side, downscale, rng)
+        return files.crop(int(number), seed, downscale)
 
     numbers = tf.data.Dataset.range(first, tf.int64.max, stride)
     return numbers.map(
@@ -187,6 +103,6 @@ def whole(folder: str) -> Iterator[tuple[str, np.ndarray]]:
     """Names and pixels of the pictures of a folder; broken ones are named and left out."""
     for path in find(folder):
         try:
-            yield path.name, pictures.read(path, background=(255, 255, 255)).pixels
+            yield path.name, pixels_of(path)
         except (OSError, ValueError) as error:
             logging.warning("not used: %s: %s", path, error)

@@ -18,9 +18,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tfc_models import models
-from tfc_models.zoo import files
 from training import config as configs
-from training.linear_start import start_from
 from training.run import Run, Stopped
 from training.trainer import Trainer
 
@@ -91,12 +89,7 @@ def train() -> None:
         trainer = Trainer(model, config)
     run = Run(trainer, workdir, _DATA.value, _VALIDATION.value)
     if not run.restore():
-        if config.start == "linear":
-            kept = start_from(model, _DATA.value, config)
-            logging.info("the linear start keeps %.4f of the pictures' variance", kept)
-        elif config.start != "random":
-            model.assign_state(files.read(pathlib.Path(config.start)).state)
-        trainer.start_average()
+        trainer.start(_DATA.value)
     run.train()
 
 

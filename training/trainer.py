@@ -6,11 +6,13 @@ import pathlib
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from tfc_models import models
 from tfc_models.layers import Gain, GainedResidual
 from tfc_models.zoo import files
 from training.config import Config
+from training.linear_start import start_from
 
 Losses = dict[str, tf.Tensor]
 
@@ -60,6 +62,15 @@ class Trainer:
     def seconds_spent(self) -> float:
         """By all runs together."""
         return float(self.seconds.numpy())
+
+    def start(self, source: str) -> None:
+        """Sets the weights that training begins with: of a file, or fitted to `source`."""
+        if self.config.start == "linear":
+            kept = start_from(self.model, source, self.config)
+            logging.info("the linear start keeps %.4f of the pictures' variance", kept)
+        elif self.config.start != "random":
+            self.model.assign_state(files.read(pathlib.Path(self.config.start)).state)
+        self.start_average()
 
     def start_average(self) -> None:
         """Lets the moving average begin at the weights as they are."""

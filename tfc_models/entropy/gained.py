@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.hyperprior import (
+    INDEX_ORIGIN,
     INDEX_STEP,
+    LARGEST_INDEX,
     LARGEST_MEAN,
     MEAN_BITS,
     MeanScaleHyperprior,
@@ -19,7 +21,8 @@ from tfc_models.layers.gain import LARGEST_RATE
 # What a file can say: whole numbers.
 RATES = int(LARGEST_RATE) + 1
 GAIN_BITS = 8  # A mean's gain, in a frozen model, is a multiple of 2^-8 below 2^8.
-LARGEST_OFFSET = 127
+OFFSET_BITS = 4  # An index's offset is a multiple of 2^-4, as what it is added to.
+LARGEST_OFFSET = 127.0
 
 
 class GainedHyperprior(MeanScaleHyperprior):
@@ -30,9 +33,10 @@ class GainedHyperprior(MeanScaleHyperprior):
     of the index and a gain of the mean, for every channel and level.
 
     A range decoder needs both exactly. `freeze` makes tables of integers for all the rates
-    that a file can name; no exponential is taken afterwards. An index moves by an integer;
-    a mean, an integer times 2^-6, is multiplied by an integer times 2^-8, which is a single
-    IEEE operation, and rounded to a multiple of 2^-6 again.
+    that a file can name; no exponential is taken afterwards. An index, a multiple of 2^-4,
+    moves by another one and is rounded then; a mean, an integer times 2^-6, is multiplied by
+    an integer times 2^-8, which is a single IEEE operation, and rounded to a multiple of 2^-6
+    again.
     """
 
     def __init__(
@@ -74,7 +78,15 @@ class GainedHyperprior(MeanScaleHyperprior):
             for k in ("index_offset", "mean_gain")
         )
         mean = tf.round((mean * 2.0**MEAN_BITS) * gain * 2.0**-GAIN_BITS) * 2.0**-MEAN_BITS
-        return index + offset, tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
+        index = tf.round(index + offset * 2.0**-OFFSET_BITS)
+        return index, tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
+
+    @staticmethod
+    def _exact_index(sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
+        # In fractions: rounding before and after the offset would cost a thousandth of the rate.
+        scale = tf.constant(unit * INDEX_STEP * 2.0**OFFSET_BITS, sums.dtype)
+        index = tf.round(sums * scale) * 2.0**-OFFSET_BITS + INDEX_ORIGIN
+        return tf.cast(tf.clip_by_value(index, -LARGEST_INDEX, LARGEST_INDEX), tf.float32)
 
     def freeze(
         self,
@@ -89,10 +101,11 @@ class GainedHyperprior(MeanScaleHyperprior):
         super().freeze(state, y, representative, rate)
         if state is None:
             weights = level_weights(tf.range(RATES, dtype=tf.float32), self.levels)
-            offset = np.rint(INDEX_STEP * tf.matmul(weights, self.index_offset).numpy())
+            offset = INDEX_STEP * tf.matmul(weights, self.index_offset).numpy()
+            offset = np.rint(2.0**OFFSET_BITS * np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET))
             gain = np.rint(2.0**GAIN_BITS * self.mean_gain.at(weights).numpy())
             self._rates = {
-                "index_offset": np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET).astype(np.int16),
+                "index_offset": offset.astype(np.int16),
                 "mean_gain": np.clip(gain, 0, 2 ** (2 * GAIN_BITS) - 1).astype(np.uint16),
             }
         else:

@@ -26,8 +26,8 @@ class Noise(tf.Module):
     """Uniform random numbers whose state is a variable.
 
     A checkpoint holds it, so that training goes on with the noise that it would have had,
-    and a step that is compiled for another framework takes it along. The first state comes
-    from TensorFlow's global seed.
+    and a step that is compiled for another framework takes it along; the numbers are the
+    same there. The first state comes from TensorFlow's global seed.
     """
 
     def __init__(self) -> None:
@@ -37,4 +37,6 @@ class Noise(tf.Module):
 
     def __call__(self, shape: tf.Tensor, low: float = -0.5, high: float = 0.5) -> tf.Tensor:
         """Draws float32 numbers between `low` and `high`."""
-        return self.generator.uniform(shape, low, high)
+        # Under XLA the generator gives the same bits, but other floats made of them.
+        bits = self.generator.uniform_full_int(shape, tf.int32)
+        return 0.5 * (low + high) + (high - low) * 2.0**-32 * tf.cast(bits, tf.float32)

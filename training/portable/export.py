@@ -1,0 +1,62 @@
+"""Writes a config's training step for a machine without TensorFlow; see README.md here.
+
+    python -m training.portable.export --config training/configs/gained_stem4.py \
+        --data PICTURES --output STEP_DIR --set batch=32 --bfloat16
+
+The weights that it begins with are the config's: fitted to --data, random, or of a file
+(--set start=weights.npz).
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from tfc_models import models
+from training import config as configs
+from training.portable import step
+from training.trainer import Trainer
+
+_CONFIG = flags.DEFINE_string("config", None, "file that sets CONFIG", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "folder for the step", required=True)
+_DATA = flags.DEFINE_string("data", None, "pictures for the linear start")
+_SET = flags.DEFINE_multi_string("set", [], "key=value of the config; arguments.key=value")
+_STEPS_PER_CALL = flags.DEFINE_integer(
+    "steps_per_call", 10, "steps in one call of the runner, which may choose another", lower_bound=1
+)
+_BFLOAT16 = flags.DEFINE_bool("bfloat16", False, "multiply in bfloat16: for GPUs that have it")
+
+
+def export() -> None:
+    """Exports as the flags say."""
+    config = configs.read(_CONFIG.value, _SET.value)
+    if config.start == "linear" and not _DATA.value:
+        raise ValueError("the linear start needs --data; or --set start=random, or a file.")
+    tf.keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, **config.arguments)
+    # Not the config's "auto", which is about the machine that it runs on.
+    model.set_bfloat16("on" if _BFLOAT16.value else "off")
+    trainer = Trainer(model, config)
+    trainer.start(_DATA.value)
+    folder = pathlib.Path(_OUTPUT.value)
+    manifest = step.write(trainer, folder, _STEPS_PER_CALL.value)
+    megabytes = sum(p.stat().st_size for p in folder.iterdir()) / 1e6
+    logging.info("%s: %d variables, %.1f MB", folder, len(manifest["inputs"]) - 2, megabytes)
+    logging.info("next, with jax: python %s, then %s", folder / "convert.py", folder / "runner.py")
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+    try:
+        export()
+    except (ValueError, OSError, TypeError) as error:
+        logging.error("%s", str(error).strip().splitlines()[0])
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)

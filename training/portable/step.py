@@ -1,0 +1,188 @@
+"""A trainer's step as one XLA module, with everything that it needs to run elsewhere.
+
+Python traced by TensorFlow, tensorflow-compression's layers, gradients, Keras' optimizers and
+the noise: all of it compiles with XLA, and what XLA compiles is a pure function. Variables
+become parameters, and those that a step changes become results as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models import models
+from training.trainer import Trainer
+
+FORMAT = 1
+TRAVELLERS = ("runner.py", "convert.py", "crops.py", "schedule.py")
+"""Files that go along: they need jax, numpy and Pillow."""
+
+_DTYPES = {
+    **{"pred": "bool", "u8": "uint8", "s32": "int32", "s64": "int64", "u32": "uint32"},
+    **{"u64": "uint64", "f32": "float32", "f64": "float64", "bf16": "bfloat16"},
+}
+
+
+def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[str, Any]:
+    """Writes step.hlo, manifest.json, initial.npz and the runner; returns the manifest."""
+    config = trainer.config
+    step = tf.function(trainer.train_step, jit_compile=True, autograph=False)
+    batch = tf.zeros([config.batch, config.crop, config.crop, 3], tf.uint8)
+    rates = tf.zeros([len(trainer.groups)], tf.float32)
+    traced = step.get_concrete_function(batch, rates)
+    compiled = step.experimental_get_compiler_ir(batch, rates)
+    hlo, text = compiled(stage="hlo_serialized"), compiled(stage="hlo")
+    names, values = _captured(trainer, traced)
+    given = {"batch": batch.numpy(), "rates": rates.numpy()}
+    changed = _changed(text)
+    losses = sorted(traced.structured_outputs)  # a dict's results come in order of its keys
+    inputs = [
+        {
+            "name": name,
+            "variable": label,
+            "shape": list(value.shape),
+            "dtype": value.dtype.name,
+            "output": changed.get(i),
+        }
+        for i, (name, label, value) in enumerate(
+            [(k, "", v) for k, v in given.items()]
+            + [(name, label, values[name]) for name, label in names]
+        )
+    ]
+    _check(text, inputs, len(losses))
+    manifest = {
+        "format": FORMAT,
+        "digest": hashlib.sha256(hlo).hexdigest(),
+        "model": trainer.model.name,
+        "arguments": trainer.model.config,
+        "computes_in": trainer.model.analysis_dtype.name,
+        "run": {
+            "steps": config.steps,
+            "minutes": config.minutes,
+            "batch": config.batch,
+            "crop": config.crop,
+            "downscale": config.downscale,
+            "seed": config.seed,
+            "steps_per_call": steps_per_call,
+            "log_steps": config.log_steps,
+            "checkpoint_minutes": config.checkpoint_minutes,
+        },
+        "schedule": config.schedule,
+        "groups": list(trainer.groups),
+        "losses": losses,
+        "inputs": inputs,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "step.stablehlo").unlink(missing_ok=True)  # of an older step.hlo
+    (folder / "step.hlo").write_bytes(hlo)
+    np.savez(folder / "initial.npz", **values)
+    text = json.dumps(manifest, indent=1)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    for name in TRAVELLERS:
+        shutil.copyfile(pathlib.Path(__file__).with_name(name), folder / name)
+    return manifest
+
+
+def _variables(trainer: Trainer) -> dict[int, tuple[str, tf.Variable]]:
+    """Every variable of a trainer with a name for it, by the identity of its handle."""
+    named: dict[str, tf.Variable] = {"step": trainer.step, "running_loss": trainer.running_loss}
+    for i, (weight, average) in enumerate(zip(trainer.variables, trainer.average)):
+        named[f"weights/{i:03}"], named[f"average/{i:03}"] = weight, average
+    for kind, optimizer in trainer.optimizers.items():
+        # Its learning rate is a variable, and not among them.
+        of_optimizer = [*optimizer.variables, optimizer._learning_rate]
+        named.update({f"optimizer/{kind}/{i:03}": v for i, v in enumerate(of_optimizer)})
+    known = {id(v.handle) for v in named.values()}
+    others = {id(v.handle): v for m in (trainer.model, trainer.model.coder) for v in m.variables}
+    generators = [m for m in trainer.model.coder.submodules if hasattr(m, "generator")]
+    others.update({id(m.generator.state.handle): m.generator.state for m in generators})
+    others = {k: v for k, v in others.items() if k not in known}
+    named.update({f"other/{i:03}": v for i, v in enumerate(others.values())})
+    return {id(v.handle): (name, v) for name, v in named.items()}
+
+
+def _captured(trainer: Trainer, traced: Any) -> tuple[list[tuple[str, str]], dict[str, np.ndarray]]:
+    """Names and labels of what a traced step captured, in its order; and the values."""
+    variables = _variables(trainer)
+    names, values = [], {}
+    for i, captured in enumerate(traced.captured_inputs):
+        if captured.dtype != tf.resource:
+            name, label, value = f"constant/{i:03}", "", captured
+        elif id(captured) in variables:
+            name, variable = variables[id(captured)]
+            label, value = variable.name, variable
+        else:
+            raise ValueError(f"the step uses a variable that the trainer does not know: {captured}")
+        names.append((name, label))
+        values[name] = value.numpy()
+    return names, values
+
+
+def _changed(text: str) -> dict[int, int]:
+    """Which result of a module replaces which parameter, from its header."""
+    header = text.split("\n", 1)[0]
+    pairs = re.findall(r"\{(\d+)\}: \((\d+), \{\}", header)
+    return {int(parameter): int(result) for result, parameter in pairs}
+
+
+def _check(text: str, inputs: list[dict[str, Any]], losses: int) -> None:
+    """Makes sure that the module's parameters are what the manifest says."""
+    entry = text[text.index("\nENTRY ") :]
+    found = {}
+    for dtype, shape, number in re.findall(r" = (\w+)\[([\d,]*)\]\S* parameter\((\d+)\)", entry):
+        found[int(number)] = [_DTYPES.get(dtype, dtype), [int(n) for n in shape.split(",") if n]]
+    expected = {i: [x["dtype"], x["shape"]] for i, x in enumerate(inputs)}
+    if found != expected:
+        wrong = sorted(i for i in {*found, *expected} if found.get(i) != expected.get(i))[0]
+        raise ValueError(
+            f"the compiled step's parameter {wrong} is {found.get(wrong)}, not "
+            f"{expected.get(wrong)}: its arguments are not in the order of the traced function's."
+        )
+    results = sorted(x["output"] for x in inputs if x["output"] is not None)
+    if results != list(range(losses, losses + len(results))):
+        raise ValueError(f"the compiled step's results are not {losses} losses and variables.")
+
+
+def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """The manifest of an exported step."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} holds no exported step: no manifest.json.") from None
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {manifest.get('format')}; this reads {FORMAT}.")
+    return manifest
+
+
+def trained_model(folder: pathlib.Path, checkpoint: pathlib.Path) -> models.CompressionModel:
+    """The model of an exported step, with the averaged weights of a runner's checkpoint."""
+    manifest = read_manifest(folder)
+    model = models.build(manifest["model"], **manifest["arguments"])
+    with np.load(checkpoint, allow_pickle=False) as arrays:
+        if "__meta__" not in arrays.files:
+            raise ValueError(f"{checkpoint} is not a checkpoint of the runner.")
+        meta = json.loads(str(arrays["__meta__"]))
+        if meta["digest"] != manifest["digest"]:
+            raise ValueError(f"{checkpoint} is of another step than the one in {folder}.")
+        variables = model.trainable_variables
+        labels = {x["name"]: x["variable"] for x in manifest["inputs"]}
+        exported = [labels[n] for n in sorted(labels) if n.startswith("weights/")]
+        if exported != [v.name for v in variables]:
+            raise ValueError(
+                f"the variables of {model.name} are not those that were exported: was its code "
+                "changed since then?"
+            )
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"average/{i:03}"])
+    for variable in model.trainable_variables:
+        if not np.all(np.isfinite(variable.numpy())):
+            raise ValueError(f"{checkpoint}: {variable.name} holds values that are not numbers.")
+    return model
