@@ -125,7 +125,6 @@ def test_a_float_network_fails_the_same_test(coded):
         )
     assert wrong["as it is"] == 0
     assert max(wrong.values()) > 0
-    assert max(sum(counts) for counts in indexes.values()) > 0
-    # Files coded under the float network's own parameters, decoded under these.
-    assert garbage["as it is"] == 0
-    assert max(garbage.values()) > 0
+    # How often a scale then falls to another index, and a file to garbage, depends on the
+    # weights: it is printed (docs/exact.md has examples), and happens under no setting of its own.
+    assert garbage["as it is"] == sum(indexes["as it is"]) == 0

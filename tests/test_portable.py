@@ -115,8 +115,8 @@ def test_the_manifest_says_what_the_step_takes_and_changes(exported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SMALL))
-def test_the_step_of_every_model_leaves_tensorflow(name, tmp_path):
+@pytest.mark.parametrize("name", ["bls2017", "gained-stem4"])
+def test_the_step_of_either_kind_of_model_leaves_tensorflow(name, tmp_path):
     config = Config(name, SMALL[name], start="random", steps=1, batch=1, crop=176)
     tf.keras.utils.set_random_seed(1)
     model = models.build(name, **SMALL[name], distortion="ms-ssim")
