@@ -1,6 +1,6 @@
 """Freezes fitted weights and enters them into the zoo, with figures measured on the spot.
 
-    python -m training.publish --weights OUT/weights.npz --name mbt2018-mean-0.01 \
+    python -m training.publish --weights OUT/weights.npz --name my-photos \
         --calibration TRAINING_PICTURES --validation PICTURES --note "how it was trained"
 
 Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. The weights
