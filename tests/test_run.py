@@ -228,20 +228,19 @@ def test_examples_are_decided_by_their_number(folder):
 def test_small_and_broken_files_are_named_and_left_out(folder, caplog):
     Image.fromarray(cropped(50, 200)).save(folder / "small.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    found = data.Files(data.find(str(folder)), 64)
+    found = data.Files(data.find(str(folder)), 64, data.pixels_of)
     assert len(found) == 7
     for number in range(70):
         assert min(found.example(number, 0).shape[:2]) >= 64
     assert {p.name for p in found.unusable} == {"small.png", "broken.jpg"}
     assert data.find(str(folder / "*.jpg")) == [folder / "broken.jpg"]
-    only = data.Files(data.find(str(folder / "*.jpg")), 64)
+    only = data.Files(data.find(str(folder / "*.jpg")), 64, data.pixels_of)
     with pytest.raises(data.DataError, match=r"of 1, 1 are broken or smaller.*broken\.jpg"):
         only.example(0, 0)
 
 
-def test_what_is_kept_of_decoded_pictures_is_bounded(folder, monkeypatch):
-    monkeypatch.setattr(data, "CACHE_BYTES", 100_000)
-    found = data.Files(data.find(str(folder)), 64)
+def test_what_is_kept_of_decoded_pictures_is_bounded(folder):
+    found = data.Files(data.find(str(folder)), 64, data.pixels_of, cache_bytes=100_000)
     for number in range(20):
         found.example(number, 0)
     assert sum(p.nbytes for p in found._kept.values()) == found._bytes <= 100_000
