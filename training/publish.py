@@ -9,7 +9,6 @@ of a version of a name never change: under a name that is taken, this makes the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 
@@ -18,8 +17,9 @@ from absl import app, flags, logging
 
 from tfc_models import metrics, pictures, zoo
 from tfc_models.codec import Codec
-from tfc_models.codec.codec import DEFAULT_QUALITY
+from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.zoo import files
+from tfc_models.zoo.remote import sha256_of
 from training.samples import calibration_batch, pictures_in
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "what fit wrote", required=True)
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
         "model": model.name,
         "digest": codec.digest,
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(path),
         "summary": _SUMMARY.value,
     }
     index_path.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training import data
 from training.trainer import Trainer
-from training.validation import Point, Validation, rd_plot
+from training.validation import Point, Validation, rd_picture
 
 NOT_NUMBERS = 20  # steps in a row without a usable loss, after which a run has diverged
 RECENT = 20  # steps that the speed is the mean of
@@ -62,7 +62,6 @@ class Run:
         if validation and self.chief:
             self._validation = Validation(trainer.model, validation, self.config.validation_rates)
         self._signal = 0
-        self._spent_before = 0.0
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; False if there is none."""
@@ -94,7 +93,7 @@ class Run:
     def _steps(self, show: Any) -> None:
         trainer, config = self.trainer, self.config
         batches = self._batches()
-        start, self._spent_before = time.monotonic(), trainer.seconds_spent
+        start, spent_before = time.monotonic(), trainer.seconds_spent
         saved = validated = start
         unusable, window, recent = 0, [], [start]
         while self._fraction() < 1.0:
@@ -102,7 +101,7 @@ class Run:
             rates = config.learning_rates(self._fraction())
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
-            trainer.seconds.assign(self._spent_before + now - start)
+            trainer.seconds.assign(spent_before + now - start)
             unusable = 0 if np.isfinite(losses["loss"]) else unusable + 1
             if unusable >= NOT_NUMBERS:
                 raise Stopped(
@@ -212,8 +211,8 @@ class Run:
             )
         for i, picture in enumerate(shown):
             tf.summary.image(f"validation/{i}", picture[None], step=step)
-        curves = {f"step {step}": points}
-        tf.summary.image("validation/rate-distortion", rd_plot(curves)[None], step=step)
+        curve = rd_picture(f"step {step}", points)
+        tf.summary.image("validation/rate-distortion", curve[None], step=step)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

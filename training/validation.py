@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfc_models import metrics, models
+from tfc_models import analysis, metrics, models, pictures
 from training import data
 
 SHOWN = 4  # pictures whose reconstructions are kept
@@ -57,17 +56,8 @@ class Validation:
         return points, shown
 
 
-def rd_plot(curves: dict[str, list[Point]]) -> np.ndarray:
-    """Rate–distortion curves by name, as a picture."""
-    from matplotlib.figure import Figure
-    from PIL import Image
-
-    figure = Figure(figsize=(6, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(xlabel="bits per pixel", ylabel="PSNR, dB")
-    axes.grid(alpha=0.3)
-    for name, points in curves.items():
-        axes.plot([p.bpp for p in points], [p.psnr for p in points], "o-", label=name)
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+def rd_picture(name: str, points: list[Point]) -> np.ndarray:
+    """The rate–distortion curve of some points, as a picture."""
+    curve = analysis.Curve(name, tuple(analysis.Point(*p[1:]) for p in points), "model")
+    figure = analysis.rd_plot([curve], analysis.METRICS[0])
+    return pictures.read(analysis.save_plot(figure, "png"), background=(255, 255, 255)).pixels

@@ -7,7 +7,6 @@ import logging
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from tfc_models.cli.plan import Job, find_inputs, plan
 from tfc_models.cli.report import Reporter, print_json, size_text
 from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, write_stdout
 from tfc_models.codec.container import SUFFIX
+from tfc_models.evaluation import timed
 from tfc_models.zoo import remote
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compress(options: argparse.Namespace) -> int:
         for note in notes:
             reporter.line(f"{job.source_name}: {note}")
         codec = codec or load_model(options.model)
-        data, seconds = _timed(lambda: _coded(codec, pixels, options))
+        data, seconds = timed(lambda: _coded(codec, pixels, options))
         height, width = pixels.shape[:2]
         header = tfc_models.inspect(data)
         result = _result(header.model, data, width, height, seconds)
@@ -78,7 +78,7 @@ def decompress(options: argparse.Namespace) -> int:
         if key not in codecs:
             own = options.model
             codecs[key] = load_model(own) if own else _load_model_of(data)
-        pixels, seconds = _timed(
+        pixels, seconds = timed(
             lambda: codecs[key].decompress(data, options.max_pixels, options.max_side)
         )
         result = _result(header.model, data, header.width, header.height, seconds)
@@ -188,11 +188,6 @@ def read_input(path: pathlib.Path | None) -> bytes:
     if not data:
         raise CommandError("standard input is empty.")
     return data
-
-
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    return call(), time.perf_counter() - start
 
 
 def _result(model: str, data: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:

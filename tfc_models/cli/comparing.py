@@ -13,6 +13,7 @@ from tfc_models.cli.coding import check_model, load_model
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import check_new, write_file
+from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.evaluation import measuring, sheet
 
 SUFFIX = ".compare.png"
@@ -67,7 +68,7 @@ def _compare(
     if quality is not None and not many_rates:
         raise UsageError(f"{codec.model_name} has one rate: --quality is for models of many.")
     if many_rates and quality is None:
-        quality = 50
+        quality = DEFAULT_QUALITY
     ours = evaluation.model_setting(codec, quality)
     coded = evaluation.code(picture, ours.encode, ours.decode)
     figures = evaluation.measure(picture, coded)

@@ -20,7 +20,7 @@ import tfc_models
 from tfc_models import pictures
 from tfc_models.cli import coding, comparing, describing, evaluating, exporting, signals
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
-from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
+from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
 from tfc_models.evaluation import PEERS
 
 NAME = "tfc-models"
@@ -293,8 +293,8 @@ _UNITS = {"bytes": "bytes", "bpp": "bits per pixel", "psnr": "decibels"}
 
 
 def _quality(text: str) -> int:
-    if not text.isdecimal() or int(text) > 100:
-        raise ValueError(f"{text!r} is not a whole number from 0 to 100.")
+    if not text.isdecimal() or int(text) > LARGEST_QUALITY:
+        raise ValueError(f"{text!r} is not a whole number from 0 to {LARGEST_QUALITY}.")
     return int(text)
 
 

@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from tfc_models import zoo
 from tfc_models.codec import container, graph
-from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, BitstreamError
+from tfc_models.codec.container import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_SIDE,
+    DEFAULT_QUALITY,
+    LARGEST_QUALITY,
+    BitstreamError,
+)
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.models import STRIDE, CompressionModel
 
@@ -18,7 +24,6 @@ PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
-DEFAULT_QUALITY, LARGEST_QUALITY = 50, 100
 
 
 class Codec(tf.Module):

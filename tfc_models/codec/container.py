@@ -40,6 +40,9 @@ VARINT_BYTES = 5
 MAX_SIDE = 2**24 - 1
 """The largest side that the format allows."""
 
+DEFAULT_QUALITY, LARGEST_QUALITY = 50, 100
+"""Rate settings of models of many rates: what files say, from 0 on."""
+
 DEFAULT_MAX_PIXELS = 2**26
 """How many pixels a decoder accepts unless told otherwise: 64 megapixels."""
 DEFAULT_MAX_SIDE = 2**15

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tfc_models import metrics
+from tfc_models.codec.container import LARGEST_QUALITY
+
 if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec
-
-LARGEST = 100
 
 
 class Found(NamedTuple):
@@ -25,21 +28,13 @@ def compress_to_bytes(codec: Codec, picture: np.ndarray, size: int) -> Found:
     Raises:
         ValueError: the model has one rate, or even its lowest quality takes more.
     """
-    _require_many_rates(codec)
-    best = Found(codec.compress(picture, 0), 0)
-    if len(best.data) > size:
+    files = _files(codec, picture)
+    if len(files(0)) > size:
         raise ValueError(
-            f"the picture takes {len(best.data)} bytes at quality 0: {size} are too few."
+            f"the picture takes {len(files(0))} bytes at quality 0: {size} are too few."
         )
-    low, high = 0, LARGEST + 1  # low fits; high is taken not to
-    while high - low > 1:
-        quality = (low + high) // 2
-        data = codec.compress(picture, quality)
-        if len(data) <= size:
-            low, best = quality, Found(data, quality)
-        else:
-            high = quality
-    return best
+    quality = _last(lambda q: len(files(q)) <= size, 0, LARGEST_QUALITY + 1)
+    return Found(files(quality), quality)
 
 
 def compress_to_psnr(codec: Codec, picture: np.ndarray, psnr: float) -> Found:
@@ -48,30 +43,32 @@ def compress_to_psnr(codec: Codec, picture: np.ndarray, psnr: float) -> Found:
     Raises:
         ValueError: the model has one rate, or even its highest quality has less.
     """
-    _require_many_rates(codec)
-    best = Found(codec.compress(picture, LARGEST), LARGEST)
-    reached = _psnr(codec, picture, best.data)
-    if reached < psnr:
+    files = _files(codec, picture)
+
+    def reached(quality: int) -> float:
+        decoded = codec.decompress(files(quality), 2**62, 2**62)
+        return float(metrics.psnr(picture[None], decoded[None])[0])
+
+    most = reached(LARGEST_QUALITY)
+    if most < psnr:
         raise ValueError(
-            f"the picture reaches {reached:.2f} dB at quality {LARGEST}: {psnr:g} are too many."
+            f"the picture reaches {most:.2f} dB at quality {LARGEST_QUALITY}: "
+            f"{psnr:g} are too many."
         )
-    low, high = -1, LARGEST  # high reaches it; low is taken not to
-    while high - low > 1:
-        quality = (low + high) // 2
-        data = codec.compress(picture, quality)
-        if _psnr(codec, picture, data) >= psnr:
-            high, best = quality, Found(data, quality)
-        else:
-            low = quality
-    return best
+    quality = _last(lambda q: reached(q) >= psnr, LARGEST_QUALITY, -1)
+    return Found(files(quality), quality)
 
 
-def _psnr(codec: Codec, picture: np.ndarray, data: bytes) -> float:
-    error = codec.decompress(data, 2**62, 2**62).astype(np.float64) - picture
-    mse = np.mean(np.square(error))
-    return float(10.0 * np.log10(255.0**2 / mse)) if mse else float("inf")
-
-
-def _require_many_rates(codec: Codec) -> None:
+def _files(codec: Codec, picture: np.ndarray) -> Callable[[int], bytes]:
+    """The file of each quality, made once."""
     if not codec.many_rates:
         raise ValueError(f"{codec.model_name} has one rate: it cannot aim at a size or a PSNR.")
+    return functools.cache(lambda quality: codec.compress(picture, quality))
+
+
+def _last(holds: Callable[[int], bool], good: int, bad: int) -> int:
+    """From `good`, where it holds, towards `bad`, where it does not: a last where it holds."""
+    while abs(good - bad) > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good

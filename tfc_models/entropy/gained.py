@@ -8,9 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.hyperprior import (
-    INDEX_ORIGIN,
     INDEX_STEP,
-    LARGEST_INDEX,
     LARGEST_MEAN,
     MEAN_BITS,
     MeanScaleHyperprior,
@@ -21,7 +19,7 @@ from tfc_models.layers.gain import LARGEST_RATE
 # What a file can say: whole numbers.
 RATES = int(LARGEST_RATE) + 1
 GAIN_BITS = 8  # A mean's gain, in a frozen model, is a multiple of 2^-8 below 2^8.
-OFFSET_BITS = 4  # An index's offset is a multiple of 2^-4, as what it is added to.
+INDEX_BITS = 4  # An index's offset is a multiple of 2^-4, as what it is added to.
 LARGEST_OFFSET = 127.0
 
 
@@ -38,6 +36,9 @@ class GainedHyperprior(MeanScaleHyperprior):
     an integer times 2^-8, which is a single IEEE operation, and rounded to a multiple of 2^-6
     again.
     """
+
+    # Rounding before and after the offset would cost a thousandth of the rate.
+    index_bits = INDEX_BITS
 
     def __init__(
         self,
@@ -78,31 +79,14 @@ class GainedHyperprior(MeanScaleHyperprior):
             for k in ("index_offset", "mean_gain")
         )
         mean = tf.round((mean * 2.0**MEAN_BITS) * gain * 2.0**-GAIN_BITS) * 2.0**-MEAN_BITS
-        index = tf.round(index + offset * 2.0**-OFFSET_BITS)
+        index = tf.round(index + offset * 2.0**-INDEX_BITS)
         return index, tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
 
-    @staticmethod
-    def _exact_index(sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
-        # In fractions: rounding before and after the offset would cost a thousandth of the rate.
-        scale = tf.constant(unit * INDEX_STEP * 2.0**OFFSET_BITS, sums.dtype)
-        index = tf.round(sums * scale) * 2.0**-OFFSET_BITS + INDEX_ORIGIN
-        return tf.cast(tf.clip_by_value(index, -LARGEST_INDEX, LARGEST_INDEX), tf.float32)
-
-    def freeze(
-        self,
-        state: dict[str, Any] | None = None,
-        y: tf.Tensor | None = None,
-        representative: bool = True,
-        rate: tf.Tensor | None = None,
-    ) -> None:
-        """As `MeanScaleHyperprior.freeze`, and the tables of the rates."""
-        if self.frozen:
-            return
-        super().freeze(state, y, representative, rate)
+    def _freeze_rates(self, state: dict[str, Any] | None) -> None:
         if state is None:
             weights = level_weights(tf.range(RATES, dtype=tf.float32), self.levels)
             offset = INDEX_STEP * tf.matmul(weights, self.index_offset).numpy()
-            offset = np.rint(2.0**OFFSET_BITS * np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET))
+            offset = np.rint(2.0**INDEX_BITS * np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET))
             gain = np.rint(2.0**GAIN_BITS * self.mean_gain.at(weights).numpy())
             self._rates = {
                 "index_offset": offset.astype(np.int16),

@@ -48,6 +48,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
 
     parts = ("y", "z")
     predicts_means = False
+    index_bits = 0  # behind the point, of what the exact network gives
 
     def __init__(
         self,
@@ -165,9 +166,9 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         mean = tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
         return tf.concat([self._exact_index(index, index_unit), mean], axis=-1)
 
-    @staticmethod
-    def _exact_index(sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
-        index = tf.round(sums * tf.constant(unit * INDEX_STEP, sums.dtype)) + INDEX_ORIGIN
+    def _exact_index(self, sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
+        scale = tf.constant(unit * INDEX_STEP * 2.0**self.index_bits, sums.dtype)
+        index = tf.round(sums * scale) * 2.0**-self.index_bits + INDEX_ORIGIN
         return tf.cast(tf.clip_by_value(index, -LARGEST_INDEX, LARGEST_INDEX), tf.float32)
 
     def freeze(
@@ -202,8 +203,12 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             shifts = {k.split("/")[1]: v for k, v in state.items() if k.startswith("exact/")}
         self.exact = ExactNetwork(layers, shifts)
         self._freeze_tables(state)
+        self._freeze_rates(state)
         for layer in self.hyper_analysis.layers:
             layer.freeze()
+
+    def _freeze_rates(self, state: dict[str, Any] | None) -> None:
+        """Makes what a rate changes exact, or takes what is stored; here there is only one."""
 
     def _table_prior(self) -> Any:
         return self._make_prior(tf.range(SCALES))

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tfc_models.codec.container import LARGEST_QUALITY
 from tfc_models.evaluation.peers import Peer
-
-QUALITIES = range(101)
-"""Of models of many rates."""
 
 
 class ModelCodec(Protocol):
@@ -100,5 +98,5 @@ def qualities_of(codec: ModelCodec, points: int) -> list[int | None]:
     """Qualities that spread over a model's rates; [None] for a model of one rate."""
     if not codec.many_rates:
         return [None]
-    spread = np.linspace(QUALITIES[0], QUALITIES[-1], points)
+    spread = np.linspace(0, LARGEST_QUALITY, points)
     return sorted({round(quality) for quality in spread})

@@ -6,7 +6,6 @@ exact networks) as integers, so that a frozen model is the same wherever it is l
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfc_models.models.stored import storable
+from tfc_models.zoo.remote import sha256_of
 
 
 class Weights(NamedTuple):
@@ -34,7 +34,7 @@ class Weights(NamedTuple):
 
 def check_sha256(path: pathlib.Path, expected: str) -> None:
     """Refuses a file that is not the one that was meant."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of(path)
     if found != expected:
         raise ValueError(
             f"{path} has SHA-256 {found[:12]}…, not {expected[:12]}…: install tfc-models again."

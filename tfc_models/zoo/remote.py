@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 
@@ -44,29 +43,28 @@ def fetch(address: str) -> pathlib.Path:
         raise ValueError(f"an address of weights ends in {MARK} and 64 hexadecimal digits.")
     sha256 = sha256.lower()
     path = cache_folder() / f"{sha256}.npz"
-    if path.exists() and _sha256(path) == sha256:
+    if path.exists() and sha256_of(path) == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part") as partial:
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-                if int(response.headers.get("Content-Length") or 0) > LARGEST:
-                    raise ValueError(f"{url} is larger than weights are.")
-                shutil.copyfileobj(response, partial)
-        except urllib.error.URLError as error:
-            raise OSError(f"{url} cannot be fetched: {error.reason}.") from error
-        partial.flush()
-        found = _sha256(pathlib.Path(partial.name))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            if int(response.headers.get("Content-Length") or 0) > LARGEST:
+                raise ValueError(f"{url} is larger than weights are.")
+            shutil.copyfileobj(response, file)
+        found = sha256_of(partial)
         if found != sha256:
             raise ValueError(f"{url} has SHA-256 {found[:12]}…, not {sha256[:12]}…: not used.")
-        # A copy by another name, so that the temporary one can be removed as ever.
-        own = path.with_name(f".{path.name}.{os.getpid()}.part")
-        os.link(partial.name, own)
-        os.replace(own, path)
+        os.replace(partial, path)
+    except urllib.error.URLError as error:
+        raise OSError(f"{url} cannot be fetched: {error.reason}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
-def _sha256(path: pathlib.Path) -> str:
+def sha256_of(path: pathlib.Path) -> str:
+    """Hexadecimal, of a file."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
