@@ -51,7 +51,7 @@ def test_training_step(benchmark, name):
     benchmark.pedantic(step, rounds=6, warmup_rounds=1)
 
 
-def test_ours_trains_at_least_three_times_as_fast(benchmark):
+def test_ours_trains_about_five_times_as_fast(benchmark):
     """Alternating, so that whatever else the machine does slows both."""
     trainer, step = ours()
     other = theirs()[1]
@@ -68,4 +68,4 @@ def test_ours_trains_at_least_three_times_as_fast(benchmark):
     benchmark.pedantic(lambda: None)
     if trainer.model.analysis_dtype != tf.bfloat16:
         pytest.skip("this processor has no fast bfloat16: the promise holds with it")
-    assert best[1] / best[0] >= 3
+    assert best[1] / best[0] >= 4.5

@@ -11,8 +11,17 @@ import pytest
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfc_models.layers import GDN, Chain, Conv2D, bfloat16_pays, compute_dtype, pad_to_multiple
+from tfc_models.layers import (
+    GDN,
+    Chain,
+    Conv2D,
+    bfloat16_pays,
+    compute_dtype,
+    leaky_relu,
+    pad_to_multiple,
+)
 from tfc_models.layers import polyphase_kernel as polyphase
+from tfc_models.layers.conv import fourier_basis
 
 
 @pytest.mark.parametrize(("size", "stride"), [(5, 2), (9, 4), (3, 2), (4, 2), (7, 3)])
@@ -156,3 +165,25 @@ def test_the_gradients_of_gdn1_are_those_of_tfc(inverse):
         found.append(tape.gradient(y, [x, *layer.trainable_variables], wanted))
     for mine, other in zip(*found):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_the_gradient_of_the_leaky_relu(dtype):
+    x = tf.constant([-4.0, -0.5, 0.5, 4.0], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = leaky_relu(x)
+    np.testing.assert_array_equal(tf.cast(y, tf.float32), [-0.5, -0.0625, 0.5, 4.0])
+    np.testing.assert_array_equal(
+        tf.cast(tape.gradient(y, x), tf.float32), [0.125, 0.125, 1.0, 1.0]
+    )
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 8])
+def test_the_fourier_basis_is_orthonormal_and_fourier(size):
+    basis = fourier_basis(size)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(size**2), atol=1e-6)
+    # Each row's spectrum is one frequency and its opposite.
+    power = np.abs(np.fft.fft2(basis.reshape(-1, size, size))) ** 2
+    power += np.roll(power[:, ::-1, ::-1], (1, 1), (1, 2))
+    assert (np.sum(power > 1e-4, axis=(1, 2)) <= 2).all()

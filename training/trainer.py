@@ -166,4 +166,25 @@ def kinds(model: models.CompressionModel) -> list[str]:
 def _optimizer(config: Config) -> tf.keras.optimizers.Optimizer:
     if config.optimizer == "sgd":
         return tf.keras.optimizers.SGD()
-    return tf.keras.optimizers.Adam(epsilon=1e-8)
+    return Adam(epsilon=1e-8)
+
+
+class Adam(tf.keras.optimizers.Adam):
+    """Keras' Adam, with TensorFlow's kernel for it: one pass over a variable, not ten."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """See the base class."""
+        slot = self._index_dict[self._var_key(variable)]
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[slot].handle,
+            v=self._velocities[slot].handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )

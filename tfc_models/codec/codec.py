@@ -232,7 +232,9 @@ class Codec(tf.Module):
         self.model.set_bfloat16(bfloat16)
         try:
             exported = _Exported(self, max_pixels, max_side, quality)
-            tf.saved_model.save(exported, str(path), signatures=exported.functions)
+            # Gradients are for training, and may be compiled for this machine.
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(exported, str(path), signatures=exported.functions, options=options)
         finally:
             self.model.set_bfloat16(before)
 
