@@ -87,6 +87,11 @@ def test_rates_are_positive_numbers(rate):
         bd_rate(ANCHOR, [*ANCHOR, (rate, 35.0)])
 
 
+def test_two_columns_are_not_taken_for_points():
+    with pytest.raises(ValueError, match="pairs of rate and quality"):
+        bd_rate(([0.1, 0.2, 0.3], [30, 31, 32]), ANCHOR)
+
+
 def test_published_curves_name_their_source_and_are_small():
     text = analysis.curves.PUBLISHED.read_text(encoding="utf-8")
     assert len(text) < 60_000 and '"source"' in text

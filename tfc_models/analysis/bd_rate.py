@@ -73,7 +73,10 @@ def pareto(points: RateQuality) -> np.ndarray:
     Returns them by rate as [n, 2]. Points with a quality that is not finite are dropped: a
     lossless point (infinite PSNR) lies on no curve.
     """
-    array = np.array([tuple(point) for point in points], np.float64).reshape(-1, 2)
+    pairs = [tuple(point) for point in points]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("points are pairs of rate and quality: zip(rates, qualities).")
+    array = np.array(pairs, np.float64).reshape(-1, 2)
     if not np.all(np.isfinite(array[:, 0]) & (array[:, 0] > 0)):
         raise ValueError("rates must be positive numbers.")
     array = array[np.isfinite(array[:, 1])]

@@ -232,9 +232,7 @@ class Codec(tf.Module):
         self.model.set_bfloat16(bfloat16)
         try:
             exported = _Exported(self, max_pixels, max_side, quality)
-            # Gradients are for training, and may be compiled for this machine.
-            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-            tf.saved_model.save(exported, str(path), signatures=exported.functions, options=options)
+            tf.saved_model.save(exported, str(path), signatures=exported.functions)
         finally:
             self.model.set_bfloat16(before)
 
@@ -307,11 +305,15 @@ def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ..
 
 def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
     """A picture file as uint8 RGB; see `Codec.save` for which."""
+    too_large = "the picture is over the limit of this model"
+    claimed = graph.claimed_size(data)
+    within = (claimed[0] * claimed[1] <= max_pixels) & (tf.reduce_max(claimed) <= max_side)
+    data = graph.checked(data, within, too_large)  # Before a decoder believes it.
     picture = tf.io.decode_image(data, channels=0, expand_animations=False)
     shape = tf.shape(picture, tf.int64)
     channels = shape[2]
     within = (shape[0] * shape[1] <= max_pixels) & (tf.reduce_max(shape[:2]) <= max_side)
-    picture = graph.checked(picture, within, "the picture is over the limit of this model")
+    picture = graph.checked(picture, within, too_large)
     colours = tf.where(channels > 2, tf.constant(3, tf.int64), 1)
     opaque = tf.reduce_all(picture[..., colours:] == 255)
     picture = graph.checked(

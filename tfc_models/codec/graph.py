@@ -53,6 +53,42 @@ def latent_fingerprint(
     return fingerprint(tf.concat([tf.reshape(latent, [-1]), sizes], 0))
 
 
+def claimed_size(data: tf.Tensor) -> tf.Tensor:
+    """Height and width that a PNG, JPEG, GIF or BMP file says it has, without decoding it.
+
+    Of anything else zeros: the decoder will refuse it.
+    """
+    start = tf.strings.join([tf.strings.substr(data, 0, 32), bytes(32)])
+    start = tf.cast(tf.io.decode_raw(start, tf.uint8)[:32], tf.int64)
+
+    def begins(*signature: int) -> tf.Tensor:
+        return tf.reduce_all(start[: len(signature)] == list(signature))
+
+    def big(first: int) -> tf.Tensor:
+        return tf.reduce_sum(start[first : first + 4] * [2**24, 2**16, 2**8, 1])
+
+    def little(first: int, count: int) -> tf.Tensor:
+        return tf.reduce_sum(start[first : first + count] * [2 ** (8 * i) for i in range(count)])
+
+    def jpeg() -> tf.Tensor:
+        return tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)
+
+    def bmp() -> tf.Tensor:
+        height = little(22, 4)  # Negative, as two's complement, of rows from the top down.
+        height = tf.minimum(height, 2**32 - height)
+        return tf.stack([height, little(18, 4)])
+
+    return tf.case(
+        [
+            (begins(0x89, 0x50, 0x4E, 0x47), lambda: tf.stack([big(20), big(16)])),
+            (begins(0xFF, 0xD8, 0xFF), jpeg),
+            (begins(0x47, 0x49, 0x46), lambda: tf.stack([little(8, 2), little(6, 2)])),
+            (begins(0x42, 0x4D), bmp),
+        ],
+        default=lambda: tf.zeros([2], tf.int64),
+    )
+
+
 def _string(values: tf.Tensor) -> tf.Tensor:
     return tf.strings.reduce_join(tf.gather(tf.constant(_BYTES), values))
 

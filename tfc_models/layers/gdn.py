@@ -116,10 +116,13 @@ class GDN(tfc.GDN, Multiplies):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         gamma = tf.cast(self.gamma, inputs.dtype)
         beta = tf.cast(self.beta, inputs.dtype)
-        if self.form == "gdn1":
+        if self.form == "gdn":
+            pool = self.convolve(tf.square(inputs), gamma[None, None], beta, 1)
+            return inputs * (tf.sqrt(pool) if self.inverse else tf.math.rsqrt(pool))
+        if not self._frozen:
             return self._gdn1(inputs, gamma, beta)
-        pool = self.convolve(tf.square(inputs), gamma[None, None], beta, 1)
-        return inputs * (tf.sqrt(pool) if self.inverse else tf.math.rsqrt(pool))
+        pool = self.convolve(tf.abs(inputs), gamma[None, None], beta, 1)
+        return inputs * pool if self.inverse else inputs / pool
 
     def _gdn1(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
         """The form "gdn1", with its gradient written out."""

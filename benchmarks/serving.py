@@ -1,0 +1,245 @@
+"""The server beside direct calls of the codec; or, for minutes, at saturation with junk.
+
+python -m benchmarks.serving                 # pictures a second, latencies
+python -m benchmarks.serving --minutes 10    # a soak: every answer compared, memory watched
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import io
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image
+
+CONCURRENCY = 8
+ROUND_SECONDS = 12.0
+PREDICT = "/v1/models/default:predict"
+JUNK = [
+    b"",
+    b"{",
+    b'{"instances": ["not a picture"]}',
+    b'{"instances": [{"b64": "!"}]}',
+    b'{"signature_name": "decompress", "instances": ["not a file"]}',
+    b'{"signature_name": "none", "instances": ["x"]}',
+]
+
+
+def photos() -> list[np.ndarray]:
+    """768×512 pieces of scikit-image's photos."""
+    from skimage import data
+
+    pictures = []
+    for name in ("astronaut", "coffee", "chelsea", "rocket"):
+        picture = Image.fromarray(getattr(data, name)()).resize(
+            (768, 512), Image.Resampling.LANCZOS
+        )
+        pictures.append(np.asarray(picture))
+    return pictures
+
+
+def png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def predict(signature: str, data: bytes) -> bytes:
+    instance = {"b64": base64.b64encode(data).decode("ascii")}
+    return json.dumps({"signature_name": signature, "instances": [instance]}).encode("ascii")
+
+
+class Server:
+    """A server process of the zoo's default, and its address."""
+
+    def __init__(self, base_path: str) -> None:
+        command = [sys.executable, "-m", "serving.server", f"--model_base_path={base_path}"]
+        command += ["--port=0", "--rest_api_port=0"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if "listening" in line:
+                self.address = line.split("REST at ")[1].split(",")[0]
+                break
+        else:
+            sys.exit("the server did not start")
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        for _ in self.process.stderr:
+            pass
+
+    def memory(self) -> float:
+        """Resident MiB."""
+        pages = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+class Load:
+    """Threads that send requests one after the other, until a time."""
+
+    def __init__(self, address: str, choose, seconds: float, threads: int = CONCURRENCY) -> None:
+        self.latencies: list[float] = []
+        self.wrong: list[str] = []
+        self.statuses: dict[int, int] = {}
+        self._address, self._choose = address, choose
+        self._until = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        started = time.monotonic()
+        workers = [threading.Thread(target=self._work, args=(i,)) for i in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        self.seconds = time.monotonic() - started
+
+    def _work(self, seed: int) -> None:
+        rng = random.Random(seed)
+        connection = http.client.HTTPConnection(self._address, timeout=120)
+        while time.monotonic() < self._until:
+            body, expected = self._choose(rng)
+            start = time.monotonic()
+            connection.request("POST", PREDICT, body)
+            answer = connection.getresponse()
+            text, latency = answer.read(), time.monotonic() - start
+            with self._lock:
+                self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+                if expected is None:
+                    if answer.status != 400:
+                        self.wrong.append(f"junk: {answer.status} {text[:100]!r}")
+                    continue
+                self.latencies.append(latency)
+                if answer.status != 200 or text != expected:
+                    self.wrong.append(f"{answer.status} {text[:100]!r}")
+        connection.close()
+
+    def line(self, name: str) -> str:
+        p50, p99 = np.percentile(self.latencies, [50, 99]) * 1e3
+        rate = len(self.latencies) / self.seconds
+        return f"{name}: {rate:.2f} pictures/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+
+
+def answers(server: Server, bodies: list[bytes]) -> list[bytes]:
+    """What the server says to each, alone."""
+    connection = http.client.HTTPConnection(server.address, timeout=120)
+    found = []
+    for body in bodies:
+        connection.request("POST", PREDICT, body)
+        found.append(connection.getresponse().read())
+    connection.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=0.0, help="of a soak")
+    minutes = parser.parse_args().minutes
+
+    import tfc_models
+    from serving.exporting import export
+
+    codec = tfc_models.load("default")
+    files = [png(p) for p in photos()]
+    streams = [codec.compress(p) for p in photos()]
+    with tempfile.TemporaryDirectory() as folder:
+        export(codec, folder, bfloat16="auto")
+        server = Server(folder)
+        try:
+            if minutes:
+                soak(server, files, streams, minutes)
+            else:
+                compare(server, codec, files, streams)
+        finally:
+            server.stop()
+
+
+def expected_of(stream: bytes) -> bytes:
+    body = {"predictions": [{"b64": base64.b64encode(stream).decode("ascii")}]}
+    return json.dumps(body).encode("ascii")
+
+
+def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> None:
+    """Rounds of direct calls and of requests by turns."""
+
+    def direct_compress(i: int) -> None:
+        codec.compress(np.asarray(Image.open(io.BytesIO(files[i])).convert("RGB")))
+
+    def direct_decompress(i: int) -> None:
+        png(codec.decompress(streams[i]))
+
+    back = [predict("decompress", s) for s in streams]
+    pictures = answers(server, back)
+    jobs = {
+        "compress": (direct_compress, [predict("compress", f) for f in files]),
+        "decompress": (direct_decompress, back),
+    }
+    expected = {"compress": [expected_of(s) for s in streams], "decompress": pictures}
+    for name, (direct, bodies) in jobs.items():
+        direct(0)
+        rates = {"direct": [], "server": []}
+        for _ in range(3):
+            count, start = 0, time.monotonic()
+            while time.monotonic() - start < ROUND_SECONDS:
+                direct(count % len(files))
+                count += 1
+            rates["direct"].append(count / (time.monotonic() - start))
+
+            def choose(rng: random.Random, bodies=bodies, name=name) -> tuple[bytes, bytes]:
+                i = rng.randrange(len(bodies))
+                return bodies[i], expected[name][i]
+
+            load = Load(server.address, choose, ROUND_SECONDS)
+            rates["server"].append(len(load.latencies) / load.seconds)
+            print(load.line(f"{name}, {CONCURRENCY} at a time"), flush=True)
+            if load.wrong:
+                sys.exit(f"{len(load.wrong)} wrong answers: {load.wrong[0]}")
+        ratio = np.array(rates["server"]) / rates["direct"]
+        direct_rates = ", ".join(f"{r:.2f}" for r in rates["direct"])
+        ratios = ", ".join(f"{r:.2f}" for r in ratio)
+        print(f"{name}: direct calls {direct_rates} pictures/s; server / direct {ratios}")
+
+
+def soak(server: Server, files: list[bytes], streams: list[bytes], minutes: float) -> None:
+    """Good requests and junk at saturation; memory every tenth of the time."""
+    good = [(predict("compress", f), expected_of(s)) for f, s in zip(files, streams)]
+    back = [predict("decompress", s) for s in streams]
+    good += list(zip(back, answers(server, back)))
+
+    def choose(rng: random.Random) -> tuple[bytes, bytes | None]:
+        return (rng.choice(JUNK), None) if rng.random() < 0.3 else rng.choice(good)
+
+    total, wrong, statuses, memory = 0, [], {}, []
+    for part in range(11):
+        load = Load(server.address, choose, minutes * 6.0)
+        memory.append(server.memory())
+        total += len(load.latencies)
+        wrong += load.wrong
+        for status, count in load.statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+        name = "warm-up" if part == 0 else f"{part / 10:.0%}"
+        print(load.line(name), f"{memory[-1]:.0f} MiB", flush=True)
+    spread = max(memory[1:]) / min(memory[1:]) - 1
+    print(f"{total} pictures, statuses {statuses}, {len(wrong)} wrong, memory within {spread:.1%}")
+    if wrong:
+        sys.exit(wrong[0])
+
+
+if __name__ == "__main__":
+    main()

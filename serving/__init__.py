@@ -1,0 +1,1 @@
+"""Applications around SavedModels: export, a server with TF Serving's protocol, a client."""

@@ -1,0 +1,205 @@
+"""Requests that wait for each other: a bounded queue, and workers that take batches from it.
+
+A call of a signature costs what its pictures cost, whether they come one by one or together;
+what a batch saves is the overhead of a call. What matters more is the rest: as many calls run
+at a time as the machine has use for, what waits is bounded, and a request that is wrong fails
+alone, whatever batch it was in.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+
+import grpc
+import numpy as np
+
+from serving.errors import ServingError, exhausted, failed, invalid, unavailable
+from serving.metrics import Metrics
+from serving.servable import Arrays, Servable
+
+FULL = "The batch scheduling queue to which this task was submitted is full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """As TF Serving's BatchingParameters name them."""
+
+    max_batch_size: int = 8
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 16
+    num_batch_threads: int = 2
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value < (0 if field.name == "batch_timeout_micros" else 1):
+                raise ValueError(f"{field.name} cannot be {value}.")
+
+    @property
+    def capacity(self) -> int:
+        """How many examples may wait."""
+        return self.max_batch_size * self.max_enqueued_batches
+
+
+@dataclasses.dataclass
+class _Task:
+    servable: Servable
+    signature: str
+    inputs: Arrays
+    size: int
+    arrived: float
+    deadline: float | None
+    future: concurrent.futures.Future = dataclasses.field(default_factory=concurrent.futures.Future)
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return id(self.servable), self.signature
+
+
+class Batcher:
+    """Calls servables, a batch at a time."""
+
+    def __init__(self, parameters: Parameters, metrics: Metrics) -> None:
+        self.parameters = parameters
+        self._metrics = metrics
+        self._tasks: collections.deque[_Task] = collections.deque()
+        self._waiting = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"batch-{i}", daemon=True)
+            for i in range(parameters.num_batch_threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def submit(
+        self,
+        servable: Servable,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        timeout: float | None = None,
+    ) -> concurrent.futures.Future:
+        """Queues a call; the future's result is what it gives.
+
+        Raises:
+            ServingError: the inputs are wrong, or too much waits already.
+        """
+        arrays = servable.checked(signature, inputs)
+        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
+        if len(sizes) > 1:
+            raise invalid("Batching input tensors must have equal 0th-dimension size")
+        now = time.monotonic()
+        deadline = None if timeout is None else now + timeout
+        task = _Task(servable, signature, arrays, max(sizes.pop(), 1), now, deadline)
+        with self._changed:
+            if self._closed:
+                raise unavailable("the server is shutting down")
+            # A request larger than the queue is let in when nothing waits.
+            if self._waiting and self._waiting + task.size > self.parameters.capacity:
+                raise exhausted(FULL)
+            self._tasks.append(task)
+            self._wait_for(task.size)
+            self._changed.notify()
+        return task.future
+
+    def close(self) -> None:
+        """Takes no more, and returns when what was taken is answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _wait_for(self, count: int) -> None:
+        self._waiting += count
+        self._metrics.queued.set(self._waiting)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._tasks or self._closed)
+                if not self._tasks:
+                    return
+                batch = self._take()
+            if batch:
+                self._run(batch)
+
+    def _take(self) -> list[_Task]:
+        """The oldest task, and those that may go with it (called with the lock held)."""
+        first = self._tasks[0]
+        until = first.arrived + self.parameters.batch_timeout_micros * 1e-6
+        while not self._closed and (left := until - time.monotonic()) > 0:
+            if self._size_for(first) >= self.parameters.max_batch_size:
+                break
+            self._changed.wait(left)
+            if not self._tasks or self._tasks[0] is not first:
+                return []  # Another worker took it.
+        batch, size, rest = [], 0, collections.deque()
+        alone = not first.servable.batches(first.signature)
+        for task in self._tasks:
+            fits = not batch or (size + task.size <= self.parameters.max_batch_size and not alone)
+            if task.key == first.key and fits:
+                batch.append(task)
+                size += task.size
+            else:
+                rest.append(task)
+        self._tasks = rest
+        self._wait_for(-size)
+        return batch
+
+    def _size_for(self, first: _Task) -> int:
+        return sum(t.size for t in self._tasks if t.key == first.key)
+
+    def _run(self, batch: list[_Task]) -> None:
+        # A task that was cancelled, or waited too long, is not worth a call.
+        batch = [t for t in batch if t.future.set_running_or_notify_cancel()]
+        late = [t for t in batch if t.deadline is not None and time.monotonic() > t.deadline]
+        for task in late:
+            task.future.set_exception(_too_late())
+        batch = [t for t in batch if t not in late]
+        if not batch:
+            return
+        self._metrics.batch_size.labels(batch[0].servable.name).observe(sum(t.size for t in batch))
+        try:
+            results = _call(batch)
+        except ServingError as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+            else:  # One of them is wrong, and the others are not to suffer for it.
+                for task in batch:
+                    _answer_alone(task)
+        except Exception as error:
+            for task in batch:
+                task.future.set_exception(failed(f"{type(error).__name__}: {error}"))
+        else:
+            for task, result in zip(batch, results):
+                task.future.set_result(result)
+
+
+def _answer_alone(task: _Task) -> None:
+    try:
+        task.future.set_result(_call([task])[0])
+    except Exception as error:
+        error = error if isinstance(error, ServingError) else failed(str(error))
+        task.future.set_exception(error)
+
+
+def _call(batch: list[_Task]) -> list[Arrays]:
+    first = batch[0]
+    if len(batch) == 1:
+        return [first.servable.call(first.signature, first.inputs)]
+    joined = {k: np.concatenate([t.inputs[k] for t in batch]) for k in first.inputs}
+    outputs = first.servable.call(first.signature, joined)
+    ends = np.cumsum([t.size for t in batch])[:-1]
+    parts = {k: np.split(v, ends) for k, v in outputs.items()}
+    return [{k: v[i] for k, v in parts.items()} for i in range(len(batch))]
+
+
+def _too_late() -> ServingError:
+    return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "the request waited past its deadline")

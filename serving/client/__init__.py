@@ -1,0 +1,143 @@
+"""Talks to a server, by REST or gRPC. `python -m serving.client` does so from the command line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+DEFAULT_SERVER = "http://127.0.0.1:8501"
+
+
+class ServerError(Exception):
+    """What a server answered, in one line; `status` is HTTP's number or gRPC's word."""
+
+    def __init__(self, status: int | str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """A model on a server.
+
+    >>> client = Client("http://127.0.0.1:8501")
+    >>> bitstream = client.compress(open("photo.png", "rb").read(), quality=40)
+    >>> png = client.decompress(bitstream)
+    """
+
+    def __init__(
+        self, server: str = DEFAULT_SERVER, model: str = "default", timeout: float = 60.0
+    ) -> None:
+        rest = server.startswith(("http://", "https://"))
+        self._transport: Any = (_Rest if rest else _Grpc)(server, model, timeout)
+
+    def compress(self, picture: bytes, quality: int | None = None) -> bytes:
+        """The bitstream for a picture file."""
+        if quality is None:
+            return self._transport.predict("compress", {"image_bytes": picture})
+        inputs = {"image_bytes": picture, "quality": quality}
+        return self._transport.predict("compress_at_quality", inputs)
+
+    def decompress(self, bitstream: bytes) -> bytes:
+        """The PNG file for a bitstream."""
+        return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
+
+    def status(self) -> dict[str, str]:
+        """States by version."""
+        return self._transport.status()
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Rest:
+    def __init__(self, server: str, model: str, timeout: float) -> None:
+        self._url = f"{server.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}"
+        self._timeout = timeout
+
+    def predict(self, signature: str, inputs: dict[str, Any]) -> bytes:
+        columns = {
+            k: [{"b64": base64.b64encode(v).decode("ascii")} if isinstance(v, bytes) else v]
+            for k, v in inputs.items()
+        }
+        body = json.dumps({"signature_name": signature, "inputs": columns}).encode("ascii")
+        answer = self._asked(f"{self._url}:predict", body)
+        return base64.b64decode(answer["outputs"][0]["b64"])
+
+    def status(self) -> dict[str, str]:
+        answer = self._asked(self._url)
+        return {v["version"]: v["state"] for v in answer["model_version_status"]}
+
+    def close(self) -> None:
+        pass
+
+    def _asked(self, url: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ServerError(error.code, _error_of(error.read())) from None
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerError(0, f"no answer from {url}: {reason}") from None
+
+
+def _error_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode("utf-8", "replace")[:200] or "an empty answer"
+
+
+class _Grpc:
+    def __init__(self, server: str, model: str, timeout: float) -> None:
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._channel = grpc.insecure_channel(server, unlimited)
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._model, self._timeout = model, timeout
+
+    def predict(self, signature: str, inputs: dict[str, Any]) -> bytes:
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = self._model, signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto([value]))
+        answer = self._asked(self._prediction.Predict, request)
+        return next(iter(answer.outputs.values())).string_val[0]
+
+    def status(self) -> dict[str, str]:
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = self._model
+        states = get_model_status_pb2.ModelVersionStatus.State
+        answer = self._asked(self._models.GetModelStatus, request)
+        return {str(v.version): states.Name(v.state) for v in answer.model_version_status}
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _asked(self, method: Any, request: Any) -> Any:
+        import grpc
+
+        try:
+            return method(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise ServerError(error.code().name, error.details()) from None

@@ -1,0 +1,78 @@
+"""Talks to a server, by REST or gRPC.
+
+    python -m serving.client compress photo.png --quality 40
+    python -m serving.client decompress photo.tfcm
+    python -m serving.client status
+
+--server is HOST:PORT for gRPC, http://HOST:PORT for REST.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import tempfile
+
+from absl import app, flags
+
+from serving.client import DEFAULT_SERVER, Client, ServerError
+
+_SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
+_MODEL = flags.DEFINE_string("model", "default", "name of the model on the server")
+_QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
+_OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
+_FORCE = flags.DEFINE_bool("force", False, "write over files that exist")
+_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "seconds to wait", 0.001)
+
+
+def write(path: pathlib.Path, data: bytes) -> None:
+    """The whole file or none of it."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def run(command: str, files: list[str]) -> None:
+    """What the command line asks for."""
+    with Client(_SERVER.value, _MODEL.value, _TIMEOUT.value) as client:
+        if command == "status" and not files:
+            for version, state in client.status().items():
+                print(f"version {version}: {state}")
+            return
+        if command not in ("compress", "decompress") or not files:
+            raise ValueError("say compress FILE …, decompress FILE …, or status.")
+        if _OUTPUT.value and len(files) > 1:
+            raise ValueError("--output is for one file.")
+        for name in files:
+            path = pathlib.Path(name)
+            suffix = ".tfcm" if command == "compress" else ".png"
+            output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else path.with_suffix(suffix)
+            if output.exists() and not _FORCE.value:
+                raise ValueError(f"{output} exists; --force overwrites it.")
+            data = path.read_bytes()
+            if command == "compress":
+                result = client.compress(data, _QUALITY.value)
+            else:
+                result = client.decompress(data)
+            write(output, result)
+            print(f"{path} ({len(data):,} bytes) → {output} ({len(result):,} bytes)")
+
+
+def main(argv: list[str]) -> None:
+    command, *files = argv[1:] or ["help"]
+    try:
+        run(command, files)
+    except (ServerError, ValueError, OSError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)

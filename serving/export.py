@@ -1,0 +1,55 @@
+"""Writes a codec as a version that a server can load.
+
+    python -m serving.export --model default --base_path MODELS/default
+
+BASE_PATH/VERSION/ appears whole or not at all, warm-up requests included.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from serving.exporting import export
+from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, load
+
+_MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
+_BASE_PATH = flags.DEFINE_string("base_path", None, "folder of versions", required=True)
+_VERSION = flags.DEFINE_integer("version", None, "default: one more than the latest", lower_bound=1)
+_BFLOAT16 = flags.DEFINE_enum(
+    "bfloat16",
+    "off",
+    ["off", "on", "auto"],
+    "off runs anywhere; on only where the processor multiplies bfloat16; auto: as this machine",
+)
+_QUALITY = flags.DEFINE_integer("quality", None, "of compress, for a model of many rates", 0, 100)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger pictures: refused", 1)
+_MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides: refused", 1)
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+    logging.set_verbosity(logging.ERROR)  # TensorFlow tells of renamed inputs, at length.
+    try:
+        codec = load(_MODEL.value)
+        codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
+        folder = export(
+            codec,
+            _BASE_PATH.value,
+            _VERSION.value,
+            bfloat16=_BFLOAT16.value,
+            max_pixels=_MAX_PIXELS.value,
+            max_side=_MAX_SIDE.value,
+            quality=_QUALITY.value,
+        )
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        logging.error("%s", str(error).strip().splitlines()[0])
+        sys.exit(1)
+    print(folder)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,193 @@
+"""TF Serving's gRPC interface: PredictionService, ModelService, and health."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from typing import Any
+
+import grpc
+import tensorflow as tf
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.errors import ServingError, failed, invalid
+from serving.servable import DEFAULT_SIGNATURE, Servable
+from serving.service import Service, result_of
+
+THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
+METADATA = "signature_def"
+
+
+def metadata_of(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
+    """The signatures of a servable as its metadata."""
+    return get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
+
+
+def _find(service: Service, spec: model_pb2.ModelSpec) -> Servable:
+    if not spec.name:
+        raise invalid("ModelSpec has no name specified.")
+    choice = spec.WhichOneof("version_choice")
+    version = spec.version.value if choice == "version" else None
+    label = spec.version_label if choice == "version_label" else None
+    return service.manager.find(spec.name, version, label)
+
+
+class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec, size = request.model_spec, request.ByteSize()
+        return _answered(self._service, context, spec.name, size, self._predict, request)
+
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec, size = request.model_spec, request.ByteSize()
+        return _answered(self._service, context, spec.name, size, self._metadata, request)
+
+    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        servable = _find(self._service, request.model_spec)
+        signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature_def = servable.signature_def(signature)
+        if signature_def is None:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{signature}" not found.',
+            )
+        wanted = list(request.output_filter) or list(signature_def.outputs)
+        for name in wanted:
+            if name not in signature_def.outputs:
+                raise invalid(f"output tensor alias not found in signature: {name}")
+        try:
+            inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+        except (ValueError, TypeError) as error:
+            raise invalid(f"tensor parsing error: {error}") from None
+        timeout = context.time_remaining()
+        future = self._service.batcher.submit(servable, signature, inputs, timeout)
+        context.add_callback(future.cancel)  # Of a client that is gone, nothing need run.
+        outputs = result_of(future, timeout)
+        answer = predict_pb2.PredictResponse()
+        answer.model_spec.name = servable.name
+        answer.model_spec.version.value = servable.version
+        answer.model_spec.signature_name = signature
+        for name in wanted:
+            answer.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+        return answer
+
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != METADATA:
+                raise invalid(f"Metadata field {field} is not supported")
+        servable = _find(self._service, request.model_spec)
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.model_spec.name = servable.name
+        answer.model_spec.version.value = servable.version
+        answer.metadata[METADATA].Pack(metadata_of(servable))
+        return answer
+
+
+class _Models(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec, size = request.model_spec, request.ByteSize()
+        return _answered(self._service, context, spec.name, size, self._status, request)
+
+    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return _answered(self._service, context, "", request.ByteSize(), self._reload, request)
+
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
+        spec = request.model_spec
+        choice = spec.WhichOneof("version_choice")
+        version = spec.version.value if choice == "version" else None
+        label = spec.version_label if choice == "version_label" else None
+        return self._service.manager.status(spec.name, version, label)
+
+    def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid("the configuration has no model_config_list.")
+        self._service.manager.reload(request.config)
+        answer = model_management_pb2.ReloadConfigResponse()
+        answer.status.error_code = 0
+        return answer
+
+
+def _answered(
+    service: Service,
+    context: grpc.ServicerContext,
+    model: str,
+    size: int,
+    handler: Any,
+    request: Any,
+) -> Any:
+    started, error, answer = time.monotonic(), None, None
+    try:
+        answer = handler(request, context)
+    except ServingError as caught:
+        error = caught
+    except concurrent.futures.CancelledError:
+        error = ServingError(grpc.StatusCode.CANCELLED, "the client is gone")
+    except Exception as caught:  # A defect of ours is an answer too.
+        error = failed(f"{type(caught).__name__}: {caught}")
+    out = answer.ByteSize() if answer is not None else 0
+    method = handler.__name__.strip("_")
+    service.answered("GRPC", model, started, error, method=method, bytes_in=size, bytes_out=out)
+    if error is not None:
+        context.abort(error.code, error.message)
+    return answer
+
+
+class GrpcServer:
+    """The gRPC side of a server."""
+
+    def __init__(self, service: Service, address: str, max_message_bytes: int) -> None:
+        self._service = service
+        self._server = grpc.server(
+            concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
+            options=[
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        add = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
+        add(_Prediction(service), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(service), self._server)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port = self._server.add_insecure_port(address)
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._server.start()
+
+    def update_health(self) -> None:
+        """Says of each model, and under "" of all, whether it can be called."""
+        ready = []
+        for name in self._service.manager.models():
+            try:
+                self._service.manager.find(name)
+                ready.append(True)
+            except ServingError:
+                ready.append(False)
+            self._set_health(name, ready[-1])
+        self._set_health("", bool(ready) and all(ready))
+
+    def _set_health(self, name: str, serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+
+    def stop(self, grace: float) -> None:
+        """Takes no more; returns when what was taken is answered, or the grace is over."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace).wait()

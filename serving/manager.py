@@ -1,0 +1,242 @@
+"""Which versions of which models are served: found on disk, loaded, named by labels, let go."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import threading
+import time
+
+import grpc
+from absl import logging
+from google.protobuf import text_format
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.errors import ServingError, from_tensorflow, invalid, not_found
+from serving.servable import Servable
+
+State = get_model_status_pb2.ModelVersionStatus.State
+UNLOAD_SECONDS = 60.0
+
+
+@dataclasses.dataclass
+class _Version:
+    """What is known of a version, and its signatures while they can be called."""
+
+    number: int
+    path: pathlib.Path
+    state: int = State.START
+    error: ServingError | None = None
+    servable: Servable | None = None
+    made: float = 0.0
+
+
+class Manager:
+    """Loads what the configuration and the folders say, and finds it for requests.
+
+    Call `update` again and again: a new version is loaded before an old one is let go, and
+    one that does not load leaves the old one where it is.
+    """
+
+    def __init__(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        self._versions: dict[str, dict[int, _Version]] = {}
+        self._configs: dict[str, model_server_config_pb2.ModelConfig] = {}
+        self._lock = threading.Lock()  # of the tables
+        self._updating = threading.Lock()
+        self._set(config)
+
+    def models(self) -> list[str]:
+        """Names of the configured models."""
+        with self._lock:
+            return sorted(self._configs)
+
+    def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
+        """The servable for a request: of a version, of a label, or the latest."""
+        with self._lock:
+            known = self._versions.get(name, {})
+            ready = {n: v for n, v in known.items() if v.servable is not None}
+            if label is not None and name in self._configs:
+                labels = self._configs[name].version_labels
+                if label not in labels:
+                    raise invalid(f"Unrecognized servable version label: {label}")
+                version = labels[label]
+            if version is None:
+                if not ready:
+                    raise not_found(f"Servable not found for request: Latest({name})")
+                version = max(ready)
+            if version not in ready:
+                raise not_found(f"Servable not found for request: Specific({name}, {version})")
+            return ready[version].servable
+
+    def status(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """States of the versions of a model."""
+        with self._lock:
+            versions = dict(self._versions.get(name, {}))
+            labels = dict(self._configs[name].version_labels) if name in self._configs else {}
+        if label is not None:
+            if label not in labels:
+                raise invalid(f"Unrecognized servable version label: {label}")
+            version = labels[label]
+        if version is not None:
+            versions = {n: v for n, v in versions.items() if n == version}
+        if not versions:
+            which = f"version {version} of" if version is not None else "any versions of"
+            raise not_found(f"Could not find {which} model {name}")
+        answer = get_model_status_pb2.GetModelStatusResponse()
+        for number in sorted(versions, reverse=True):
+            one = answer.model_version_status.add(version=number, state=versions[number].state)
+            error = versions[number].error
+            one.status.error_code = error.code.value[0] if error else 0
+            one.status.error_message = error.message if error else ""
+        return answer
+
+    def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Serves what another configuration says; returns when it is so."""
+        check(config)
+        with self._updating:
+            before = dict(self._configs)
+            labelled = [c for c in config.model_config_list.config if c.version_labels]
+            # A label may only point to what can be called, or it would break its users.
+            plain = model_server_config_pb2.ModelServerConfig()
+            plain.CopyFrom(config)
+            for one in plain.model_config_list.config:
+                old = before.get(one.name)
+                one.version_labels.clear()
+                if old is not None:
+                    one.version_labels.update(old.version_labels)
+            self._set(plain)
+            self._update()
+            for one in labelled:
+                for label, version in one.version_labels.items():
+                    try:
+                        self.find(one.name, version)
+                    except ServingError:
+                        raise ServingError(
+                            grpc.StatusCode.FAILED_PRECONDITION,
+                            f"Request to assign label {label} to version {version} of model "
+                            f"{one.name}, which is not available.",
+                        ) from None
+            self._set(config)
+
+    def update(self) -> None:
+        """Looks at the folders once; loads and lets go what they say."""
+        with self._updating:
+            self._update()
+
+    def close(self) -> None:
+        """Lets go of everything, when its calls have returned."""
+        with self._updating:
+            for name in self.models():
+                for version in list(self._versions[name].values()):
+                    self._unload(version, name)
+
+    def _set(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        check(config)
+        with self._lock:
+            self._configs = {c.name: c for c in config.model_config_list.config}
+            for name in self._configs:
+                self._versions.setdefault(name, {})
+
+    def _update(self) -> None:
+        for name in sorted(set(self._versions) | set(self._configs)):
+            config = self._configs.get(name)
+            wanted = _wanted(config) if config is not None else {}
+            known = self._versions[name]
+            for number, path in sorted(wanted.items()):
+                made = (path / "saved_model.pb").stat().st_mtime
+                version = known.get(number)
+                ended = version is not None and version.state == State.END
+                if version is None or (ended and (version.made != made or not version.error)):
+                    with self._lock:
+                        known[number] = version = _Version(number, path, made=made)
+                    self._load(version, name)
+            loaded = any(known[n].servable for n in wanted)
+            for number, version in list(known.items()):
+                # Without a successor that works, the old version stays.
+                if number not in wanted and version.servable and (loaded or config is None):
+                    self._unload(version, name)
+                if number not in wanted and not version.path.exists() and not version.servable:
+                    with self._lock:
+                        del known[number]
+            if config is None and not any(v.servable for v in known.values()):
+                with self._lock:
+                    del self._versions[name]
+
+    def _load(self, version: _Version, name: str) -> None:
+        with self._lock:
+            version.state = State.LOADING
+        start = time.monotonic()
+        try:
+            servable = Servable(name, version.number, version.path)
+        except Exception as error:  # Whatever the folder holds, the server goes on.
+            with self._lock:
+                version.state, version.error = State.END, from_tensorflow(error)
+            logging.error("%s version %d: %s", name, version.number, version.error)
+            return
+        with self._lock:
+            version.servable, version.state = servable, State.AVAILABLE
+        seconds = time.monotonic() - start
+        logging.info("%s version %d is available after %.1f s", name, version.number, seconds)
+
+    def _unload(self, version: _Version, name: str) -> None:
+        servable = version.servable
+        with self._lock:
+            version.servable, version.state = None, State.UNLOADING
+        if servable is not None and not servable.wait_until_idle(UNLOAD_SECONDS):
+            logging.warning("%s version %d still has calls", name, version.number)
+        with self._lock:
+            version.state = State.END
+        logging.info("%s version %d is let go", name, version.number)
+
+
+def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Path]:
+    """The versions that the policy picks of those on disk."""
+    base = pathlib.Path(config.base_path)
+    found = {}
+    if base.is_dir():
+        for path in base.iterdir():
+            if path.name.isdecimal() and (path / "saved_model.pb").is_file():
+                found[int(path.name)] = path
+    policy = config.model_version_policy
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return found
+    if kind == "specific":
+        return {n: found[n] for n in policy.specific.versions if n in found}
+    count = policy.latest.num_versions or 1
+    return {n: found[n] for n in sorted(found)[-count:]}
+
+
+def check(config: model_server_config_pb2.ModelServerConfig) -> None:
+    """One line about what cannot be served."""
+    seen = set()
+    for one in config.model_config_list.config:
+        if not one.name or not one.base_path:
+            raise invalid("a model needs a name and a base_path.")
+        if one.name in seen:
+            raise invalid(f"Duplicate model name: {one.name}")
+        seen.add(one.name)
+        if one.model_platform not in ("", "tensorflow"):
+            raise invalid(f"{one.name}: model_platform is tensorflow; got {one.model_platform!r}.")
+        if not pathlib.Path(one.base_path).is_absolute():
+            raise invalid(f"{one.name}: base_path is to be absolute; got {one.base_path}.")
+
+
+def single(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
+    """The configuration of one model."""
+    config = model_server_config_pb2.ModelServerConfig()
+    path = str(pathlib.Path(base_path).expanduser().absolute())
+    config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
+    return config
+
+
+def read(path: str) -> model_server_config_pb2.ModelServerConfig:
+    """The configuration in a file, as text."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise invalid(f"{path}: {error}") from None

@@ -1,0 +1,162 @@
+"""TF Serving's REST interface, on FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from typing import Any
+
+import fastapi
+import grpc
+from google.protobuf import json_format
+from starlette.concurrency import run_in_threadpool
+from tensorflow.core.protobuf import error_codes_pb2
+from tensorflow_serving.apis import get_model_status_pb2
+
+from serving import rest_json
+from serving.errors import ServingError, failed, invalid, not_found
+from serving.grpc_server import metadata_of
+from serving.servable import Servable
+from serving.service import Service
+
+_PREFIX = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_CALL = re.compile(_PREFIX + r":(?P<verb>classify|regress|predict)", re.IGNORECASE)
+_GET = re.compile(_PREFIX + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+_LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
+
+
+def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
+    """The HTTP side of a server."""
+    app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/monitoring/prometheus/metrics")
+    def monitoring() -> fastapi.Response:
+        text = service.metrics.text()
+        return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+    async def models(request: fastapi.Request, path: str) -> fastapi.Response:
+        return await _answer(service, request, max_body_bytes)
+
+    return app
+
+
+async def _answer(
+    service: Service, request: fastapi.Request, max_body_bytes: int
+) -> fastapi.Response:
+    started, url = time.monotonic(), request.url.path
+    called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
+    model = (called or asked or {"model": ""})["model"]
+    details: dict[str, Any] = {"method": request.method, "path": url}
+    error = None
+    try:
+        if request.method == "POST" and called:
+            body = await _body(request, max_body_bytes)
+            details["bytes_in"] = len(body)
+            content = await _call(service, called, body)
+        elif request.method == "GET" and _LIST.fullmatch(url):
+            content = await run_in_threadpool(_all_statuses, service)
+        elif request.method == "GET" and asked:
+            content = await run_in_threadpool(_described, service, asked)
+        elif not url.lower().startswith("/v1/"):
+            raise not_found(f"there is no {url} here")
+        else:
+            raise invalid(f"Malformed request: {request.method} {url}")
+        status = 200
+    except ServingError as caught:
+        error = caught
+    except Exception as caught:  # A defect of ours is an answer too.
+        error = failed(f"{type(caught).__name__}: {caught}")
+    if error is not None:
+        too_large = error.code.name == "OUT_OF_RANGE" and details.get("bytes_in") is None
+        status = 413 if too_large else error.http_status
+        content = rest_json.dumps({"error": error.message})
+    details["bytes_out"] = len(content)
+    service.answered("REST", model, started, error, **details)
+    return fastapi.Response(content, status, media_type="application/json")
+
+
+async def _body(request: fastapi.Request, limit: int) -> bytes:
+    """The body, read no further than the limit."""
+    parts, size = [], 0
+    claimed = request.headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > limit:
+        raise _too_large(limit)
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> ServingError:
+    return ServingError(
+        grpc.StatusCode.OUT_OF_RANGE, f"the request is larger than the server's {limit} bytes"
+    )
+
+
+async def _call(service: Service, called: re.Match[str], body: bytes) -> bytes:
+    servable = _find(service, called)
+    if called["verb"].lower() != "predict":
+        kind = {"classify": "classification", "regress": "regression"}[called["verb"].lower()]
+        verb = called["verb"].lower()
+        raise invalid(
+            f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
+            "Was: tensorflow/serving/predict"
+        )
+    signature, kind, inputs = await run_in_threadpool(rest_json.parse, body, servable)
+    future = service.batcher.submit(servable, signature, inputs)
+    outputs = await asyncio.wrap_future(future)
+    return await run_in_threadpool(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
+
+
+def _find(service: Service, match: re.Match[str]) -> Servable:
+    version = int(match["version"]) if match["version"] else None
+    return service.manager.find(match["model"], version, match["label"])
+
+
+def _described(service: Service, asked: re.Match[str]) -> bytes:
+    if asked["metadata"]:
+        servable = _find(service, asked)
+        # By hand: the signatures are to stand in the map twice over, as clients know it.
+        defs = metadata_of(servable)
+        signatures = json_format.MessageToDict(
+            defs, preserving_proto_field_name=True, including_default_value_fields=True
+        )
+        spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
+        return rest_json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}})
+    version = int(asked["version"]) if asked["version"] else None
+    return _status(service.manager.status(asked["model"], version, asked["label"]))
+
+
+def _status(answer: Any) -> bytes:
+    states = get_model_status_pb2.ModelVersionStatus.State
+    return rest_json.dumps(
+        {
+            "model_version_status": [
+                {
+                    "version": str(one.version),
+                    "state": states.Name(one.state),
+                    "status": {
+                        "error_code": error_codes_pb2.Code.Name(one.status.error_code),
+                        "error_message": one.status.error_message,
+                    },
+                }
+                for one in answer.model_version_status
+            ]
+        }
+    )
+
+
+def _all_statuses(service: Service) -> bytes:
+    """Names of the models, each with its status: for people and pages."""
+    answers = {}
+    for name in service.manager.models():
+        try:
+            answers[name] = json.loads(_status(service.manager.status(name)))
+        except ServingError as error:
+            answers[name] = {"error": error.message}
+    return rest_json.dumps({"models": answers})

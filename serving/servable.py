@@ -1,0 +1,126 @@
+"""A version of a model, loaded: its signatures, called with tensors."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.errors import from_tensorflow, invalid
+from tfc_models.codec import register_ops
+
+DEFAULT_SIGNATURE = "serving_default"
+WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
+PREDICT = "tensorflow/serving/predict"
+
+Arrays = dict[str, np.ndarray]
+
+
+class Servable:
+    """Signatures of a SavedModel, and how many calls are inside of them."""
+
+    def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
+        register_ops()
+        self.name, self.version, self.path = name, version, path
+        self.signature_defs = _signature_defs(path)
+        self._loaded = tf.saved_model.load(str(path))
+        self._functions = dict(self._loaded.signatures)
+        self._calls = 0
+        self._idle = threading.Condition()
+        self._warm_up()
+
+    def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef | None:
+        """What a signature takes and gives; none of that name is none."""
+        return self.signature_defs.get(name or DEFAULT_SIGNATURE)
+
+    def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """What a signature makes of inputs that it takes."""
+        name = signature or DEFAULT_SIGNATURE
+        with self._idle:
+            self._calls += 1
+        try:
+            tensors = {k: tf.constant(v) for k, v in inputs.items()}
+            return {k: _array(v) for k, v in self._functions[name](**tensors).items()}
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            raise from_tensorflow(error) from None
+        finally:
+            with self._idle:
+                self._calls -= 1
+                self._idle.notify_all()
+
+    def batches(self, signature: str) -> bool:
+        """Whether inputs of several requests may be laid one after the other."""
+        signature_def = self.signature_def(signature)
+        tensors = [*signature_def.inputs.values(), *signature_def.outputs.values()]
+        return all(
+            len(t.tensor_shape.dim) == 1 and t.tensor_shape.dim[0].size == -1 for t in tensors
+        )
+
+    def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """The inputs as the signature's dtypes, or the line that TF Serving would say."""
+        wanted = self.signature_def(signature).inputs
+        if set(wanted) != set(inputs):
+            sent, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs))
+            raise invalid(
+                "input size does not match signature: "
+                f"{len(inputs)}!={len(wanted)} len({{{','.join(sorted(inputs))}}}) != "
+                f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{','.join(sent)}}}. "
+                f"Missing but required: {{{','.join(missing)}}}."
+            )
+        for name, info in wanted.items():
+            dtype = tf.as_dtype(info.dtype)
+            found = inputs[name].dtype
+            if (found.kind in "OSU") != (dtype == tf.string) or (
+                dtype != tf.string and found != dtype.as_numpy_dtype
+            ):
+                raise invalid(
+                    f"input {name!r} is of type {tf.as_dtype(found).name}; "
+                    f"the signature takes {dtype.name}."
+                )
+            _check_shape(name, inputs[name].shape, info.tensor_shape)
+        return dict(inputs)
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Whether all calls came back in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._calls == 0, seconds)
+
+    def _warm_up(self) -> None:
+        """Replays the requests that the export holds: the first real one is not the slow one."""
+        path = self.path / WARMUP
+        if not path.exists():
+            return
+        count = 0
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            arrays = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+            self.call(request.model_spec.signature_name, arrays)
+            count += 1
+        logging.info("%s version %d: %d warm-up requests", self.name, self.version, count)
+
+
+def _array(value: tf.Tensor) -> np.ndarray:
+    # A scalar string comes as bytes, which NumPy would cut at trailing zeros.
+    return np.array(value.numpy(), object) if value.dtype == tf.string else value.numpy()
+
+
+def _check_shape(name: str, shape: tuple[int, ...], wanted: tf.TensorShape) -> None:
+    expected = tf.TensorShape(wanted)
+    if not expected.is_compatible_with(shape):
+        raise invalid(f"input {name!r} is of shape {list(shape)}; the signature takes {expected}.")
+
+
+def _signature_defs(path: pathlib.Path) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """Of the file itself: metadata is to be as it was exported."""
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        if "serve" in graph.meta_info_def.tags:
+            kept = {k: v for k, v in graph.signature_def.items() if v.method_name == PREDICT}
+            return kept
+    raise invalid(f"{path} has no graph that is tagged 'serve'.")

@@ -1,0 +1,167 @@
+"""Serves SavedModels behind TF Serving's protocol, REST and gRPC.
+
+    python -m serving.server --model_name default --model_base_path MODELS/default
+
+The folder holds a folder for each version, as serving.export writes them. Flags are named as
+tensorflow_model_server names its own. SIGTERM and SIGINT end it when what it has accepted is
+answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging as python_logging
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+import time
+
+import uvicorn
+from absl import app, flags, logging
+
+from serving import manager as managers
+from serving.batching import Batcher, Parameters
+from serving.errors import ServingError
+from serving.grpc_server import GrpcServer
+from serving.manager import Manager
+from serving.metrics import Metrics
+from serving.rest import application
+from serving.service import Service, requests_log
+
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all")
+_PORT = flags.DEFINE_integer("port", 8500, "for gRPC; 0 picks a free one", lower_bound=0)
+_REST_PORT = flags.DEFINE_integer("rest_api_port", 8501, "for REST; 0 picks a free one", 0)
+_CONFIG_FILE = flags.DEFINE_string("model_config_file", None, "text proto of ModelServerConfig")
+_CONFIG_POLL = flags.DEFINE_float(
+    "model_config_file_poll_wait_seconds", 0.0, "how often to read it again; 0 is never", 0.0
+)
+_NAME = flags.DEFINE_string("model_name", "default", "where there is no model_config_file")
+_BASE_PATH = flags.DEFINE_string("model_base_path", None, "folder of its versions")
+_POLL = flags.DEFINE_float(
+    "file_system_poll_wait_seconds", 1.0, "how often to look for new versions", 0.01
+)
+_MAX_BATCH = flags.DEFINE_integer("max_batch_size", 8, "examples in a call", 1)
+_TIMEOUT = flags.DEFINE_integer("batch_timeout_micros", 0, "how long a batch waits to fill", 0)
+_MAX_BATCHES = flags.DEFINE_integer(
+    "max_enqueued_batches", 16, "of max_batch_size: more than these answer 429", 1
+)
+_THREADS = flags.DEFINE_integer(
+    "num_batch_threads", os.cpu_count() or 1, "how many calls run at a time", 1
+)
+_MAX_BYTES = flags.DEFINE_integer("max_request_bytes", 64 * 2**20, "larger ones are refused", 1)
+_GRACE = flags.DEFINE_float("shutdown_seconds", 30.0, "for what was accepted, at the end", 0.0)
+
+
+def models_config() -> managers.model_server_config_pb2.ModelServerConfig:
+    """What the flags say is to be served."""
+    if bool(_CONFIG_FILE.value) == bool(_BASE_PATH.value):
+        raise ValueError("give --model_config_file, or --model_name and --model_base_path.")
+    if _CONFIG_FILE.value:
+        return managers.read(_CONFIG_FILE.value)
+    if not pathlib.Path(_BASE_PATH.value).is_dir():
+        raise ValueError(
+            f"there is no folder {_BASE_PATH.value}: python -m serving.export --model default "
+            f"--base_path {_BASE_PATH.value} makes one."
+        )
+    return managers.single(_NAME.value, _BASE_PATH.value)
+
+
+class Server:
+    """A manager, a batcher, and the two transports."""
+
+    def __init__(self, config: managers.model_server_config_pb2.ModelServerConfig) -> None:
+        self._socket = socket.create_server((_HOST.value, _REST_PORT.value))
+        self._stopping = threading.Event()
+        metrics = Metrics()
+        parameters = Parameters(
+            _MAX_BATCH.value, _TIMEOUT.value, _MAX_BATCHES.value, _THREADS.value
+        )
+        self._manager, self._batcher = Manager(config), Batcher(parameters, metrics)
+        service = Service(self._manager, self._batcher, metrics)
+        self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
+        rest = uvicorn.Config(
+            application(service, _MAX_BYTES.value),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=max(1, round(_GRACE.value)),
+        )
+        self._uvicorn = uvicorn.Server(rest)
+        self._rest = threading.Thread(target=self._run_rest, name="rest")
+        self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
+
+    def run(self) -> None:
+        """Until a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        self._manager.update()
+        self._grpc.update_health()
+        self._poller.start()
+        self._grpc.start()
+        self._rest.start()
+        logging.info(
+            "listening: REST at %s:%d, gRPC at %s:%d",
+            *(_HOST.value, self._socket.getsockname()[1], _HOST.value, self._grpc.port),
+        )
+        self._stopping.wait()
+        logging.info("stopping: what was accepted is answered first")
+        self._uvicorn.should_exit = True
+        self._grpc.stop(_GRACE.value)
+        self._rest.join()
+        self._batcher.close()
+        logging.info("stopped")
+
+    def _run_rest(self) -> None:
+        try:
+            self._uvicorn.run(sockets=[self._socket])
+        finally:
+            self._stopping.set()
+
+    def _poll(self) -> None:
+        read = time.monotonic()
+        while not self._stopping.wait(_POLL.value):
+            try:
+                now = time.monotonic()
+                if _CONFIG_FILE.value and 0 < _CONFIG_POLL.value <= now - read:
+                    read = now
+                    self._manager.reload(managers.read(_CONFIG_FILE.value))
+                self._manager.update()
+                self._grpc.update_health()
+            except (ServingError, OSError) as error:
+                logging.error("%s", error)
+
+
+class _Lines(python_logging.Formatter):
+    """Every line of the log is a JSON object."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name == requests_log.name:
+            return message
+        line = {"time": round(record.created, 3), "level": record.levelname, "message": message}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+    logging.set_verbosity(logging.INFO)
+    handler = python_logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    root = python_logging.getLogger()
+    root.handlers = [handler]
+    requests_log.setLevel(python_logging.INFO)
+    python_logging.getLogger("uvicorn").setLevel(python_logging.WARNING)
+    try:
+        Server(models_config()).run()
+    except (ServingError, ValueError, OSError, RuntimeError) as error:
+        logging.error("%s", str(error).strip().splitlines()[0])
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,85 @@
+"""A server as its users start it: a process, spoken to over sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class ServerProcess:
+    """A started server; `rest` and `grpc` are where it listens."""
+
+    def __init__(self, *flags: str) -> None:
+        command = [sys.executable, "-m", "serving.server", "--port=0", "--rest_api_port=0", *flags]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        found = self.wait_for(r"listening: REST at (\S+), gRPC at ([^\s\"]+)")
+        self.rest, self.grpc = f"http://{found[1]}", found[2]
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def wait_for(self, pattern: str, seconds: float = 120.0) -> re.Match[str]:
+        """A line of the log that matches."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for line in list(self.lines):
+                if found := re.search(pattern, line):
+                    return found
+            if self.process.poll() is not None and not self._reader.is_alive():
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} in\n" + "".join(self.lines))
+
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
+        """Status and decoded JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.rest + path, data, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; returns its exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        self._reader.join(10)
+        self.process.stderr.close()
+        return status
+
+
+@contextlib.contextmanager
+def running(*flags: str) -> Iterator[ServerProcess]:
+    """A server for as long as the block runs."""
+    server = ServerProcess(*flags)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(60)
+        if not server.process.stderr.closed:
+            server._reader.join(10)
+            server.process.stderr.close()

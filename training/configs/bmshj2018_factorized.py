@@ -1,0 +1,17 @@
+"""Four stages and a factorized prior.
+
+    python -m training.main --config training/configs/bmshj2018_factorized.py --workdir OUT \\
+        --data PICTURES --validation OTHER_PICTURES
+
+MACHINE
+"""
+
+from training.config import Config
+
+CONFIG = Config(
+    model="bmshj2018-factorized",
+    arguments={"lmbda": 0.01, "gdn": "gdn1"},
+    minutes=6,
+    crop=192,
+    head_start=0.05,
+)
