@@ -8,7 +8,8 @@ JAX_PYTHON ?=
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench portable-test bazel-test clean distclean
+.PHONY: help venv demo serve test lint format bench portable-test newer-tensorflow-test \
+    bazel-test clean distclean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -37,16 +38,27 @@ bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pyt
 	$(VENV_PYTHON) -m benchmarks.memory
 
 portable-test: venv ## Test the portable training step, with jax in .venv-jax. JAX_PYTHON= picks its Python.
-	@sh tools/make_jax_venv.sh "$(JAX_PYTHON)"
+	@sh tools/make_side_venv.sh .venv-jax constraints-jax.txt "3.14 3.13 3.12 3.11" "$(JAX_PYTHON)" jax numpy pillow
 	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/test_portable.py $(ARGS)
+
+newer-tensorflow-test: venv ## Test an export under TensorFlow 2.17, in .venv-tf217.
+	@sh tools/make_side_venv.sh .venv-tf217 constraints-tf217.txt "3.12 3.11 3.10 3.9" "" \
+	    tensorflow tensorflow-compression-ops
+	TFC_MODELS_NEWER_TENSORFLOW_PYTHON=$(CURDIR)/.venv-tf217/bin/python \
+	    $(VENV_PYTHON) -m pytest tests/test_newer_tensorflow.py $(ARGS)
+
+serve: venv ## Serve the zoo's default model on ports 8500 (gRPC) and 8501 (REST).
+	@test -d serving_out/default/1 || $(VENV_PYTHON) -m serving.export --model default \
+	    --bfloat16 auto --base_path serving_out/default
+	$(VENV_PYTHON) -m serving.server --model_name default --model_base_path serving_out/default
 
 bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn" goes to bazel.
 	@sh tools/bazel/test.sh $(ARGS)
 
 clean: ## Remove what the other commands wrote, but for .venv.
-	rm -rf demo_out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf demo_out serving_out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
 	    .benchmarks ./*.egg-info
 	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv and .venv-jax also.
-	rm -rf .venv .venv-jax
+distclean: clean ## Remove the environments also.
+	rm -rf .venv .venv-jax .venv-tf217

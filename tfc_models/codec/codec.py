@@ -251,7 +251,9 @@ class _Exported(tf.Module):
             return codec._compress_one(_decoded_picture(data, max_pixels, max_side), rate)
 
         def decompress_file(data: tf.Tensor) -> tf.Tensor:
-            return tf.io.encode_png(codec._decompress_one(data, max_pixels, max_side))
+            picture = codec._decompress_one(data, max_pixels, max_side)
+            # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
+            return tf.io.encode_png(picture, compression=1)
 
         def each(one: Any, values: Any) -> tf.Tensor:
             return tf.map_fn(one, values, fn_output_signature=tf.string, parallel_iterations=1)
