@@ -41,7 +41,7 @@ def test_quality_and_targets(rates, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--target-bytes", "40"], "bytes at quality 0: 40 are too few"),
+        (["--target-bytes", "40"], "bytes: 40 are too few"),
         (["--target-bpp", "0.01"], "too few"),
     ],
 )

@@ -220,7 +220,7 @@ def test_a_picture_that_one_codec_cannot_do_is_in_nobodys_means(monkeypatch, cap
 
     monkeypatch.setattr(evaluation.Peer, "encode", no_wide_ones)
     assert evaluate("--codecs", "jpeg,webp", "--models", "") == 1
-    assert "a.png: too wide for me It is left out." in one_error(capsys)
+    assert "a.png: too wide for me. It is left out." in one_error(capsys)
     assert {row["picture"] for row in results()["results"]} == {"b/c.png"}
 
 

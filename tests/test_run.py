@@ -21,7 +21,7 @@ from tfc_models.zoo import files
 from training import config as configs
 from training import data
 from training.config import Config
-from training.run import NOT_NUMBERS, Run, Stopped
+from training.run import NOT_NUMBERS, Run, Stopped, _is_chief
 from training.trainer import Trainer, kinds
 
 SMALL = {"channels": 8, "latents": 12}
@@ -239,6 +239,55 @@ def test_small_and_broken_files_are_named_and_left_out(folder, caplog):
         only.example(0, 0)
 
 
+def test_weights_that_are_not_numbers_are_never_saved(tmp_path, folder):
+    run = new_run(tmp_path / "out", folder)
+
+    def spoil(losses):
+        run.trainer.variables[0].assign(run.trainer.variables[0] * np.nan)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stop_at(run, 2, lambda losses: run._save())
+    stop_at(run, 3, spoil)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run.train()
+    again = new_run(tmp_path / "out", folder)
+    assert again.trainer.steps_taken == 2
+    assert again.trainer.is_finite()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, folder):
+    run = new_run(tmp_path / "out", folder)
+    for step in (2, 4):
+        stop_at(run, step, lambda losses: run._save())
+    stop_at(run, 4, lambda losses: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        run.train()
+    files_of = sorted((tmp_path / "out" / "checkpoints").glob("ckpt-*.index"))
+    files_of[-1].write_bytes(files_of[-1].read_bytes()[:100])
+    assert 0 < new_run(tmp_path / "out", folder).trainer.steps_taken <= 4
+    for path in (tmp_path / "out" / "checkpoints").glob("ckpt-*.index"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"cannot be read: .*choose another --workdir"):
+        new_run(tmp_path / "out", folder)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "chief"),
+    [
+        ({}, (None, None), True),
+        ({"worker": ["a:1", "b:1"]}, ("worker", 0), True),
+        ({"worker": ["a:1", "b:1"]}, ("worker", 1), False),
+        ({"chief": ["c:1"], "worker": ["a:1"]}, ("chief", 0), True),
+        ({"chief": ["c:1"], "worker": ["a:1"]}, ("worker", 0), False),
+    ],
+)
+def test_one_of_the_workers_keeps_the_weights(cluster, task, chief):
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(cluster), task_type=task[0], task_id=task[1]
+    )
+    assert _is_chief(resolver) == chief
+
+
 def test_what_is_kept_of_decoded_pictures_is_bounded(folder):
     found = data.Files(data.find(str(folder)), 64, data.pixels_of, cache_bytes=100_000)
     for number in range(20):
@@ -257,5 +306,8 @@ def test_tfds_gives_crops_too(monkeypatch):
     dataset = data.crops("tfds:photos:validation", 64, 1.0, 0)
     assert next(iter(dataset.as_numpy_iterator())).shape == (64, 64, 3)
     assert asked == [("photos", "validation")]
+    for source in ("photos/2017:1.1.0", "photos:1.1.0:train[:80%]"):
+        data.crops(f"tfds:{source}", 64, 1.0, 0)
+    assert asked[1:] == [("photos/2017:1.1.0", "train"), ("photos:1.1.0", "train[:80%]")]
     with pytest.raises(data.DataError, match="128 pixels or more"):
         data.crops("tfds:photos", 128, 1.0, 0)

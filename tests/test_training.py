@@ -97,12 +97,17 @@ SMALL_RUN = [
 @pytest.mark.slow
 def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
     train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}"]
-    said = run("training.main", *train, f"--validation={folder / 'more'}", "--steps=10")
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for size in (200, 90):  # One of them is too small for MS-SSIM.
+        Image.fromarray(cropped(size, size + 30)).save(apart / f"{size}.png")
+    said = run("training.main", *train, f"--validation={apart}", "--steps=10")
     for text in ("not used", "small.jpg: 40 pixels", "broken.png", "step 10", "validation: "):
         assert text in said
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
     rows = (tmp_path / "out" / "validation.csv").read_text().splitlines()
     assert rows[0].startswith("step,seconds,rate,bpp,psnr") and rows[1].startswith("10,")
+    assert "nan" not in rows[1]
     assert "the budget is spent" in run("training.main", *train, "--steps=10")
     assert "going on from step 10" in run("training.main", *train, "--steps=12")
     publish = [
@@ -131,12 +136,42 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
         (["--steps=3", "--minutes=1"], "not both"),
         (["--steps=3", "--data=/nowhere"], "no pictures in /nowhere"),
         (["--set=arguments.depth=3", "--steps=3"], "depth"),
+        (["--set=rates.blocks=fast", "--steps=3"], "rates.blocks is a number"),
+        (["--set=batch=two", "--steps=3"], "batch is of type int; got 'two'"),
+        (["--set=warmup=-1", "--steps=3"], "warmup is a fraction"),
+        (["--set=validation_rates=(0,200)", "--steps=3"], "validation_rates are 0 to 100"),
+        (["--steps=3", "--validation=DATA/more"], "pictures of --validation are in --data"),
+        (["--steps=3", "--validation=DATA/none"], "no pictures in"),
     ],
 )
 def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
+    arguments = [argument.replace("DATA", str(folder)) for argument in arguments]
     train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}", *arguments]
     said = run("training.main", *train, code=1)
     assert says in said.splitlines()[-1] and "Traceback" not in said
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--folder=/nowhere"], "there is no folder /nowhere"),
+        (["--weights=/nowhere.npz"], "nowhere.npz"),
+        (["--calibration=EMPTY"], "no PNG or JPEG pictures of 256 pixels"),
+    ],
+)
+def test_a_mistake_in_publishing_is_one_line(tmp_path, arguments, says):
+    (tmp_path / "empty").mkdir()
+    flags = {
+        "--name": "x",
+        "--folder": str(tmp_path),
+        "--weights": str(ROOT / "tests" / "golden" / "bls2017.npz"),
+        "--calibration": str(tmp_path / "empty"),
+    }
+    flags.update(a.replace("EMPTY", str(tmp_path / "empty")).split("=") for a in arguments)
+    said = run("training.publish", *(f"{k}={v}" for k, v in flags.items()), code=1)
+    assert says in said.splitlines()[-1] and "Traceback" not in said
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
 @pytest.mark.slow

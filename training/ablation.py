@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -68,6 +69,10 @@ def losses(kernel: str, form: str) -> list[tuple[int, float, float, float]]:
 def main(argv: list[str]) -> None:
     del argv
     output = pathlib.Path(_OUTPUT.value)
+    if not output.is_dir():
+        sys.exit(f"error: there is no folder {output}.")
+    if _STEPS.value < _POINTS.value:
+        sys.exit(f"error: --steps is at least {_POINTS.value}, one for each point.")
     curves = {f"{o}, {f}": losses(KERNELS[o], FORMS[f]) for o in KERNELS for f in FORMS}
     with (output / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

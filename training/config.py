@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 import pathlib
 import runpy
 from typing import Any
@@ -20,6 +21,7 @@ RATES = {
     "densities": 4e-3,
 }
 WAITING = ("transforms", "blocks")
+_KINDS = {"int": int, "float": (int, float), "str": str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            kind, value = _KINDS.get(str(field.type)), getattr(self, field.name)
+            if kind and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise ValueError(f"{field.name} is of type {field.type}; got {value!r}.")
         if bool(self.steps) == bool(self.minutes):
             raise ValueError("give the budget as steps or as minutes, one of them.")
         if self.optimizer not in OPTIMIZERS:
@@ -78,6 +84,14 @@ class Config:
                 raise ValueError(f"{name} is above 0; got {getattr(self, name)}.")
         if sorted(self.rates) != sorted(RATES):
             raise ValueError(f"rates are of {', '.join(RATES)}; got {', '.join(self.rates)}.")
+        for name in ("head_start", "warmup", "decay", "last_rate", "average"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is a fraction, 0 to 1; got {getattr(self, name)}.")
+        for name, rate in self.rates.items():
+            if not isinstance(rate, (int, float)) or not 0.0 <= rate < math.inf:
+                raise ValueError(f"rates.{name} is a number, 0 or more; got {rate!r}.")
+        if not all(0.0 <= rate <= 100.0 for rate in self.validation_rates):
+            raise ValueError(f"validation_rates are 0 to 100; got {self.validation_rates}.")
         if self.crop % 16:
             raise ValueError(f"crop is a multiple of 16; got {self.crop}.")
         if self.downscale < 1.0:

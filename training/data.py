@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import pathlib
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -70,9 +71,10 @@ def _tfds_crops(
     """As `crops`, of a dataset of tensorflow-datasets: in its own shuffled order."""
     import tensorflow_datasets as tfds
 
-    _, name, *split = source.split(":")
+    # A colon before a number begins a version, as in coco/2017:1.1.0, and any other a split.
+    name, split = re.fullmatch(r"tfds:(.*?)(?::(\D.*))?", source).groups()
     try:
-        dataset = tfds.load(name, split=split[0] if split else "train")
+        dataset = tfds.load(name, split=split or "train")
     except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
         raise DataError(f"{source}: {str(error).splitlines()[0]}") from None
     if "image" not in dataset.element_spec:

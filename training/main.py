@@ -13,14 +13,18 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+from typing import Any
 
 import tensorflow as tf
 from absl import app, flags, logging
 
 from tfc_models import models
 from training import config as configs
+from training import data
 from training.run import Run, Stopped
 from training.trainer import Trainer
+
+IDENTITY = "config.json"
 
 _CONFIG = flags.DEFINE_string("config", None, "file that sets CONFIG", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "checkpoints, weights, logs", required=True)
@@ -58,9 +62,14 @@ def configured() -> configs.Config:
     return configs.read(_CONFIG.value, changes)
 
 
+def identity(config: configs.Config) -> dict[str, Any]:
+    """What a run cannot go on with another of."""
+    return {"model": config.model, "optimizer": config.optimizer, **config.arguments}
+
+
 def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     """Refuses to go on with another model than the one that the folder holds."""
-    path, ours = workdir / "config.json", {"model": config.model, **config.arguments}
+    path, ours = workdir / IDENTITY, identity(config)
     if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(
@@ -71,13 +80,24 @@ def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
                 f"{workdir} holds a run with another {', '.join(changed)}: "
                 "choose another --workdir."
             )
-    else:
-        path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def check_apart(source: str, validation: str | None) -> None:
+    """Refuses to train on the pictures that are to judge."""
+    if source.startswith("tfds:"):
+        return
+    trained = {p.resolve() for p in data.find(source)}
+    if validation and (common := trained & {p.resolve() for p in data.find(validation)}):
+        raise ValueError(
+            f"{len(common)} pictures of --validation are in --data, {min(common).name} for one: "
+            "what is trained on cannot judge."
+        )
 
 
 def train() -> None:
     """Trains as the flags say."""
     config = configured()
+    check_apart(_DATA.value, _VALIDATION.value)
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
     strategy = strategy_of(_STRATEGY.value)
@@ -87,6 +107,7 @@ def train() -> None:
         model = models.build(config.model, **config.arguments)
         model.set_bfloat16(config.bfloat16)
         trainer = Trainer(model, config)
+    (workdir / IDENTITY).write_text(json.dumps(identity(config), indent=2) + "\n", "utf-8")
     run = Run(trainer, workdir, _DATA.value, _VALIDATION.value)
     if not run.restore():
         trainer.start(_DATA.value)

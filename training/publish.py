@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 from absl import app, flags, logging
@@ -42,7 +43,7 @@ def validated(
     """For each picture: name, bits per pixel of the real file, PSNR, MS-SSIM."""
     rows = []
     for path in pictures_in(folder):
-        picture = pictures.read(path).pixels
+        picture = pictures.read(path, background=(255, 255, 255)).pixels
         data = codec.compress(picture, quality)
         pair = picture[None], codec.decompress(data)[None]
         bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
@@ -97,9 +98,11 @@ def card(
     return "\n".join(lines) + "\n"
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def publish() -> None:
+    """Does as the flags say."""
     folder = pathlib.Path(_FOLDER.value)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}.")
     index_path = folder / "index.json"
     index = json.loads(index_path.read_text(encoding="utf-8")) if index_path.exists() else []
     versions = [item["version"] for item in index if item["name"] == _NAME.value]
@@ -127,8 +130,20 @@ def main(argv: list[str]) -> None:
         "sha256": sha256_of(path),
         "summary": _SUMMARY.value,
     }
-    index_path.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")
+    scratch = index_path.with_suffix(".part")
+    scratch.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")
+    scratch.replace(index_path)
     logging.info("%s: %.2f MiB, digest %s", path, path.stat().st_size / 2**20, codec.digest)
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+    try:
+        publish()
+    except (ValueError, OSError) as error:
+        logging.error("%s", str(error).strip().splitlines()[0])
+        sys.exit(1)
 
 
 if __name__ == "__main__":

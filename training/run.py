@@ -50,9 +50,8 @@ class Run:
         self.trainer, self.workdir, self.source = trainer, workdir, source
         self.config, self.strategy = trainer.config, trainer.strategy
         resolver = getattr(self.strategy, "cluster_resolver", None)
-        self.worker = resolver.task_id if resolver and resolver.cluster_spec() else 0
         self.workers = getattr(self.strategy.extended, "_num_workers", 1)
-        self.chief = self.worker == 0
+        self.chief = not resolver or _is_chief(resolver)
         if self.workers > 1 and not self.config.steps:
             raise ValueError("several workers need a budget in steps: their clocks differ.")
         self._manager = tf.train.CheckpointManager(
@@ -65,12 +64,19 @@ class Run:
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; False if there is none."""
-        latest = self._manager.latest_checkpoint
-        if not latest:
-            return False
-        self.trainer.checkpoint.restore(latest).assert_consumed()
-        logging.info("going on from step %d", self.trainer.steps_taken)
-        return True
+        failure = None
+        for path in reversed(self._manager.checkpoints):
+            try:
+                self.trainer.checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
+                failure = f"{path} cannot be read: {_first_line(error)}"
+                logging.warning("%s", failure)
+            else:
+                logging.info("going on from step %d", self.trainer.steps_taken)
+                return True
+        if failure:
+            raise ValueError(f"{failure}. To begin anew, choose another --workdir.")
+        return False
 
     def train(self) -> None:
         """Trains until the budget is spent; saves also when it is told to stop."""
@@ -86,13 +92,20 @@ class Run:
                 raise Stopped(f"out of memory or disk: {_first_line(error)}") from None
             except tf.errors.UnknownError as error:
                 raise Stopped(_first_line(error).split("DataError: ")[-1]) from None
-        self._validate()
         self._save()
+        self._validate()
         logging.info("done: %s", self.workdir / "weights.npz")
 
     def _steps(self, show: Any) -> None:
-        trainer, config = self.trainer, self.config
         batches = self._batches()
+        try:
+            self._steps_with(batches, show)
+        finally:
+            # At the interpreter's end, a pipeline that still runs Python would wait forever.
+            del batches
+
+    def _steps_with(self, batches: Iterator[Any], show: Any) -> None:
+        trainer, config = self.trainer, self.config
         start, spent_before = time.monotonic(), trainer.seconds_spent
         saved = validated = start
         unusable, window, recent = 0, [], [start]
@@ -102,7 +115,8 @@ class Run:
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)
-            unusable = 0 if np.isfinite(losses["loss"]) else unusable + 1
+            usable = np.isfinite(losses["loss"]) and np.isfinite(losses["norm"])
+            unusable = 0 if usable else unusable + 1
             if unusable >= NOT_NUMBERS:
                 raise Stopped(
                     f"the loss is not a number since step {step - unusable + 1}: lower the "
@@ -173,6 +187,10 @@ class Run:
         """A checkpoint and the averaged weights. A full disk leaves the last ones as they are."""
         folder = self.workdir / "checkpoints"
         if not self.chief:
+            return
+        if not self.trainer.is_finite():
+            latest = self._manager.latest_checkpoint
+            logging.error("not saved: weights are not numbers. The last good one: %s.", latest)
             return
         before = set(folder.glob("*"))
         try:
@@ -252,6 +270,14 @@ class Run:
                 bar.update(task, completed=min(fraction, 1.0), description=text)
 
             yield show
+
+
+def _is_chief(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> bool:
+    """Whether this worker keeps what all have trained: the chief, or else the first one."""
+    jobs = resolver.cluster_spec().jobs
+    if resolver.task_type == "worker":
+        return resolver.task_id == 0 and "chief" not in jobs
+    return resolver.task_type in (None, "", "chief")
 
 
 def _first_line(error: Exception) -> str:

@@ -20,9 +20,9 @@ Losses = dict[str, tf.Tensor]
 class Trainer:
     """A model, its optimizers and the moving average of its weights.
 
-    Every kind of variable learns at a rate of its own. A step whose loss is
-    not a number, or many times the running mean, does not change the weights: one such
-    step can undo minutes of training.
+    Every kind of variable learns at a rate of its own. The gradients of a step whose loss is
+    not a number, or many times the running mean, are not used: one such step can undo minutes
+    of training.
 
     Make it in the scope of a `tf.distribute` strategy to train on several devices: a loss
     is divided by the number of replicas and gradients are summed, so a step is the same as
@@ -124,6 +124,11 @@ class Trainer:
             pairs = [(by_variable[v.ref()], v) for v in self.groups[kind]]
             optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         return {**losses, "norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
+
+    def is_finite(self) -> bool:
+        """Whether weights and averages are numbers."""
+        values = [*self.variables, *self.average]
+        return all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in values)
 
     def with_average(self, action: Any) -> Any:
         """Calls `action` while the model has the averaged weights."""

@@ -15,7 +15,7 @@ PICTURE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 
 class Point(NamedTuple):
-    """A rate, and what it gave: means over the pictures."""
+    """A rate, and what it gave: means over the pictures that have such a figure."""
 
     rate: float
     bpp: float
@@ -28,6 +28,8 @@ class Validation:
 
     def __init__(self, model: models.CompressionModel, folder: str, rates: tuple[float, ...]):
         self.pictures = list(data.whole(folder))
+        if not self.pictures:
+            raise ValueError(f"--validation {folder} has no picture that can be read.")
         self.rates = rates if model.many_rates else (0.0,)
         self._model = model
         scalar = tf.TensorSpec([], tf.float32)
@@ -40,7 +42,9 @@ class Validation:
         pixels = tf.cast(tf.shape(picture)[1] * tf.shape(picture)[2], tf.float32)
         pair = picture, tf.cast(decoded, tf.float32)
         bpp = tf.add_n(list(output.bits.values()))[0] / pixels
-        return bpp, metrics.psnr(*pair)[0], metrics.ms_ssim(*pair)[0], decoded[0]
+        large = tf.reduce_min(tf.shape(picture)[1:3]) >= metrics.MS_SSIM_MIN_SIDE
+        ms_ssim = tf.cond(large, lambda: metrics.ms_ssim(*pair)[0], lambda: float("nan"))
+        return bpp, metrics.psnr(*pair)[0], ms_ssim, decoded[0]
 
     def run(self) -> tuple[list[Point], list[np.ndarray]]:
         """A point for each rate, and the first pictures beside what became of them."""
@@ -52,7 +56,9 @@ class Validation:
                 rows.append((float(bpp), float(psnr), float(ms_ssim)))
                 if i < SHOWN and rate == self.rates[len(self.rates) // 2]:
                     shown.append(np.concatenate([pixels, decoded.numpy()], axis=1))
-            points.append(Point(rate, *(float(m) for m in np.mean(rows, axis=0))))
+            columns = ([v for v in column if not np.isnan(v)] for column in zip(*rows))
+            means = (float(np.mean(c)) if c else float("nan") for c in columns)
+            points.append(Point(rate, *means))
         return points, shown
 
 

@@ -17,7 +17,7 @@ from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import make_folder, write_file
-from tfc_models.zoo import DEFAULT
+from tfc_models.zoo import DEFAULT, remote
 
 JOURNAL = "journal.jsonl"
 TABLES = ("results.csv", "results.json", "bd_rate.md")
@@ -55,7 +55,7 @@ def evaluate(options: argparse.Namespace) -> int:
             for name, error in run.run(steps):
                 if options.traceback:
                     raise error
-                reporter.error(f"{name}: {one_line(error)} It is left out.")
+                reporter.error(f"{name}: {one_line(error).rstrip('.')}. It is left out.")
     if not run.rows:
         raise CommandError("no picture could be evaluated.")
     left_out = {name: one_line(error) for name, error in run.left_out.items()}
@@ -83,6 +83,10 @@ def _parse_models(text: str) -> list[_Model]:
         if os.path.isfile(spec):  # Whatever signs are in its name.
             stem = pathlib.Path(spec).stem
             name, parts = (spec if stem in models else stem), (spec,)
+        elif (address := spec.partition("=")[2]) and remote.is_address(address):
+            name, parts = spec.partition("=")[0], (address,)
+        elif remote.is_address(spec):
+            name, parts = pathlib.PurePosixPath(spec.partition("#")[0]).stem, (spec,)
         else:
             name, equals, joined = spec.rpartition("=")
             parts = tuple(dict.fromkeys(_model_name(part) for part in joined.split("+")))

@@ -329,7 +329,7 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    """A number of pixels: 100000000, 100M, 1e8."""
+    """A number of pixels or bytes: 100000000, 100M, 1e8."""
     units = {"k": 1e3, "M": 1e6, "G": 1e9}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
     try:
@@ -338,7 +338,7 @@ def _count(text: str) -> int:
         value = 0
     # Larger ones do not fit where they are compared.
     if not 1 <= value < 2**63:
-        raise ValueError(f"{text!r} is not a number of pixels, like 100M.")
+        raise ValueError(f"{text!r} is not a whole number above 0, like 50000, 50k or 100M.")
     return value
 
 

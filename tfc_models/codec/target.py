@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec
 
 
+SMALL = 2**16  # pixels, at which all qualities are a matter of a second or two
+
+
 class Found(NamedTuple):
     """A file and the quality that gave it."""
 
@@ -30,9 +33,13 @@ def compress_to_bytes(codec: Codec, picture: np.ndarray, size: int) -> Found:
     """
     files = _files(codec, picture)
     if len(files(0)) > size:
-        raise ValueError(
-            f"the picture takes {len(files(0))} bytes at quality 0: {size} are too few."
-        )
+        # A higher quality of a picture of next to nothing may take a few bytes less.
+        few = picture.shape[0] * picture.shape[1] <= SMALL
+        for quality in range(LARGEST_QUALITY, 0, -1) if few else ():
+            if len(files(quality)) <= size:
+                return Found(files(quality), quality)
+        least = min(len(files(q)) for q in range(LARGEST_QUALITY + 1 if few else 1))
+        raise ValueError(f"the picture takes at least {least} bytes: {size} are too few.")
     quality = _last(lambda q: len(files(q)) <= size, 0, LARGEST_QUALITY + 1)
     return Found(files(quality), quality)
 

@@ -89,7 +89,8 @@ def model_setting(codec: ModelCodec, quality: int | None, name: str = "") -> Set
         label=", ".join(filter(None, labels)),
         identity=f"model {weights} quality {quality}",
         encode=partial(codec.compress, **options),
-        decode=codec.decompress,
+        # What is too large was left out before it came here.
+        decode=partial(codec.decompress, max_pixels=2**62, max_side=2**62),
         warms_up=weights,
     )
 

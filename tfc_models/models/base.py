@@ -174,7 +174,10 @@ class CompressionModel(tf.keras.Model):
                 raise ValueError(f"{name} holds values that are not numbers: training diverged.")
         if state is None:
             shown = photo_like_noise() if pictures is None else pictures
+            bfloat16 = self.bfloat16
+            self.set_bfloat16("off")  # Ranges are to be the same wherever they are found.
             self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
+            self.set_bfloat16(bfloat16)
         else:
             prefix = "coder/"
             self.coder.freeze(

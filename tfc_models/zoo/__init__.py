@@ -64,9 +64,10 @@ def find(name: str) -> tuple[Weights, str]:
     """
     from tfc_models.zoo import files
 
-    for entry in entries():
-        if name == entry.name or (name == DEFAULT and entry.default):
-            return read(entry), entry.name
+    named = [e for e in entries() if name == e.name or (name == DEFAULT and e.default)]
+    if named:
+        entry = max(named, key=lambda e: e.version)
+        return read(entry), entry.name
     path = remote.fetch(name) if remote.is_address(name) else pathlib.Path(name)
     if path.suffix == ".npz" or path.exists():
         weights = files.read(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import zipfile
 
 from absl import app, flags, logging
 
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> None:
     try:
         model = step.trained_model(pathlib.Path(_STEP.value), pathlib.Path(_CHECKPOINT.value))
         files.save(model, pathlib.Path(_OUTPUT.value))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         logging.error("%s", str(error).strip().splitlines()[0])
         sys.exit(1)
 
