@@ -102,7 +102,14 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
     for size in (200, 90):  # One of them is too small for MS-SSIM.
         Image.fromarray(cropped(size, size + 30)).save(apart / f"{size}.png")
     said = run("training.main", *train, f"--validation={apart}", "--steps=10")
-    for text in ("not used", "small.jpg: 40 pixels", "broken.png", "step 10", "validation: "):
+    for text in (
+        "not used",
+        "small.jpg: 40 pixels",
+        "broken.png",
+        "2 of 8 files so far",
+        "step 10",
+        "validation: ",
+    ):
         assert text in said
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
     rows = (tmp_path / "out" / "validation.csv").read_text().splitlines()

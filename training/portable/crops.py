@@ -71,7 +71,8 @@ class Files:
         with self._lock:
             if why:
                 if path not in self.unusable:
-                    logger.warning("not used: %s: %s", path, why)
+                    count = f"{len(self.unusable) + 1} of {len(self)} files"
+                    logger.warning("not used: %s: %s (%s so far)", path, why, count)
                 self.unusable[path] = why
                 return None
             self._bytes += pixels.nbytes if i not in self._kept else 0
