@@ -154,6 +154,8 @@ class GrpcServer:
         self._service = service
         self._server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
+            # As many again may wait for a thread; more are refused at once.
+            maximum_concurrent_rpcs=2 * THREADS,
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),

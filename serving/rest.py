@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import fastapi
@@ -16,11 +18,12 @@ from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving import rest_json
-from serving.errors import ServingError, failed, invalid, not_found
+from serving.errors import ServingError, exhausted, failed, invalid, not_found
 from serving.grpc_server import metadata_of
 from serving.servable import Servable
 from serving.service import Service
 
+AT_A_TIME = 8  # bodies of the largest size that are held together
 _PREFIX = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(_PREFIX + r":(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _GET = re.compile(_PREFIX + r"(?P<metadata>/metadata)?", re.IGNORECASE)
@@ -29,6 +32,7 @@ _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
 
 def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
     """The HTTP side of a server."""
+    bodies = Bodies(max_body_bytes)
     app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/monitoring/prometheus/metrics")
@@ -38,14 +42,46 @@ def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
     async def models(request: fastapi.Request, path: str) -> fastapi.Response:
-        return await _answer(service, request, max_body_bytes)
+        return await _answer(service, request, bodies)
 
     return app
 
 
-async def _answer(
-    service: Service, request: fastapi.Request, max_body_bytes: int
-) -> fastapi.Response:
+class Bodies:
+    """Reads bodies no further than a limit, and no more of them at a time than fit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._total = limit, AT_A_TIME * limit
+        self._held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
+        """The body of a request, held for as long as the block runs."""
+        claimed = request.headers.get("content-length", "")
+        if claimed.isdecimal() and int(claimed) > self._limit:
+            raise self._too_large()
+        parts, size = [], 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                self._held += len(part)
+                if size > self._limit:
+                    raise self._too_large()
+                if self._held > self._total:
+                    raise exhausted("the server holds as many requests as it has memory for")
+                parts.append(part)
+            yield b"".join(parts)
+        finally:
+            self._held -= size
+
+    def _too_large(self) -> ServingError:
+        return ServingError(
+            grpc.StatusCode.OUT_OF_RANGE,
+            f"the request is larger than the server's {self._limit} bytes",
+        )
+
+
+async def _answer(service: Service, request: fastapi.Request, bodies: Bodies) -> fastapi.Response:
     started, url = time.monotonic(), request.url.path
     called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
     model = (called or asked or {"model": ""})["model"]
@@ -53,9 +89,9 @@ async def _answer(
     error = None
     try:
         if request.method == "POST" and called:
-            body = await _body(request, max_body_bytes)
-            details["bytes_in"] = len(body)
-            content = await _call(service, called, body)
+            async with bodies.read(request) as body:
+                details["bytes_in"] = len(body)
+                content = await _call(service, called, body)
         elif request.method == "GET" and _LIST.fullmatch(url):
             content = await run_in_threadpool(_all_statuses, service)
         elif request.method == "GET" and asked:
@@ -76,26 +112,6 @@ async def _answer(
     details["bytes_out"] = len(content)
     service.answered("REST", model, started, error, **details)
     return fastapi.Response(content, status, media_type="application/json")
-
-
-async def _body(request: fastapi.Request, limit: int) -> bytes:
-    """The body, read no further than the limit."""
-    parts, size = [], 0
-    claimed = request.headers.get("content-length", "")
-    if claimed.isdecimal() and int(claimed) > limit:
-        raise _too_large(limit)
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _too_large(limit: int) -> ServingError:
-    return ServingError(
-        grpc.StatusCode.OUT_OF_RANGE, f"the request is larger than the server's {limit} bytes"
-    )
 
 
 async def _call(service: Service, called: re.Match[str], body: bytes) -> bytes:
