@@ -49,8 +49,6 @@ EXTRAS_REQUIRE = {
     "beam": [
         "absl-py>=1.4",
         "apache-beam>=2.69,<3",
-        "setuptools<81",  # TensorFlow Hub 0.16 imports pkg_resources.
-        "tensorflow-hub>=0.16.1,<0.17",  # Beam's TensorFlow model handler imports it.
     ],
     "notebooks": [
         "ipykernel>=6.29",

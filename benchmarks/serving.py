@@ -235,8 +235,9 @@ def soak(server: Server, files: list[bytes], streams: list[bytes], minutes: floa
             statuses[status] = statuses.get(status, 0) + count
         name = "warm-up" if part == 0 else f"{part / 10:.0%}"
         print(load.line(name), f"{memory[-1]:.0f} MiB", flush=True)
-    spread = max(memory[1:]) / min(memory[1:]) - 1
-    print(f"{total} pictures, statuses {statuses}, {len(wrong)} wrong, memory within {spread:.1%}")
+    middle = (max(memory[1:]) + min(memory[1:])) / 2.0
+    around = f"{middle:.0f} MiB ± {max(memory[1:]) / middle - 1:.1%}"
+    print(f"{total} pictures, statuses {statuses}, {len(wrong)} wrong, memory {around}")
     if wrong:
         sys.exit(wrong[0])
 

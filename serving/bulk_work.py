@@ -1,0 +1,187 @@
+"""What `serving.bulk` does with a file, whatever runs it and wherever."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import posixpath
+import re
+import time
+from typing import Any
+
+import numpy as np
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils import shared
+
+import tfc_models
+from tfc_models import metrics, pictures
+from tfc_models.codec import BitstreamError
+from tfc_models.codec.codec import Codec
+
+COMMANDS = ("compress", "decompress", "evaluate")
+COUNTED = ("bytes_in", "bytes_out", "pixels")
+RECORDS = "_records"
+# Whatever one file brings about is that file's failure; the others go on.
+ANY_FILE = (Exception,)
+_FILES = CompressionTypes.UNCOMPRESSED
+_WILD = re.compile(r"[*?\[]")
+_codecs = shared.Shared()  # One codec in a process, however many threads it has.
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A command with its settings; it travels to the workers."""
+
+    command: str
+    base: str
+    output: str
+    model: str
+    quality: int | None
+    max_pixels: int
+
+    def load(self) -> Codec:
+        """The codec, loaded once in a process."""
+        return _codecs.acquire(lambda: tfc_models.load(self.model), tag=self.model)
+
+    def check(self) -> None:
+        """Before anything is done: one line about settings that no file can have."""
+        if self.command == "decompress" and self.quality is not None:
+            raise ValueError("--quality is for compress and evaluate: a file knows its own.")
+        self.load().rate_setting(self.quality)
+
+    def finished(self, path: str) -> dict[str, Any] | None:
+        """The record of a file that was done before with these settings, and still is."""
+        try:
+            with FileSystems.open(self._record_of(path), compression_type=_FILES) as file:
+                record = json.loads(file.read())
+        except (BeamIOError, OSError, ValueError):
+            return None
+        same = record.pop("settings", None) == self._settings(path)
+        target = self._target_of(path)
+        return record if same and (not target or _size(target) == record["bytes_out"]) else None
+
+    def do(self, path: str) -> dict[str, Any]:
+        """Does a file; returns its record. What is written is whole or not there."""
+        with FileSystems.open(path, compression_type=_FILES) as file:
+            data = file.read()
+        settings = self._settings(path)
+        start = time.perf_counter()
+        output, record = getattr(self, f"_{self.command}")(data)
+        record["seconds"] = round(time.perf_counter() - start, 4)
+        record = {"file": path, "bytes_in": len(data), **record}
+        if target := self._target_of(path):
+            _write(target, output)
+        _write(self._record_of(path), json.dumps({**record, "settings": settings}).encode())
+        return record
+
+    def _compress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
+        picture = self._picture(data)
+        output = self.load().compress(picture, self.quality)
+        pixels = picture.shape[0] * picture.shape[1]
+        bpp = 8.0 * len(output) / pixels
+        return output, {"bytes_out": len(output), "pixels": pixels, "bpp": round(bpp, 5)}
+
+    def _decompress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
+        picture = self.load().decompress(data, max_pixels=self.max_pixels)
+        output = pictures.encode(picture, ".png")
+        pixels = picture.shape[0] * picture.shape[1]
+        return output, {"bytes_out": len(output), "pixels": pixels}
+
+    def _evaluate(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
+        output, record = self._compress(data)
+        pair = self._picture(data)[None], self.load().decompress(output, 2**62, 2**62)[None]
+        record["psnr"] = round(float(metrics.psnr(*pair)[0]), 4)
+        large = min(pair[0].shape[1:3]) >= metrics.MS_SSIM_MIN_SIDE
+        record["ms_ssim"] = round(float(metrics.ms_ssim(*pair)[0]), 6) if large else None
+        return output, record
+
+    def _picture(self, data: bytes) -> np.ndarray:
+        return pictures.read(data, max_pixels=self.max_pixels).pixels
+
+    def _settings(self, path: str) -> list[Any]:
+        """What makes a result what it is: with another, a file is done again."""
+        return [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+
+    def _relative(self, path: str) -> str:
+        return posixpath.relpath(path, self.base)
+
+    def _record_of(self, path: str) -> str:
+        return f"{self.output}/{RECORDS}/{self.command}/{self._relative(path)}.json"
+
+    def _target_of(self, path: str) -> str | None:
+        """Where the result goes; the whole name stays, for a.png and a.jpg are two files."""
+        name = self._relative(path)
+        if self.command == "compress":
+            return f"{self.output}/{name}.tfcm"
+        if self.command == "decompress":
+            name = name[: -len(".tfcm")] if name.endswith(".tfcm") else name
+            return f"{self.output}/{name}" + ("" if name.endswith(".png") else ".png")
+        return None
+
+
+def found(pattern: str, command: str) -> list[str]:
+    """The files of a pattern, or in a folder those that the command is for; sorted."""
+    if _WILD.search(pattern):
+        paths = _matches(pattern)
+    elif nested := _matches(f"{pattern.rstrip('/')}/**"):
+        suffixes = (".tfcm",) if command == "decompress" else tuple(pictures.INPUT_SUFFIXES)
+        paths = [path for path in nested if path.lower().endswith(suffixes)]
+    else:
+        paths = _matches(pattern)
+    return sorted(p for p in paths if f"/{RECORDS}/" not in p and not p.endswith(".part"))
+
+
+def base_of(pattern: str) -> str:
+    """The folder that names are relative to: what comes before the first sign of a pattern."""
+    wild = _WILD.search(pattern)
+    if wild:
+        return posixpath.dirname(pattern[: wild.start()]) or "."
+    return (
+        pattern.rstrip("/")
+        if _matches(f"{pattern.rstrip('/')}/**")
+        else (posixpath.dirname(pattern) or ".")
+    )
+
+
+def _matches(pattern: str) -> list[str]:
+    return [f.path for match in FileSystems.match([pattern]) for f in match.metadata_list]
+
+
+def _size(path: str) -> int:
+    try:
+        return FileSystems.get_filesystem(path).size(path)
+    except (BeamIOError, OSError):
+        return -1
+
+
+def _write(path: str, data: bytes) -> None:
+    """The whole file or none of it."""
+    part = f"{path}.part"
+    with FileSystems.create(part, compression_type=_FILES) as file:
+        file.write(data)
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder.")
+    if _size(path) >= 0:
+        FileSystems.delete([path])
+    FileSystems.rename([part], [path])
+
+
+def write_table(path: str, rows: list[dict[str, Any]]) -> None:
+    """A CSV file of records, by file."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(sorted(rows, key=lambda row: row["file"]))
+    _write(path, text.getvalue().encode("utf-8") if rows else b"")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, without a traceback."""
+    lines = str(error).strip().splitlines() or [""]
+    ours = isinstance(error, (ValueError, OSError, BitstreamError)) and lines[0]
+    return lines[0] if ours else f"{type(error).__name__}: {lines[0]}"

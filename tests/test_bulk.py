@@ -1,0 +1,129 @@
+"""Many files on Beam: what is done, what failed and why, and what a second run does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import GOLDEN, ROOT, cropped, golden_codec
+from tfc_models.codec import inspect
+
+MODEL = "gained-stem4"
+
+
+def command(*arguments: object) -> list[str]:
+    weights = f"--model={GOLDEN / MODEL}.npz"
+    return [sys.executable, "-m", "serving.bulk", *map(str, arguments), weights]
+
+
+def bulk(*arguments: object, code: int = 0) -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stdout if code != 2 else done.stderr
+
+
+def table(path: pathlib.Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    path = tmp_path / "in"
+    (path / "sub").mkdir(parents=True)
+    for name, size in (("a.png", 40), ("a.jpg", 50), ("sub/b[1] ü.png", 180)):
+        Image.fromarray(cropped(size, size + 20)).save(path / name)
+    (path / "broken.png").write_bytes(b"no picture")
+    (path / "note.txt").write_text("not meant")
+    return path
+
+
+@pytest.mark.slow
+def test_there_and_back_and_again(folder, tmp_path):
+    out, back = tmp_path / "out", tmp_path / "back"
+    arguments = ("compress", f"--input={folder}", f"--output={out}", "--quality=30")
+    assert "3 files done, 0 done before, 1 failed" in bulk(*arguments, code=1)
+    names = ["a.jpg.tfcm", "a.png.tfcm", "sub/b[1] ü.png.tfcm"]
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.tfcm")) == names
+    assert not list(out.rglob("*.part"))
+    codec = golden_codec(MODEL)
+    header = inspect((out / "a.png.tfcm").read_bytes())
+    assert (header.height, header.width, header.rate) == (40, 60, 30)
+    (failed,) = table(out / "failed.csv")
+    assert failed["file"] == str(folder / "broken.png") and "not a picture" in failed["reason"]
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
+
+    # A second run does what is new, changed or missing, and tries again what failed.
+    Image.fromarray(cropped(30, 30)).save(folder / "broken.png")
+    (out / "a.jpg.tfcm").write_bytes(b"cut")
+    assert "2 files done, 2 done before, 0 failed" in bulk(*arguments)
+    after = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed == {"a.jpg.tfcm", "broken.png.tfcm"}
+    rows = table(out / "results.csv")
+    assert len(rows) == 4 and table(out / "failed.csv") == []
+    assert int(rows[0]["bytes_out"]) == (out / "a.jpg.tfcm").stat().st_size
+
+    bulk("decompress", f"--input={out}", f"--output={back}")
+    assert sorted(p.name for p in back.rglob("*.png")) == [
+        "a.jpg.png",
+        "a.png",
+        "b[1] ü.png",
+        "broken.png",
+    ]
+    decoded = np.asarray(Image.open(back / "sub" / "b[1] ü.png"))
+    expected = codec.decompress((out / "sub" / "b[1] ü.png.tfcm").read_bytes())
+    # The command multiplies in bfloat16 where that is fast, this process does not.
+    assert np.abs(decoded.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.slow
+def test_killed_among_several_processes_and_run_again(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(60):
+        Image.fromarray(cropped(190 + i, 200)).save(folder / f"{i:02}.png", compress_level=1)
+    arguments = ("evaluate", f"--input={folder}/*.png", f"--output={out}")
+    arguments += ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    first = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    records = out / "_records" / "evaluate"
+    while len(list(records.glob("*.json"))) < 5 and time.monotonic() < end:
+        time.sleep(0.02)
+    first.kill()
+    first.wait(60)
+    time.sleep(1)  # What the workers had begun ends, or does not.
+    done = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
+    assert len(done) >= 5
+    said = bulk(*arguments)
+    assert f"{60 - len(done)} files done, {len(done)} done before, 0 failed" in said
+    rows = table(out / "results.csv")
+    assert len(rows) == 60 and all(float(r["psnr"]) > 20 and r["ms_ssim"] for r in rows)
+    assert {n: (records / n).stat().st_mtime_ns for n in done} == done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pack", "--input=x", "--output=y"], "say one of compress, decompress, evaluate"),
+        (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
+        (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
+        (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, arguments, says):
+    said = bulk(*(a.replace("IN", str(folder)) for a in arguments), code=2)
+    assert says in said.splitlines()[-1] and "Traceback" not in said
