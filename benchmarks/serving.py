@@ -116,9 +116,15 @@ class Load:
         while time.monotonic() < self._until:
             body, expected = self._choose(rng)
             start = time.monotonic()
-            connection.request("POST", PREDICT, body)
-            answer = connection.getresponse()
-            text, latency = answer.read(), time.monotonic() - start
+            try:
+                connection.request("POST", PREDICT, body)
+                answer = connection.getresponse()
+                text, latency = answer.read(), time.monotonic() - start
+            except (OSError, http.client.HTTPException) as error:
+                with self._lock:
+                    self.wrong.append(f"no answer: {error}")
+                connection.close()
+                continue
             with self._lock:
                 self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
                 if expected is None:
@@ -175,6 +181,26 @@ def expected_of(stream: bytes) -> bytes:
     return json.dumps(body).encode("ascii")
 
 
+def direct_rate(direct, count: int, threads: int) -> float:
+    """Calls a second of that many threads together."""
+    start = time.monotonic()
+    done = []
+
+    def work(first: int) -> None:
+        i = first
+        while time.monotonic() - start < ROUND_SECONDS:
+            direct(i % count)
+            done.append(i)
+            i += 1
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return len(done) / (time.monotonic() - start)
+
+
 def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> None:
     """Rounds of direct calls and of requests by turns."""
 
@@ -193,13 +219,10 @@ def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> 
     expected = {"compress": [expected_of(s) for s in streams], "decompress": pictures}
     for name, (direct, bodies) in jobs.items():
         direct(0)
-        rates = {"direct": [], "server": []}
+        rates = {"direct": [], "at a time": [], "server": []}
         for _ in range(3):
-            count, start = 0, time.monotonic()
-            while time.monotonic() - start < ROUND_SECONDS:
-                direct(count % len(files))
-                count += 1
-            rates["direct"].append(count / (time.monotonic() - start))
+            rates["direct"].append(direct_rate(direct, len(files), 1))
+            rates["at a time"].append(direct_rate(direct, len(files), CONCURRENCY))
 
             def choose(rng: random.Random, bodies=bodies, name=name) -> tuple[bytes, bytes]:
                 i = rng.randrange(len(bodies))
@@ -210,10 +233,10 @@ def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> 
             print(load.line(f"{name}, {CONCURRENCY} at a time"), flush=True)
             if load.wrong:
                 sys.exit(f"{len(load.wrong)} wrong answers: {load.wrong[0]}")
-        ratio = np.array(rates["server"]) / rates["direct"]
-        direct_rates = ", ".join(f"{r:.2f}" for r in rates["direct"])
-        ratios = ", ".join(f"{r:.2f}" for r in ratio)
-        print(f"{name}: direct calls {direct_rates} pictures/s; server / direct {ratios}")
+        for kind, words in (("direct", "one by one"), ("at a time", f"{CONCURRENCY} at a time")):
+            shown = ", ".join(f"{r:.2f}" for r in rates[kind])
+            ratios = ", ".join(f"{r:.2f}" for r in np.array(rates["server"]) / rates[kind])
+            print(f"{name}: direct calls {words} {shown} pictures/s; server / direct {ratios}")
 
 
 def soak(server: Server, files: list[bytes], streams: list[bytes], minutes: float) -> None:
@@ -240,6 +263,8 @@ def soak(server: Server, files: list[bytes], streams: list[bytes], minutes: floa
     print(f"{total} pictures, statuses {statuses}, {len(wrong)} wrong, memory {around}")
     if wrong:
         sys.exit(wrong[0])
+    if max(memory[1:]) > 1.05 * middle:
+        sys.exit("the memory grew")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ FULL = "The batch scheduling queue to which this task was submitted is full"
 class Parameters:
     """As TF Serving's BatchingParameters name them."""
 
-    max_batch_size: int = 8
+    max_batch_size: int = 16
     batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 16
+    max_enqueued_batches: int = 8
     num_batch_threads: int = 2
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Parameters:
         return self.max_batch_size * self.max_enqueued_batches
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Task:
     servable: Servable
     signature: str
@@ -94,27 +94,43 @@ class Batcher:
         sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
         if len(sizes) > 1:
             raise invalid("Batching input tensors must have equal 0th-dimension size")
+        (size,) = sizes
+        if not size:
+            raise invalid("Batching input tensors must have at least one example")
+        if size > self.parameters.max_batch_size:
+            raise invalid(
+                f"Task size {size} is larger than maximum input batch size "
+                f"{self.parameters.max_batch_size}"
+            )
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        task = _Task(servable, signature, arrays, max(sizes.pop(), 1), now, deadline)
+        task = _Task(servable, signature, arrays, size, now, deadline)
         with self._changed:
             if self._closed:
                 raise unavailable("the server is shutting down")
-            # A request larger than the queue is let in when nothing waits.
-            if self._waiting and self._waiting + task.size > self.parameters.capacity:
+            if self._waiting + task.size > self.parameters.capacity:
                 raise exhausted(FULL)
+            servable.hold()
             self._tasks.append(task)
             self._wait_for(task.size)
-            self._changed.notify()
+            self._changed.notify_all()
+        task.future.add_done_callback(lambda _: servable.let_go())
         return task.future
 
-    def close(self) -> None:
-        """Takes no more, and returns when what was taken is answered."""
+    def check_room(self) -> None:
+        """Refuses what would be refused later, before work is spent on it."""
+        if self._waiting >= self.parameters.capacity:
+            raise exhausted(FULL)
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Takes no more; returns when what was taken is answered, or False after `seconds`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        until = None if seconds is None else time.monotonic() + seconds
         for worker in self._workers:
-            worker.join()
+            worker.join(None if until is None else max(until - time.monotonic(), 0.0))
+        return not any(worker.is_alive() for worker in self._workers)
 
     def _wait_for(self, count: int) -> None:
         self._waiting += count
@@ -127,21 +143,25 @@ class Batcher:
                 if not self._tasks:
                     return
                 batch = self._take()
-            if batch:
+            try:
                 self._run(batch)
+            except BaseException as error:  # A worker that ends would leave requests waiting.
+                for task in batch:
+                    if not task.future.done():
+                        task.future.set_exception(failed(f"{type(error).__name__}: {error}"))
 
     def _take(self) -> list[_Task]:
         """The oldest task, and those that may go with it (called with the lock held)."""
         first = self._tasks[0]
+        alone = not first.servable.batches(first.signature)
         until = first.arrived + self.parameters.batch_timeout_micros * 1e-6
-        while not self._closed and (left := until - time.monotonic()) > 0:
+        while not self._closed and not alone and (left := until - time.monotonic()) > 0:
             if self._size_for(first) >= self.parameters.max_batch_size:
                 break
             self._changed.wait(left)
             if not self._tasks or self._tasks[0] is not first:
                 return []  # Another worker took it.
         batch, size, rest = [], 0, collections.deque()
-        alone = not first.servable.batches(first.signature)
         for task in self._tasks:
             fits = not batch or (size + task.size <= self.parameters.max_batch_size and not alone)
             if task.key == first.key and fits:
@@ -159,10 +179,7 @@ class Batcher:
     def _run(self, batch: list[_Task]) -> None:
         # A task that was cancelled, or waited too long, is not worth a call.
         batch = [t for t in batch if t.future.set_running_or_notify_cancel()]
-        late = [t for t in batch if t.deadline is not None and time.monotonic() > t.deadline]
-        for task in late:
-            task.future.set_exception(_too_late())
-        batch = [t for t in batch if t not in late]
+        batch = [t for t in batch if not _is_late(t)]
         if not batch:
             return
         self._metrics.batch_size.labels(batch[0].servable.name).observe(sum(t.size for t in batch))
@@ -182,7 +199,18 @@ class Batcher:
                 task.future.set_result(result)
 
 
+def _is_late(task: _Task) -> bool:
+    """Whether nobody waits for it any more; its future says so then."""
+    late = task.deadline is not None and time.monotonic() > task.deadline
+    if late:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        task.future.set_exception(ServingError(code, "the request waited past its deadline"))
+    return late
+
+
 def _answer_alone(task: _Task) -> None:
+    if _is_late(task):
+        return
     try:
         task.future.set_result(_call([task])[0])
     except Exception as error:
@@ -196,10 +224,9 @@ def _call(batch: list[_Task]) -> list[Arrays]:
         return [first.servable.call(first.signature, first.inputs)]
     joined = {k: np.concatenate([t.inputs[k] for t in batch]) for k in first.inputs}
     outputs = first.servable.call(first.signature, joined)
+    total = sum(t.size for t in batch)
+    if any(not v.ndim or len(v) != total for v in outputs.values()):
+        raise failed(f"the outputs for {total} examples are not as many")
     ends = np.cumsum([t.size for t in batch])[:-1]
     parts = {k: np.split(v, ends) for k, v in outputs.items()}
     return [{k: v[i] for k, v in parts.items()} for i in range(len(batch))]
-
-
-def _too_late() -> ServingError:
-    return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "the request waited past its deadline")

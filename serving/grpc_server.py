@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
+import threading
 import time
 from typing import Any
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     model_management_pb2,
@@ -18,11 +22,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.errors import ServingError, failed, invalid
+from serving.errors import ServingError, exhausted, failed, invalid
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.service import Service, result_of
 
 THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
+PREDICTIONS = 56  # of them; the others answer health checks, status and metadata
 METADATA = "signature_def"
 
 
@@ -43,6 +48,7 @@ def _find(service: Service, spec: model_pb2.ModelSpec) -> Servable:
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._free = threading.Semaphore(PREDICTIONS)
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec, size = request.model_spec, request.ByteSize()
@@ -53,6 +59,15 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         return _answered(self._service, context, spec.name, size, self._metadata, request)
 
     def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if not self._free.acquire(blocking=False):
+            raise exhausted("the server has as many requests under way as it can")
+        try:
+            with self._service.budget.hold(request.ByteSize()):
+                return self._predicted(request, context)
+        finally:
+            self._free.release()
+
+    def _predicted(self, request: Any, context: grpc.ServicerContext) -> Any:
         servable = _find(self._service, request.model_spec)
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature_def = servable.signature_def(signature)
@@ -65,13 +80,12 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         for name in wanted:
             if name not in signature_def.outputs:
                 raise invalid(f"output tensor alias not found in signature: {name}")
-        try:
-            inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
-        except (ValueError, TypeError) as error:
-            raise invalid(f"tensor parsing error: {error}") from None
+        inputs = {k: _array(k, v) for k, v in request.inputs.items()}
         timeout = context.time_remaining()
         future = self._service.batcher.submit(servable, signature, inputs, timeout)
-        context.add_callback(future.cancel)  # Of a client that is gone, nothing need run.
+        # Of a client that is gone, nothing need run.
+        if not context.add_callback(future.cancel):
+            future.cancel()
         outputs = result_of(future, timeout)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name = servable.name
@@ -93,6 +107,28 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         answer.model_spec.version.value = servable.version
         answer.metadata[METADATA].Pack(metadata_of(servable))
         return answer
+
+
+def _array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
+    """A tensor that holds all the values that it says it has.
+
+    TensorFlow lets the last value stand for the rest: a message of a few bytes could ask for
+    all the memory there is.
+    """
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
+        raise invalid(f"tensor parsing error: {name} has no shape")
+    try:
+        dtype = tf.as_dtype(proto.dtype)
+        if proto.tensor_content:
+            count = len(proto.tensor_content) // max(dtype.size, 1)
+        else:
+            count = sum(len(v) for f, v in proto.ListFields() if f.name.endswith("_val"))
+        if count != math.prod(sizes):
+            raise invalid(f"tensor parsing error: {name} has {count} values for the shape {sizes}")
+        return tf.make_ndarray(proto)
+    except (ValueError, TypeError) as error:
+        raise invalid(f"tensor parsing error: {name}: {error}") from None
 
 
 class _Models(model_service_pb2_grpc.ModelServiceServicer):
@@ -141,7 +177,8 @@ def _answered(
         error = failed(f"{type(caught).__name__}: {caught}")
     out = answer.ByteSize() if answer is not None else 0
     method = handler.__name__.strip("_")
-    service.answered("GRPC", model, started, error, method=method, bytes_in=size, bytes_out=out)
+    details = {"method": method, "bytes_in": size, "bytes_out": out}
+    service.answered("GRPC", model, started, error, method == "predict", **details)
     if error is not None:
         context.abort(error.code, error.message)
     return answer
@@ -166,6 +203,7 @@ class GrpcServer:
         add(_Prediction(service), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(service), self._server)
         self._health = health.HealthServicer()
+        self._told: set[str] = set()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = self._server.add_insecure_port(address)
 
@@ -175,8 +213,11 @@ class GrpcServer:
 
     def update_health(self) -> None:
         """Says of each model, and under "" of all, whether it can be called."""
-        ready = []
-        for name in self._service.manager.models():
+        ready, names = [], self._service.manager.models()
+        for name in self._told - set(names):
+            self._set_health(name, False)
+        self._told |= set(names)
+        for name in names:
             try:
                 self._service.manager.find(name)
                 ready.append(True)

@@ -17,7 +17,7 @@ from serving.errors import ServingError, from_tensorflow, invalid, not_found
 from serving.servable import Servable
 
 State = get_model_status_pb2.ModelVersionStatus.State
-UNLOAD_SECONDS = 60.0
+RETRY_SECONDS = 60.0  # after which a version that did not load is tried again
 
 
 @dataclasses.dataclass
@@ -29,7 +29,8 @@ class _Version:
     state: int = State.START
     error: ServingError | None = None
     servable: Servable | None = None
-    made: float = 0.0
+    print: tuple[float, int] = (0.0, 0)
+    tried: float = 0.0
 
 
 class Manager:
@@ -126,12 +127,16 @@ class Manager:
         with self._updating:
             self._update()
 
-    def close(self) -> None:
-        """Lets go of everything, when its calls have returned."""
-        with self._updating:
-            for name in self.models():
-                for version in list(self._versions[name].values()):
-                    self._unload(version, name)
+    def missing_labels(self) -> list[str]:
+        """Labels of versions that cannot be called."""
+        missing = []
+        for name in self.models():
+            for label in self._configs[name].version_labels:
+                try:
+                    self.find(name, label=label)
+                except ServingError as error:
+                    missing.append(f"{name}, label {label}: {error.message}")
+        return missing
 
     def _set(self, config: model_server_config_pb2.ModelServerConfig) -> None:
         check(config)
@@ -142,28 +147,37 @@ class Manager:
 
     def _update(self) -> None:
         for name in sorted(set(self._versions) | set(self._configs)):
-            config = self._configs.get(name)
-            wanted = _wanted(config) if config is not None else {}
-            known = self._versions[name]
-            for number, path in sorted(wanted.items()):
-                made = (path / "saved_model.pb").stat().st_mtime
-                version = known.get(number)
-                ended = version is not None and version.state == State.END
-                if version is None or (ended and (version.made != made or not version.error)):
-                    with self._lock:
-                        known[number] = version = _Version(number, path, made=made)
-                    self._load(version, name)
-            loaded = any(known[n].servable for n in wanted)
-            for number, version in list(known.items()):
-                # Without a successor that works, the old version stays.
-                if number not in wanted and version.servable and (loaded or config is None):
-                    self._unload(version, name)
-                if number not in wanted and not version.path.exists() and not version.servable:
-                    with self._lock:
-                        del known[number]
-            if config is None and not any(v.servable for v in known.values()):
+            try:
+                self._update_one(name)
+            except OSError as error:  # The others go on.
+                logging.error("%s: %s", name, error)
+
+    def _update_one(self, name: str) -> None:
+        config = self._configs.get(name)
+        wanted = _wanted(config) if config is not None else {}
+        known = self._versions[name]
+        for number, path in sorted(wanted.items()):
+            version, now = known.get(number), time.monotonic()
+            if version is not None and version.state != State.END:
+                continue
+            found = _print_of(path)
+            failed = version is not None and version.error is not None
+            if failed and version.print == found and now - version.tried < RETRY_SECONDS:
+                continue
+            with self._lock:
+                known[number] = version = _Version(number, path, print=found, tried=now)
+            self._load(version, name)
+        loaded = any(known[n].servable for n in wanted)
+        for number, version in list(known.items()):
+            # Without a successor that works, the old version stays.
+            if number not in wanted and version.servable and (loaded or config is None):
+                self._unload(version, name)
+            if number not in wanted and not version.path.exists() and not version.servable:
                 with self._lock:
-                    del self._versions[name]
+                    del known[number]
+        if config is None and not any(v.servable for v in known.values()):
+            with self._lock:
+                del self._versions[name]
 
     def _load(self, version: _Version, name: str) -> None:
         with self._lock:
@@ -182,14 +196,17 @@ class Manager:
         logging.info("%s version %d is available after %.1f s", name, version.number, seconds)
 
     def _unload(self, version: _Version, name: str) -> None:
-        servable = version.servable
         with self._lock:
-            version.servable, version.state = None, State.UNLOADING
-        if servable is not None and not servable.wait_until_idle(UNLOAD_SECONDS):
-            logging.warning("%s version %d still has calls", name, version.number)
-        with self._lock:
-            version.state = State.END
-        logging.info("%s version %d is let go", name, version.number)
+            servable, version.servable = version.servable, None
+            version.state = State.UNLOADING
+
+        def finish() -> None:
+            servable.close()  # Waits for its calls, and nothing else waits for it.
+            with self._lock:
+                version.state = State.END
+            logging.info("%s version %d is let go", name, version.number)
+
+        threading.Thread(target=finish, name=f"unload-{name}", daemon=True).start()
 
 
 def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Path]:
@@ -198,7 +215,8 @@ def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Pa
     found = {}
     if base.is_dir():
         for path in base.iterdir():
-            if path.name.isdecimal() and (path / "saved_model.pb").is_file():
+            number = path.name.isdecimal() and len(path.name) <= 18
+            if number and (path / "saved_model.pb").is_file():
                 found[int(path.name)] = path
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
@@ -210,6 +228,12 @@ def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Pa
     return {n: found[n] for n in sorted(found)[-count:]}
 
 
+def _print_of(path: pathlib.Path) -> tuple[float, int]:
+    """What changes when a file of a version does: copies come one file after the other."""
+    stats = [p.stat() for p in path.rglob("*")]
+    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
+
+
 def check(config: model_server_config_pb2.ModelServerConfig) -> None:
     """One line about what cannot be served."""
     seen = set()
@@ -217,12 +241,15 @@ def check(config: model_server_config_pb2.ModelServerConfig) -> None:
         if not one.name or not one.base_path:
             raise invalid("a model needs a name and a base_path.")
         if one.name in seen:
-            raise invalid(f"Duplicate model name: {one.name}")
+            raise invalid(f"Illegal to list model {one.name} multiple times in config list")
         seen.add(one.name)
         if one.model_platform not in ("", "tensorflow"):
             raise invalid(f"{one.name}: model_platform is tensorflow; got {one.model_platform!r}.")
         if not pathlib.Path(one.base_path).is_absolute():
-            raise invalid(f"{one.name}: base_path is to be absolute; got {one.base_path}.")
+            raise invalid(
+                f"Expected model {one.name} to have an absolute path or URI; "
+                f"got base_path()={one.base_path}"
+            )
 
 
 def single(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:

@@ -43,9 +43,10 @@ class Metrics:
         self.registry.register(_TensorFlowNames(self.requests))
 
     def count(self, model: str, status: str, api: str, seconds: float) -> None:
-        """Counts an answer."""
+        """Counts a prediction; the latency is that of the good ones."""
         self.requests.labels(model, status).inc()
-        self.latency.labels(model, api, "Predict").observe(seconds * 1e6)
+        if status == "OK":
+            self.latency.labels(model, "Predict", api).observe(seconds * 1e6)
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

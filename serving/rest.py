@@ -14,25 +14,30 @@ import fastapi
 import grpc
 from google.protobuf import json_format
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving import rest_json
-from serving.errors import ServingError, exhausted, failed, invalid, not_found
+from serving.errors import ServingError, failed, invalid, not_found
 from serving.grpc_server import metadata_of
 from serving.servable import Servable
-from serving.service import Service
+from serving.service import Budget, Service
 
-AT_A_TIME = 8  # bodies of the largest size that are held together
-_PREFIX = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+READ_SECONDS = 60.0  # for a body to come
+_LARGEST = 2**63 - 1
+_PREFIX = (
+    r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+)
 _CALL = re.compile(_PREFIX + r":(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _GET = re.compile(_PREFIX + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
 
 
-def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
+def application(service: Service, max_body_bytes: int, timeout: float) -> fastapi.FastAPI:
     """The HTTP side of a server."""
-    bodies = Bodies(max_body_bytes)
+    bodies = Bodies(max_body_bytes, service.budget)
     app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/monitoring/prometheus/metrics")
@@ -40,9 +45,9 @@ def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
         text = service.metrics.text()
         return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+    @app.api_route("/{path:path}", methods=METHODS)
     async def models(request: fastapi.Request, path: str) -> fastapi.Response:
-        return await _answer(service, request, bodies)
+        return await _answer(service, request, bodies, timeout)
 
     return app
 
@@ -50,9 +55,8 @@ def application(service: Service, max_body_bytes: int) -> fastapi.FastAPI:
 class Bodies:
     """Reads bodies no further than a limit, and no more of them at a time than fit."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._total = limit, AT_A_TIME * limit
-        self._held = 0
+    def __init__(self, limit: int, budget: Budget) -> None:
+        self._limit, self._budget = limit, budget
 
     @contextlib.asynccontextmanager
     async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
@@ -60,19 +64,24 @@ class Bodies:
         claimed = request.headers.get("content-length", "")
         if claimed.isdecimal() and int(claimed) > self._limit:
             raise self._too_large()
-        parts, size = [], 0
+        parts: list[bytes] = []
         try:
-            async for part in request.stream():
-                size += len(part)
-                self._held += len(part)
-                if size > self._limit:
-                    raise self._too_large()
-                if self._held > self._total:
-                    raise exhausted("the server holds as many requests as it has memory for")
-                parts.append(part)
+            await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
             yield b"".join(parts)
+        except asyncio.TimeoutError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            raise ServingError(code, "the request did not come in time") from None
         finally:
-            self._held -= size
+            self._budget.give_back(sum(map(len, parts)))
+
+    async def _fill(self, request: fastapi.Request, parts: list[bytes]) -> None:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._limit:
+                raise self._too_large()
+            self._budget.take(len(part))
+            parts.append(part)
 
     def _too_large(self) -> ServingError:
         return ServingError(
@@ -81,7 +90,9 @@ class Bodies:
         )
 
 
-async def _answer(service: Service, request: fastapi.Request, bodies: Bodies) -> fastapi.Response:
+async def _answer(
+    service: Service, request: fastapi.Request, bodies: Bodies, timeout: float
+) -> fastapi.Response:
     started, url = time.monotonic(), request.url.path
     called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
     model = (called or asked or {"model": ""})["model"]
@@ -91,7 +102,7 @@ async def _answer(service: Service, request: fastapi.Request, bodies: Bodies) ->
         if request.method == "POST" and called:
             async with bodies.read(request) as body:
                 details["bytes_in"] = len(body)
-                content = await _call(service, called, body)
+                content = await _call(service, called, body, timeout)
         elif request.method == "GET" and _LIST.fullmatch(url):
             content = await run_in_threadpool(_all_statuses, service)
         elif request.method == "GET" and asked:
@@ -103,6 +114,8 @@ async def _answer(service: Service, request: fastapi.Request, bodies: Bodies) ->
         status = 200
     except ServingError as caught:
         error = caught
+    except ClientDisconnect:
+        error = ServingError(grpc.StatusCode.CANCELLED, "the client is gone")
     except Exception as caught:  # A defect of ours is an answer too.
         error = failed(f"{type(caught).__name__}: {caught}")
     if error is not None:
@@ -110,11 +123,12 @@ async def _answer(service: Service, request: fastapi.Request, bodies: Bodies) ->
         status = 413 if too_large else error.http_status
         content = rest_json.dumps({"error": error.message})
     details["bytes_out"] = len(content)
-    service.answered("REST", model, started, error, **details)
+    service.answered("REST", model, started, error, called is not None, **details)
     return fastapi.Response(content, status, media_type="application/json")
 
 
-async def _call(service: Service, called: re.Match[str], body: bytes) -> bytes:
+async def _call(service: Service, called: re.Match[str], body: bytes, timeout: float) -> bytes:
+    service.batcher.check_room()
     servable = _find(service, called)
     if called["verb"].lower() != "predict":
         kind = {"classify": "classification", "regress": "regression"}[called["verb"].lower()]
@@ -124,14 +138,24 @@ async def _call(service: Service, called: re.Match[str], body: bytes) -> bytes:
             "Was: tensorflow/serving/predict"
         )
     signature, kind, inputs = await run_in_threadpool(rest_json.parse, body, servable)
-    future = service.batcher.submit(servable, signature, inputs)
-    outputs = await asyncio.wrap_future(future)
+    future = service.batcher.submit(servable, signature, inputs, timeout)
+    try:
+        outputs = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+    except asyncio.TimeoutError:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        raise ServingError(code, "Timed out waiting for the result") from None
     return await run_in_threadpool(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
 
 
 def _find(service: Service, match: re.Match[str]) -> Servable:
-    version = int(match["version"]) if match["version"] else None
-    return service.manager.find(match["model"], version, match["label"])
+    return service.manager.find(match["model"], _version(match), match["label"])
+
+
+def _version(match: re.Match[str]) -> int | None:
+    text = match["version"]
+    if text and (len(text) > 19 or int(text) > _LARGEST):
+        raise invalid(f"Failed to convert version: {text[:40]} to numeric.")
+    return int(text) if text else None
 
 
 def _described(service: Service, asked: re.Match[str]) -> bytes:
@@ -144,8 +168,7 @@ def _described(service: Service, asked: re.Match[str]) -> bytes:
         )
         spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
         return rest_json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}})
-    version = int(asked["version"]) if asked["version"] else None
-    return _status(service.manager.status(asked["model"], version, asked["label"]))
+    return _status(service.manager.status(asked["model"], _version(asked), asked["label"]))
 
 
 def _status(answer: Any) -> bytes:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from serving.errors import ServingError, failed, invalid
 from serving.servable import DEFAULT_SIGNATURE, Arrays, Servable
 
+DEEPEST = 8  # levels of lists; no signature has so many dimensions
 ROW, COLUMNAR = "instances", "inputs"
 
 
@@ -48,9 +49,10 @@ def answer(outputs: Arrays, kind: str) -> dict[str, Any]:
         return {"outputs": lists if len(lists) > 1 else next(iter(lists.values()))}
     sizes = {v.shape[0] if v.ndim else None for v in outputs.values()}
     if None in sizes:
-        raise invalid("Tensor name: has no shape information; ask in columnar format ('inputs')")
+        name = next(k for k, v in outputs.items() if not v.ndim)
+        raise invalid(f"Tensor name: {name} has no shape information: ask in columnar format")
     if len(sizes) > 1:
-        raise invalid("Tensors have different batch sizes: ask in columnar format ('inputs')")
+        raise invalid("Tensors have different batch sizes: ask in columnar format")
     if len(lists) == 1:
         return {"predictions": next(iter(lists.values()))}
     rows = zip(*lists.values())
@@ -135,6 +137,8 @@ def _array(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
         shape.append(len(level))
         if not level:
             break
+        if len(shape) > DEEPEST:
+            raise invalid(f"Encountered list at unexpected level: {len(shape)}")
         level = level[0]
     flat: list[Any] = []
     _flatten(value, shape, 0, flat)
@@ -183,7 +187,10 @@ def _scalar(value: Any, dtype: tf.DType, name: str) -> Any:
                 return value
             raise invalid(f"Value {value} of {name!r} is out of the range of {dtype.name}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+        try:
+            return float(value)
+        except OverflowError:
+            raise invalid(f"A value of {name!r} is out of the range of {dtype.name}") from None
     kind = "object" if isinstance(value, dict) else type(value).__name__
     raise invalid(f"JSON Value of type {kind} of {name!r} is not of expected type: {dtype.name}")
 

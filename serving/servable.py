@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import pathlib
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,8 +32,16 @@ class Servable:
         register_ops()
         self.name, self.version, self.path = name, version, path
         self.signature_defs = _signature_defs(path)
-        self._loaded = tf.saved_model.load(str(path))
-        self._functions = dict(self._loaded.signatures)
+        # A session, because closing it gives the memory back: functions of a model that
+        # `tf.saved_model.load` has loaded stay in the process for good.
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        try:
+            with self._session.graph.as_default():
+                tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
+            self._functions = {k: self._callable(v) for k, v in self.signature_defs.items()}
+        except BaseException:
+            self._session.close()
+            raise
         self._calls = 0
         self._idle = threading.Condition()
         self._warm_up()
@@ -42,17 +53,15 @@ class Servable:
     def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """What a signature makes of inputs that it takes."""
         name = signature or DEFAULT_SIGNATURE
-        with self._idle:
-            self._calls += 1
+        self.hold()
         try:
-            tensors = {k: tf.constant(v) for k, v in inputs.items()}
-            return {k: _array(v) for k, v in self._functions[name](**tensors).items()}
-        except (tf.errors.OpError, ValueError, TypeError) as error:
+            function, order = self._functions[name]
+            outputs = function(*(inputs[k] for k in order))
+            return dict(zip(self.signature_defs[name].outputs, map(_array, outputs)))
+        except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise from_tensorflow(error) from None
         finally:
-            with self._idle:
-                self._calls -= 1
-                self._idle.notify_all()
+            self.let_go()
 
     def batches(self, signature: str) -> bool:
         """Whether inputs of several requests may be laid one after the other."""
@@ -86,10 +95,35 @@ class Servable:
             _check_shape(name, inputs[name].shape, info.tensor_shape)
         return dict(inputs)
 
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Whether all calls came back in time."""
+    def hold(self) -> None:
+        """Counts as a call that has begun, until `let_go`: what waits keeps the session open."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._calls == 0, seconds)
+            self._calls += 1
+
+    def let_go(self) -> None:
+        """The end of `hold`."""
+        with self._idle:
+            self._calls -= 1
+            self._idle.notify_all()
+
+    def close(self) -> None:
+        """Frees the memory, when all calls are back."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._calls == 0)
+        self._functions = {}
+        self._session.close()
+        self._session = None
+        gc.collect()  # A graph is full of circles.
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)  # Or the C library keeps it for another time.
+
+    def _callable(self, signature: meta_graph_pb2.SignatureDef) -> tuple[Any, list[str]]:
+        order = list(signature.inputs)
+        function = self._session.make_callable(
+            [info.name for info in signature.outputs.values()],
+            [signature.inputs[name].name for name in order],
+        )
+        return function, order
 
     def _warm_up(self) -> None:
         """Replays the requests that the export holds: the first real one is not the slow one."""
@@ -105,9 +139,9 @@ class Servable:
         logging.info("%s version %d: %d warm-up requests", self.name, self.version, count)
 
 
-def _array(value: tf.Tensor) -> np.ndarray:
+def _array(value: Any) -> np.ndarray:
     # A scalar string comes as bytes, which NumPy would cut at trailing zeros.
-    return np.array(value.numpy(), object) if value.dtype == tf.string else value.numpy()
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _check_shape(name: str, shape: tuple[int, ...], wanted: tf.TensorShape) -> None:

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import uvicorn
 from absl import app, flags, logging
@@ -29,7 +30,9 @@ from serving.grpc_server import GrpcServer
 from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.rest import application
-from serving.service import Service, requests_log
+from serving.service import Budget, Service, requests_log
+
+AT_A_TIME = 8  # requests of the largest size that are held together
 
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all")
 _PORT = flags.DEFINE_integer("port", 8500, "for gRPC; 0 picks a free one", lower_bound=0)
@@ -43,15 +46,18 @@ _BASE_PATH = flags.DEFINE_string("model_base_path", None, "folder of its version
 _POLL = flags.DEFINE_float(
     "file_system_poll_wait_seconds", 1.0, "how often to look for new versions", 0.01
 )
-_MAX_BATCH = flags.DEFINE_integer("max_batch_size", 8, "examples in a call", 1)
+_MAX_BATCH = flags.DEFINE_integer("max_batch_size", 16, "examples in a call, or a request", 1)
 _TIMEOUT = flags.DEFINE_integer("batch_timeout_micros", 0, "how long a batch waits to fill", 0)
 _MAX_BATCHES = flags.DEFINE_integer(
-    "max_enqueued_batches", 16, "of max_batch_size: more than these answer 429", 1
+    "max_enqueued_batches", 8, "of max_batch_size: more than these answer 429", 1
 )
 _THREADS = flags.DEFINE_integer(
     "num_batch_threads", os.cpu_count() or 1, "how many calls run at a time", 1
 )
 _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", 64 * 2**20, "larger ones are refused", 1)
+_REST_TIMEOUT = flags.DEFINE_integer(
+    "rest_api_timeout_in_ms", 30_000, "how long a REST request may take; then 504", 1
+)
 _GRACE = flags.DEFINE_float("shutdown_seconds", 30.0, "for what was accepted, at the end", 0.0)
 
 
@@ -74,16 +80,17 @@ class Server:
 
     def __init__(self, config: managers.model_server_config_pb2.ModelServerConfig) -> None:
         self._socket = socket.create_server((_HOST.value, _REST_PORT.value))
-        self._stopping = threading.Event()
+        self._stopping, self._status = threading.Event(), 0
         metrics = Metrics()
         parameters = Parameters(
             _MAX_BATCH.value, _TIMEOUT.value, _MAX_BATCHES.value, _THREADS.value
         )
         self._manager, self._batcher = Manager(config), Batcher(parameters, metrics)
-        service = Service(self._manager, self._batcher, metrics)
+        budget = Budget(AT_A_TIME * _MAX_BYTES.value)
+        service = Service(self._manager, self._batcher, metrics, budget)
         self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
         rest = uvicorn.Config(
-            application(service, _MAX_BYTES.value),
+            application(service, _MAX_BYTES.value, _REST_TIMEOUT.value * 1e-3),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(1, round(_GRACE.value)),
@@ -92,11 +99,18 @@ class Server:
         self._rest = threading.Thread(target=self._run_rest, name="rest")
         self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
 
-    def run(self) -> None:
-        """Until a signal."""
+    def _told(self, number: int, frame: Any) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)  # A second one ends it at once.
+        self._stopping.set()
+
+    def run(self) -> int:
+        """Until a signal; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._told)
         self._manager.update()
+        for missing in self._manager.missing_labels():
+            logging.error("%s", missing)
         self._grpc.update_health()
         self._poller.start()
         self._grpc.start()
@@ -107,17 +121,23 @@ class Server:
         )
         self._stopping.wait()
         logging.info("stopping: what was accepted is answered first")
+        until = time.monotonic() + _GRACE.value
         self._uvicorn.should_exit = True
         self._grpc.stop(_GRACE.value)
-        self._rest.join()
-        self._batcher.close()
+        self._rest.join(max(until - time.monotonic(), 0.0))
+        if not self._batcher.close(max(until - time.monotonic(), 0.0)):
+            logging.error("stopped, and left unanswered what took longer than the grace")
+            return 1
         logging.info("stopped")
+        return self._status
 
     def _run_rest(self) -> None:
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
-            self._stopping.set()
+            if not self._stopping.is_set():
+                self._status = 1
+                self._stopping.set()
 
     def _poll(self) -> None:
         read = time.monotonic()
@@ -129,8 +149,8 @@ class Server:
                     self._manager.reload(managers.read(_CONFIG_FILE.value))
                 self._manager.update()
                 self._grpc.update_health()
-            except (ServingError, OSError) as error:
-                logging.error("%s", error)
+            except Exception as error:  # Whatever is on the disk, the server goes on.
+                logging.error("%s: %s", type(error).__name__, error)
 
 
 class _Lines(python_logging.Formatter):
@@ -156,11 +176,17 @@ def main(argv: list[str]) -> None:
     root.handlers = [handler]
     requests_log.setLevel(python_logging.INFO)
     python_logging.getLogger("uvicorn").setLevel(python_logging.WARNING)
+    # Its own handler would write lines that are no JSON, of operations that will be renamed.
+    tensorflow_log = python_logging.getLogger("tensorflow")
+    tensorflow_log.handlers, tensorflow_log.propagate = [], True
+    tensorflow_log.setLevel(python_logging.ERROR)
     try:
-        Server(models_config()).run()
+        status = Server(models_config()).run()
     except (ServingError, ValueError, OSError, RuntimeError) as error:
         logging.error("%s", str(error).strip().splitlines()[0])
         sys.exit(1)
+    sys.stderr.flush()
+    os._exit(status)  # Threads that still run a call would keep the process.
 
 
 if __name__ == "__main__":

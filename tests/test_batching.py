@@ -24,6 +24,11 @@ class Doubler:
         self.leave = threading.Event()
         self.begun = threading.Semaphore(0)
 
+    def hold(self):
+        pass
+
+    let_go = hold
+
     def checked(self, signature, inputs):
         return dict(inputs)
 
@@ -104,12 +109,19 @@ def test_a_full_queue_refuses_and_empties_again(setup):
     setup.servable.leave.set()
     for future in futures:
         future.result(30)
-    # One that is larger than the queue is served when nothing waits.
-    assert len(setup.submit(*range(50)).result(30)["y"]) == 50
+    assert setup.submit(1).result(30)["y"].tolist() == [2]
+
+
+def test_more_than_a_batch_and_nothing_at_all_are_refused(setup):
+    with pytest.raises(ServingError, match="Task size 5 is larger than maximum input batch size 4"):
+        setup.submit(*range(5))
+    with pytest.raises(ServingError, match="at least one example"):
+        setup.submit()
 
 
 def test_what_nobody_waits_for_is_not_called(setup):
-    late, gone, good = setup.submit(1, timeout=0.0), setup.submit(2), setup.submit(3)
+    # Of two examples each, which arrays do not compare as one truth.
+    late, gone, good = setup.submit(1, 1, timeout=0.0), setup.submit(2), setup.submit(3)
     gone.cancel()
     setup.servable.leave.set()
     assert good.result(30)["y"].tolist() == [6]

@@ -143,6 +143,9 @@ BAD = {
     '{"signature_name": "compress_tensor", "inputs": [[[1, 2, 256]]]}': (400, "out of the range"),
     '{"signature_name": "compress_tensor", "inputs": [[[1.5, 2, 3]]]}': (400, "not of expected"),
     "[" * 100_000: (400, "JSON Parse error"),
+    '{"inputs": ' + "[" * 40 + "]" * 40 + "}": (400, "unexpected level"),
+    '{"inputs": []}': (400, "at least one example"),
+    json.dumps({"instances": ["x"] * 17}): (400, "Task size 17 is larger than maximum input"),
 }
 
 
@@ -165,6 +168,7 @@ def test_a_wrong_request_is_one_line(server, body):
         ("/v1/models/none", "GET", 404, "Could not find any versions of model none"),
         ("/v1/models/one/versions/9", "GET", 404, "Could not find version 9 of model one"),
         ("/v1/models/one:predict", "GET", 400, "Malformed request: GET /v1/models/one:predict"),
+        (f"/v1/models/one/versions/{'9' * 5000}", "GET", 400, "Failed to convert version: 999"),
         ("/v1/x", "POST", 400, "Malformed request: POST /v1/x"),
         ("/x", "GET", 404, "there is no /x here"),
     ],
@@ -222,6 +226,14 @@ def test_the_official_stubs(server, channel):
     refused(
         grpc.StatusCode.INVALID_ARGUMENT,
         "input 'image_bytes' is of type int32; the signature takes string.",
+    )
+    # A few bytes that ask for all the memory there is.
+    huge = tf.make_tensor_proto([PNG])
+    huge.tensor_shape.dim[0].size = 2**40
+    request.inputs["image_bytes"].CopyFrom(huge)
+    refused(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"tensor parsing error: image_bytes has 1 values for the shape [{2**40}]",
     )
     request.model_spec.signature_name = "x"
     refused(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "x" not found.')
@@ -327,7 +339,7 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
 
         # What was accepted is answered, though the server has been told to end.
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            large = {"instances": [b64(png(cropped(190, 200)))] * 20}
+            large = {"instances": [b64(png(cropped(190, 200)))] * 10}
             waiting = [pool.submit(server.ask, "/v1/models/n:predict", large) for _ in range(4)]
             while ":batching_session:queued 0.0" in metrics(server):
                 assert not any(future.done() for future in waiting)

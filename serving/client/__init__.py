@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -88,7 +89,7 @@ class _Rest:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise ServerError(error.code, _error_of(error.read())) from None
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(0, f"no answer from {url}: {reason}") from None
 

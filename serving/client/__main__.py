@@ -43,8 +43,11 @@ def run(command: str, files: list[str]) -> None:
     """What the command line asks for."""
     with Client(_SERVER.value, _MODEL.value, _TIMEOUT.value) as client:
         if command == "status" and not files:
-            for version, state in client.status().items():
+            states = client.status()
+            for version, state in states.items():
                 print(f"version {version}: {state}")
+            if "AVAILABLE" not in states.values():
+                raise ValueError("no version is available.")
             return
         if command not in ("compress", "decompress") or not files:
             raise ValueError("say compress FILE …, decompress FILE …, or status.")
