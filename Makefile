@@ -21,8 +21,8 @@ venv: ## Make .venv, or bring it up to date. PYTHON=/path/to/python picks the Py
 demo: venv ## Compress and decompress sample photos; pictures and figures go to demo_out/.
 	$(VENV_PYTHON) -m tfc_models.demo --output demo_out
 
-test: lint ## Run lint, then all tests. ARGS="-k gdn -x" goes to pytest.
-	$(VENV_PYTHON) -m pytest $(ARGS)
+test: lint ## Run lint, then all tests in two processes. ARGS="-k gdn -x" goes to pytest.
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: venv ## Check style and formatting (ruff) and who may import whom (import-linter).
 	$(VENV_PYTHON) -m ruff check
@@ -34,7 +34,7 @@ format: venv ## Format the code, and mend what ruff can mend.
 	$(VENV_PYTHON) -m ruff format
 
 bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pytest.
-	$(VENV_PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+	$(VENV_PYTHON) -m pytest benchmarks --benchmark-only -s $(ARGS)
 	$(VENV_PYTHON) -m benchmarks.memory
 
 portable-test: venv ## Test the portable training step, with jax in .venv-jax. JAX_PYTHON= picks its Python.

@@ -27,6 +27,7 @@ EXTRAS_REQUIRE = {
         "import-linter>=2.5",
         "pytest>=8.1",
         "pytest-benchmark>=5",
+        "pytest-xdist>=3.6",
         "ruff>=0.12",
         "scikit-image>=0.24",  # Its wheel carries the photos of the demo and the tests.
     ],

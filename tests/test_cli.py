@@ -213,7 +213,7 @@ def test_damaged_compressed_files(loads, capsys):
         (["compress", "photo.png", "-o", "b.png"], "is a picture's name"),
         (["compress", "photo.png", "-m", "nosuch"], "the models are: quick"),
         (["compress", "photo.png", "--background", "whitish"], "'whitish' is not a colour"),
-        (["compress", "photo.png", "--max-pixels", "many"], "not a number of pixels"),
+        (["compress", "photo.png", "--max-pixels", "many"], "not a whole number above 0"),
         (["compress", "photo.png", "photo2.png", "-o", "-"], "give a folder"),
         (["compress", "photo.png", "photo2.png", "-o", "photo.png.tfcm"], "is a file"),
         (["compress", "photo.png", "-"], "cannot be read beside others"),

@@ -3,7 +3,8 @@
     python -m training.main --config training/configs/bmshj2018_hyperprior.py --workdir OUT \\
         --data PICTURES --validation OTHER_PICTURES
 
-MACHINE
+Machine: two CPU cores with AMX, shared with other work. Time: 4 minutes, 480 steps. Reached then
+on 8 photos never trained on: 0.781 bpp, 32.61 dB. --minutes gives it more.
 """
 
 from training.config import Config
