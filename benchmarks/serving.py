@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 CONCURRENCY = 8
-ROUND_SECONDS = 12.0
+ROUND_SECONDS = 8.0
 PREDICT = "/v1/models/default:predict"
 JUNK = [
     b"",

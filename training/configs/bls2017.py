@@ -3,7 +3,8 @@
     python -m training.main --config training/configs/bls2017.py --workdir OUT \\
         --data PICTURES --validation OTHER_PICTURES
 
-MACHINE
+Machine: two CPU cores with AMX, shared with other work. Time: 4 minutes, 2,400 steps. Reached then
+on 8 photos never trained on: 0.569 bpp, 31.73 dB. --minutes gives it more.
 """
 
 from training.config import Config
