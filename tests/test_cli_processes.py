@@ -66,6 +66,10 @@ sys.exit(main(["info", {str(tmp_path / "x.tfcm")!r}]) or main(["models"]) or mai
 
 INTERRUPTED_WRITE = """
 import os, sys
+import signal
+# Whoever runs the tests, as a job in the background or under nohup, may ignore these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
 if sys.argv[3] == "named" and hasattr(os, "O_TMPFILE"):
     del os.O_TMPFILE
@@ -119,6 +123,10 @@ def test_a_killed_process_leaves_no_half_file(tmp_path, name, way):
 
 LONG_STEP = """
 import ctypes, sys
+import signal
+# Whoever runs the tests, as a job in the background or under nohup, may ignore these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
 from tests.quick_codec import QuickCodec
 import tfc_models
