@@ -191,9 +191,6 @@ class Batcher:
             else:  # One of them is wrong, and the others are not to suffer for it.
                 for task in batch:
                     _answer_alone(task)
-        except Exception as error:
-            for task in batch:
-                task.future.set_exception(failed(f"{type(error).__name__}: {error}"))
         else:
             for task, result in zip(batch, results):
                 task.future.set_result(result)

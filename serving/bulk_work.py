@@ -79,7 +79,9 @@ class Job:
         return record
 
     def _compress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        picture = self._picture(data)
+        return self._compressed(self._picture(data))
+
+    def _compressed(self, picture: np.ndarray) -> tuple[bytes, dict[str, Any]]:
         output = self.load().compress(picture, self.quality)
         pixels = picture.shape[0] * picture.shape[1]
         bpp = 8.0 * len(output) / pixels
@@ -92,8 +94,9 @@ class Job:
         return output, {"bytes_out": len(output), "pixels": pixels}
 
     def _evaluate(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        output, record = self._compress(data)
-        pair = self._picture(data)[None], self.load().decompress(output, 2**62, 2**62)[None]
+        picture = self._picture(data)
+        output, record = self._compressed(picture)
+        pair = picture[None], self.load().decompress(output, 2**62, 2**62)[None]
         record["psnr"] = round(float(metrics.psnr(*pair)[0]), 4)
         large = min(pair[0].shape[1:3]) >= metrics.MS_SSIM_MIN_SIDE
         record["ms_ssim"] = round(float(metrics.ms_ssim(*pair)[0]), 6) if large else None

@@ -36,13 +36,18 @@ def metadata_of(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
     return get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
 
 
-def _find(service: Service, spec: model_pb2.ModelSpec) -> Servable:
-    if not spec.name:
-        raise invalid("ModelSpec has no name specified.")
+def _wanted(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
+    """Name, and the version or the label if one is asked for."""
     choice = spec.WhichOneof("version_choice")
     version = spec.version.value if choice == "version" else None
     label = spec.version_label if choice == "version_label" else None
-    return service.manager.find(spec.name, version, label)
+    return spec.name, version, label
+
+
+def _find(service: Service, spec: model_pb2.ModelSpec) -> Servable:
+    if not spec.name:
+        raise invalid("ModelSpec has no name specified.")
+    return service.manager.find(*_wanted(spec))
 
 
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -143,11 +148,7 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
         return _answered(self._service, context, "", request.ByteSize(), self._reload, request)
 
     def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        spec = request.model_spec
-        choice = spec.WhichOneof("version_choice")
-        version = spec.version.value if choice == "version" else None
-        label = spec.version_label if choice == "version_label" else None
-        return self._service.manager.status(spec.name, version, label)
+        return self._service.manager.status(*_wanted(request.model_spec))
 
     def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.config.WhichOneof("config") != "model_config_list":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -130,9 +129,9 @@ async def _answer(
 async def _call(service: Service, called: re.Match[str], body: bytes, timeout: float) -> bytes:
     service.batcher.check_room()
     servable = _find(service, called)
-    if called["verb"].lower() != "predict":
-        kind = {"classify": "classification", "regress": "regression"}[called["verb"].lower()]
-        verb = called["verb"].lower()
+    verb = called["verb"].lower()
+    if verb != "predict":
+        kind = {"classify": "classification", "regress": "regression"}[verb]
         raise invalid(
             f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
             "Was: tensorflow/serving/predict"
@@ -168,26 +167,25 @@ def _described(service: Service, asked: re.Match[str]) -> bytes:
         )
         spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
         return rest_json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}})
-    return _status(service.manager.status(asked["model"], _version(asked), asked["label"]))
+    found = service.manager.status(asked["model"], _version(asked), asked["label"])
+    return rest_json.dumps(_status(found))
 
 
-def _status(answer: Any) -> bytes:
+def _status(answer: Any) -> dict[str, Any]:
     states = get_model_status_pb2.ModelVersionStatus.State
-    return rest_json.dumps(
-        {
-            "model_version_status": [
-                {
-                    "version": str(one.version),
-                    "state": states.Name(one.state),
-                    "status": {
-                        "error_code": error_codes_pb2.Code.Name(one.status.error_code),
-                        "error_message": one.status.error_message,
-                    },
-                }
-                for one in answer.model_version_status
-            ]
-        }
-    )
+    return {
+        "model_version_status": [
+            {
+                "version": str(one.version),
+                "state": states.Name(one.state),
+                "status": {
+                    "error_code": error_codes_pb2.Code.Name(one.status.error_code),
+                    "error_message": one.status.error_message,
+                },
+            }
+            for one in answer.model_version_status
+        ]
+    }
 
 
 def _all_statuses(service: Service) -> bytes:
@@ -195,7 +193,7 @@ def _all_statuses(service: Service) -> bytes:
     answers = {}
     for name in service.manager.models():
         try:
-            answers[name] = json.loads(_status(service.manager.status(name)))
+            answers[name] = _status(service.manager.status(name))
         except ServingError as error:
             answers[name] = {"error": error.message}
     return rest_json.dumps({"models": answers})

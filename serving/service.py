@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import grpc
 
 from serving.batching import Batcher
-from serving.errors import ServingError, exhausted, failed
+from serving.errors import ServingError, exhausted
 from serving.manager import Manager
 from serving.metrics import Metrics
 
@@ -93,7 +93,3 @@ def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
     except concurrent.futures.TimeoutError:
         future.cancel()
         raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
-    except ServingError:
-        raise
-    except Exception as error:
-        raise failed(f"{type(error).__name__}: {error}") from None

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
-import tempfile
 
 from absl import app, flags
 
 from serving.client import DEFAULT_SERVER, Client, ServerError
+from tfc_models.cli.errors import CommandError
+from tfc_models.cli.writing import check_new, write_file
 
 _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
 _MODEL = flags.DEFINE_string("model", "default", "name of the model on the server")
@@ -24,19 +24,6 @@ _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many r
 _OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
 _FORCE = flags.DEFINE_bool("force", False, "write over files that exist")
 _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "seconds to wait", 0.001)
-
-
-def write(path: pathlib.Path, data: bytes) -> None:
-    """The whole file or none of it."""
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
 
 
 def run(command: str, files: list[str]) -> None:
@@ -57,14 +44,13 @@ def run(command: str, files: list[str]) -> None:
             path = pathlib.Path(name)
             suffix = ".tfcm" if command == "compress" else ".png"
             output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else path.with_suffix(suffix)
-            if output.exists() and not _FORCE.value:
-                raise ValueError(f"{output} exists; --force overwrites it.")
+            check_new(output, _FORCE.value)
             data = path.read_bytes()
             if command == "compress":
                 result = client.compress(data, _QUALITY.value)
             else:
                 result = client.decompress(data)
-            write(output, result)
+            write_file(output, result, force=_FORCE.value)
             print(f"{path} ({len(data):,} bytes) → {output} ({len(result):,} bytes)")
 
 
@@ -72,7 +58,7 @@ def main(argv: list[str]) -> None:
     command, *files = argv[1:] or ["help"]
     try:
         run(command, files)
-    except (ServerError, ValueError, OSError) as error:
+    except (ServerError, CommandError, ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(1)
 
