@@ -47,10 +47,13 @@ newer-tensorflow-test: venv ## Test an export under TensorFlow 2.17, in .venv-tf
 	TFC_MODELS_NEWER_TENSORFLOW_PYTHON=$(CURDIR)/.venv-tf217/bin/python \
 	    $(VENV_PYTHON) -m pytest tests/test_newer_tensorflow.py $(ARGS)
 
-serve: venv ## Serve the zoo's default model on ports 8500 (gRPC) and 8501 (REST).
-	@test -d serving_out/default/1 || $(VENV_PYTHON) -m serving.export --model default \
-	    --bfloat16 auto --base_path serving_out/default
+serve: venv serving_out/exported ## Serve the zoo's default model: REST and the page on port 8501, gRPC on 8500.
 	$(VENV_PYTHON) -m serving.server --model_name default --model_base_path serving_out/default
+
+# A further version where the zoo has changed; the server takes the latest.
+serving_out/exported: tfc_models/zoo/weights/index.json | venv
+	$(VENV_PYTHON) -m serving.export --model default --bfloat16 auto --base_path serving_out/default
+	@touch $@
 
 bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn" goes to bazel.
 	@sh tools/bazel/test.sh $(ARGS)

@@ -30,6 +30,7 @@ EXTRAS_REQUIRE = {
         "pytest-xdist>=3.6",
         "ruff>=0.12",
         "scikit-image>=0.24",  # Its wheel carries the photos of the demo and the tests.
+        "selenium>=4.25",
     ],
     "train": [
         "absl-py>=1.4",
@@ -44,6 +45,7 @@ EXTRAS_REQUIRE = {
         "grpcio>=1.48.2",
         "grpcio-health-checking>=1.48.2",
         "prometheus-client>=0.20",
+        "scikit-image>=0.24",  # Its wheel carries the samples of the page.
         "tensorflow-serving-api==2.14.1",
         "uvicorn>=0.29",
     ],

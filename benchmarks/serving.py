@@ -1,12 +1,10 @@
-"""The server beside direct calls of the codec; or, for minutes, at saturation with junk.
+"""The server beside direct calls of the codec: pictures a second, and latencies.
 
-python -m benchmarks.serving                 # pictures a second, latencies
-python -m benchmarks.serving --minutes 10    # a soak: every answer compared, memory watched
+python -m benchmarks.serving
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import http.client
 import io
@@ -14,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,14 +28,6 @@ from PIL import Image
 CONCURRENCY = 8
 ROUND_SECONDS = 8.0
 PREDICT = "/v1/models/default:predict"
-JUNK = [
-    b"",
-    b"{",
-    b'{"instances": ["not a picture"]}',
-    b'{"instances": [{"b64": "!"}]}',
-    b'{"signature_name": "decompress", "instances": ["not a file"]}',
-    b'{"signature_name": "none", "instances": ["x"]}',
-]
 
 
 def photos() -> list[np.ndarray]:
@@ -72,7 +63,7 @@ class Server:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             if "listening" in line:
-                self.address = line.split("REST at ")[1].split(",")[0]
+                self.address, self.grpc = re.findall(r"(?:REST|gRPC) at ([\w.:]+)", line)
                 break
         else:
             sys.exit("the server did not start")
@@ -98,7 +89,6 @@ class Load:
     def __init__(self, address: str, choose, seconds: float, threads: int = CONCURRENCY) -> None:
         self.latencies: list[float] = []
         self.wrong: list[str] = []
-        self.statuses: dict[int, int] = {}
         self._address, self._choose = address, choose
         self._until = time.monotonic() + seconds
         self._lock = threading.Lock()
@@ -126,11 +116,6 @@ class Load:
                 connection.close()
                 continue
             with self._lock:
-                self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-                if expected is None:
-                    if answer.status != 400:
-                        self.wrong.append(f"junk: {answer.status} {text[:100]!r}")
-                    continue
                 self.latencies.append(latency)
                 if answer.status != 200 or text != expected:
                     self.wrong.append(f"{answer.status} {text[:100]!r}")
@@ -154,10 +139,6 @@ def answers(server: Server, bodies: list[bytes]) -> list[bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=0.0, help="of a soak")
-    minutes = parser.parse_args().minutes
-
     import tfc_models
     from serving.exporting import export
 
@@ -168,10 +149,7 @@ def main() -> None:
         export(codec, folder, bfloat16="auto")
         server = Server(folder)
         try:
-            if minutes:
-                soak(server, files, streams, minutes)
-            else:
-                compare(server, codec, files, streams)
+            compare(server, codec, files, streams)
         finally:
             server.stop()
 
@@ -237,34 +215,6 @@ def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> 
             shown = ", ".join(f"{r:.2f}" for r in rates[kind])
             ratios = ", ".join(f"{r:.2f}" for r in np.array(rates["server"]) / rates[kind])
             print(f"{name}: direct calls {words} {shown} pictures/s; server / direct {ratios}")
-
-
-def soak(server: Server, files: list[bytes], streams: list[bytes], minutes: float) -> None:
-    """Good requests and junk at saturation; memory every tenth of the time."""
-    good = [(predict("compress", f), expected_of(s)) for f, s in zip(files, streams)]
-    back = [predict("decompress", s) for s in streams]
-    good += list(zip(back, answers(server, back)))
-
-    def choose(rng: random.Random) -> tuple[bytes, bytes | None]:
-        return (rng.choice(JUNK), None) if rng.random() < 0.3 else rng.choice(good)
-
-    total, wrong, statuses, memory = 0, [], {}, []
-    for part in range(11):
-        load = Load(server.address, choose, minutes * 6.0)
-        memory.append(server.memory())
-        total += len(load.latencies)
-        wrong += load.wrong
-        for status, count in load.statuses.items():
-            statuses[status] = statuses.get(status, 0) + count
-        name = "warm-up" if part == 0 else f"{part / 10:.0%}"
-        print(load.line(name), f"{memory[-1]:.0f} MiB", flush=True)
-    middle = (max(memory[1:]) + min(memory[1:])) / 2.0
-    around = f"{middle:.0f} MiB ± {max(memory[1:]) / middle - 1:.1%}"
-    print(f"{total} pictures, statuses {statuses}, {len(wrong)} wrong, memory {around}")
-    if wrong:
-        sys.exit(wrong[0])
-    if max(memory[1:]) > 1.05 * middle:
-        sys.exit("the memory grew")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ FULL = "The batch scheduling queue to which this task was submitted is full"
 class Parameters:
     """As TF Serving's BatchingParameters name them."""
 
-    max_batch_size: int = 16
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 8
-    num_batch_threads: int = 2
+    max_batch_size: int
+    batch_timeout_micros: int
+    max_enqueued_batches: int
+    num_batch_threads: int
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

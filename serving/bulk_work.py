@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils import shared
 
 import tfc_models
-from tfc_models import metrics, pictures
+from tfc_models import evaluation, pictures
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec
 
@@ -96,10 +96,10 @@ class Job:
     def _evaluate(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
         picture = self._picture(data)
         output, record = self._compressed(picture)
-        pair = picture[None], self.load().decompress(output, 2**62, 2**62)[None]
-        record["psnr"] = round(float(metrics.psnr(*pair)[0]), 4)
-        large = min(pair[0].shape[1:3]) >= metrics.MS_SSIM_MIN_SIDE
-        record["ms_ssim"] = round(float(metrics.ms_ssim(*pair)[0]), 6) if large else None
+        decoded = self.load().decompress(output, 2**62, 2**62)
+        figures = evaluation.measure(picture, evaluation.Coded(output, decoded, 0.0, 0.0))
+        record["psnr"] = round(figures.psnr, 4)
+        record["ms_ssim"] = None if figures.ms_ssim is None else round(figures.ms_ssim, 6)
         return output, record
 
     def _picture(self, data: bytes) -> np.ndarray:

@@ -27,14 +27,10 @@ _THEIRS = re.compile(r"([^\n]+)\n\s*\[\[\{\{node")
 class ServingError(Exception):
     """An answer that is not a result."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, http_status: int | None = None) -> None:
         super().__init__(message)
         self.code, self.message = code, message
-
-    @property
-    def http_status(self) -> int:
-        """The code as REST says it."""
-        return _HTTP.get(self.code, 500)
+        self.http_status = http_status or _HTTP.get(code, 500)  # The code as REST says it.
 
 
 def invalid(message: str) -> ServingError:

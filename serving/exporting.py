@@ -6,6 +6,8 @@ half a model. It holds warm-up requests, so that a server's first real one is no
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import math
 import os
@@ -22,6 +24,7 @@ from serving.servable import WARMUP
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, Codec
 
 WARMUP_SIDES = (64, 256)
+WRITING = "writing-"  # what the name of a folder begins with that is no version yet
 
 
 def export(
@@ -37,9 +40,12 @@ def export(
     """
     base = pathlib.Path(base_path)
     base.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(base)
     # Not a number, so no server looks at it; beside its place, so that a rename moves it.
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="writing-", dir=base))
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=WRITING, dir=base))
+    lock = os.open(scratch, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         codec.save(str(scratch), **options)
         _write_warmup(codec, scratch, _largest_side(options))
         scratch.chmod(0o755)
@@ -47,7 +53,20 @@ def export(
             _sync(path)
         return _move(scratch, base, version)
     finally:
+        os.close(lock)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_leftovers(base: pathlib.Path) -> None:
+    """Folders of exports that were killed: nobody holds their locks any more."""
+    for path in base.glob(f"{WRITING}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(lock)
 
 
 def _move(scratch: pathlib.Path, base: pathlib.Path, version: int | None) -> pathlib.Path:

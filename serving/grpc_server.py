@@ -29,6 +29,7 @@ from serving.service import Service, result_of
 THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
 PREDICTIONS = 56  # of them; the others answer health checks, status and metadata
 METADATA = "signature_def"
+LONGEST_SECONDS = 3600.0  # that a request waits, whatever its deadline
 
 
 def metadata_of(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
@@ -86,7 +87,9 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             if name not in signature_def.outputs:
                 raise invalid(f"output tensor alias not found in signature: {name}")
         inputs = {k: _array(k, v) for k, v in request.inputs.items()}
-        timeout = context.time_remaining()
+        # Without a deadline gRPC says some centuries, which no clock can wait for.
+        left = context.time_remaining()
+        timeout = LONGEST_SECONDS if left is None else min(left, LONGEST_SECONDS)
         future = self._service.batcher.submit(servable, signature, inputs, timeout)
         # Of a client that is gone, nothing need run.
         if not context.add_callback(future.cancel):

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import fastapi
-import grpc
 from google.protobuf import json_format
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving import rest_json
-from serving.errors import ServingError, failed, invalid, not_found
+from serving.errors import ServingError, invalid, not_found
 from serving.grpc_server import metadata_of
+from serving.page import Page
 from serving.servable import Servable
-from serving.service import Budget, Service
+from serving.service import Service
+from serving.web import Bodies, answering, result_of
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-READ_SECONDS = 60.0  # for a body to come
 _LARGEST = 2**63 - 1
 _PREFIX = (
     r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -34,8 +29,10 @@ _GET = re.compile(_PREFIX + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
 
 
-def application(service: Service, max_body_bytes: int, timeout: float) -> fastapi.FastAPI:
-    """The HTTP side of a server."""
+def application(
+    service: Service, max_body_bytes: int, timeout: float, page: Page | None = None
+) -> fastapi.FastAPI:
+    """The HTTP side of a server, with the page if there is to be one."""
     bodies = Bodies(max_body_bytes, service.budget)
     app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -44,6 +41,16 @@ def application(service: Service, max_body_bytes: int, timeout: float) -> fastap
         text = service.metrics.text()
         return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.exception_handler(fastapi.exceptions.RequestValidationError)
+    async def refused(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        del request
+        first = error.errors()[0]
+        message = f"{first['loc'][-1]}: {first['msg']}"
+        return fastapi.responses.JSONResponse({"error": message}, 400)
+
+    if page is not None:
+        app.include_router(page.router(bodies))
+
     @app.api_route("/{path:path}", methods=METHODS)
     async def models(request: fastapi.Request, path: str) -> fastapi.Response:
         return await _answer(service, request, bodies, timeout)
@@ -51,82 +58,35 @@ def application(service: Service, max_body_bytes: int, timeout: float) -> fastap
     return app
 
 
-class Bodies:
-    """Reads bodies no further than a limit, and no more of them at a time than fit."""
-
-    def __init__(self, limit: int, budget: Budget) -> None:
-        self._limit, self._budget = limit, budget
-
-    @contextlib.asynccontextmanager
-    async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
-        """The body of a request, held for as long as the block runs."""
-        claimed = request.headers.get("content-length", "")
-        if claimed.isdecimal() and int(claimed) > self._limit:
-            raise self._too_large()
-        parts: list[bytes] = []
-        try:
-            await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
-            yield b"".join(parts)
-        except asyncio.TimeoutError:
-            code = grpc.StatusCode.DEADLINE_EXCEEDED
-            raise ServingError(code, "the request did not come in time") from None
-        finally:
-            self._budget.give_back(sum(map(len, parts)))
-
-    async def _fill(self, request: fastapi.Request, parts: list[bytes]) -> None:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._limit:
-                raise self._too_large()
-            self._budget.take(len(part))
-            parts.append(part)
-
-    def _too_large(self) -> ServingError:
-        return ServingError(
-            grpc.StatusCode.OUT_OF_RANGE,
-            f"the request is larger than the server's {self._limit} bytes",
-        )
-
-
 async def _answer(
     service: Service, request: fastapi.Request, bodies: Bodies, timeout: float
 ) -> fastapi.Response:
-    started, url = time.monotonic(), request.url.path
+    url = request.url.path
     called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
     model = (called or asked or {"model": ""})["model"]
-    details: dict[str, Any] = {"method": request.method, "path": url}
-    error = None
-    try:
+    async with answering(service, request, "REST", model, called is not None) as answer:
         if request.method == "POST" and called:
             async with bodies.read(request) as body:
-                details["bytes_in"] = len(body)
-                content = await _call(service, called, body, timeout)
+                answer.details["bytes_in"] = len(body)
+                answer.content = await _call(service, request, called, body, timeout)
         elif request.method == "GET" and _LIST.fullmatch(url):
-            content = await run_in_threadpool(_all_statuses, service)
+            answer.content = await run_in_threadpool(_all_statuses, service)
         elif request.method == "GET" and asked:
-            content = await run_in_threadpool(_described, service, asked)
+            answer.content = await run_in_threadpool(_described, service, asked)
         elif not url.lower().startswith("/v1/"):
             raise not_found(f"there is no {url} here")
         else:
             raise invalid(f"Malformed request: {request.method} {url}")
-        status = 200
-    except ServingError as caught:
-        error = caught
-    except ClientDisconnect:
-        error = ServingError(grpc.StatusCode.CANCELLED, "the client is gone")
-    except Exception as caught:  # A defect of ours is an answer too.
-        error = failed(f"{type(caught).__name__}: {caught}")
-    if error is not None:
-        too_large = error.code.name == "OUT_OF_RANGE" and details.get("bytes_in") is None
-        status = 413 if too_large else error.http_status
-        content = rest_json.dumps({"error": error.message})
-    details["bytes_out"] = len(content)
-    service.answered("REST", model, started, error, called is not None, **details)
-    return fastapi.Response(content, status, media_type="application/json")
+    return answer.response()
 
 
-async def _call(service: Service, called: re.Match[str], body: bytes, timeout: float) -> bytes:
+async def _call(
+    service: Service,
+    request: fastapi.Request,
+    called: re.Match[str],
+    body: bytes,
+    timeout: float,
+) -> bytes:
     service.batcher.check_room()
     servable = _find(service, called)
     verb = called["verb"].lower()
@@ -138,11 +98,7 @@ async def _call(service: Service, called: re.Match[str], body: bytes, timeout: f
         )
     signature, kind, inputs = await run_in_threadpool(rest_json.parse, body, servable)
     future = service.batcher.submit(servable, signature, inputs, timeout)
-    try:
-        outputs = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
-    except asyncio.TimeoutError:
-        code = grpc.StatusCode.DEADLINE_EXCEEDED
-        raise ServingError(code, "Timed out waiting for the result") from None
+    outputs = await result_of(request, future, timeout)
     return await run_in_threadpool(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
 
 

@@ -29,6 +29,7 @@ from serving.errors import ServingError
 from serving.grpc_server import GrpcServer
 from serving.manager import Manager
 from serving.metrics import Metrics
+from serving.page import DEFAULT_MAX_PIXELS, Page
 from serving.rest import application
 from serving.service import Budget, Service, requests_log
 
@@ -57,6 +58,10 @@ _THREADS = flags.DEFINE_integer(
 _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", 64 * 2**20, "larger ones are refused", 1)
 _REST_TIMEOUT = flags.DEFINE_integer(
     "rest_api_timeout_in_ms", 30_000, "how long a REST request may take; then 504", 1
+)
+_PAGE = flags.DEFINE_bool("page", True, "whether / is the page; its pictures are compared there")
+_PAGE_PIXELS = flags.DEFINE_integer(
+    "page_max_pixels", DEFAULT_MAX_PIXELS, "larger pictures are refused by the page", 1
 )
 _GRACE = flags.DEFINE_float("shutdown_seconds", 30.0, "for what was accepted, at the end", 0.0)
 
@@ -89,8 +94,10 @@ class Server:
         budget = Budget(AT_A_TIME * _MAX_BYTES.value)
         service = Service(self._manager, self._batcher, metrics, budget)
         self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
+        timeout = _REST_TIMEOUT.value * 1e-3
+        page = Page(service, timeout, _PAGE_PIXELS.value) if _PAGE.value else None
         rest = uvicorn.Config(
-            application(service, _MAX_BYTES.value, _REST_TIMEOUT.value * 1e-3),
+            application(service, _MAX_BYTES.value, timeout, page),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(1, round(_GRACE.value)),
@@ -115,10 +122,10 @@ class Server:
         self._poller.start()
         self._grpc.start()
         self._rest.start()
-        logging.info(
-            "listening: REST at %s:%d, gRPC at %s:%d",
-            *(_HOST.value, self._socket.getsockname()[1], _HOST.value, self._grpc.port),
-        )
+        address = f"{_HOST.value}:{self._socket.getsockname()[1]}"
+        logging.info("listening: REST at %s, gRPC at %s:%d", address, _HOST.value, self._grpc.port)
+        if _PAGE.value:
+            logging.info("the page is at http://%s/", address)
         self._stopping.wait()
         logging.info("stopping: what was accepted is answered first")
         until = time.monotonic() + _GRACE.value

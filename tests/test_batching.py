@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import types
 
@@ -155,7 +156,7 @@ def test_a_batch_waits_for_company_no_longer_than_it_is_told():
 
 
 def test_tensors_of_a_request_have_one_length():
-    batcher = Batcher(Parameters(), Metrics())
+    batcher = Batcher(Parameters(4, 0, 2, 1), Metrics())
     with pytest.raises(ServingError, match="equal 0th-dimension size"):
         batcher.submit(Doubler(), "", {"x": np.arange(2), "q": np.arange(3)})
     batcher.close()
@@ -164,4 +165,4 @@ def test_tensors_of_a_request_have_one_length():
 @pytest.mark.parametrize("name", ["max_batch_size", "max_enqueued_batches", "num_batch_threads"])
 def test_parameters_that_serve_nothing_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} cannot be 0"):
-        Parameters(**{name: 0})
+        dataclasses.replace(Parameters(4, 0, 2, 1), **{name: 0})

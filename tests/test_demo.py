@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import GOLDEN
-from tfc_models import demo, pictures
+from tfc_models import demo, pictures, samples
 
 
 def test_the_photos_are_in_the_wheel():
     files = demo.photo_files()
-    assert [path.name for path in files] == list(demo.PHOTOS)
+    assert [path.name for path in files] == list(samples.PHOTOS)
     for path in files:
         pixels = pictures.read(path).pixels
         assert pixels.shape[2] == 3 and min(pixels.shape[:2]) >= 176
@@ -38,7 +38,7 @@ def test_without_a_model(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_whole_demo(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "PHOTOS", ("chelsea.png",))
+    monkeypatch.setattr(samples, "PHOTOS", ("chelsea.png",))
     model = GOLDEN / "mbt2018-mean.npz"
     assert demo.main(["--output", str(tmp_path / "out"), "-m", str(model)]) == 0
     out = tmp_path / "out"

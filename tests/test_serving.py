@@ -299,11 +299,13 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
     flags = (f"--model_base_path={base}", "--model_name=m", "--file_system_poll_wait_seconds=0.1")
     with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
         failures, stop = [], threading.Event()
+        files = [golden_codec(name).compress(PHOTO) for name in (ONE_RATE, MANY_RATES)]
+        right = [{"predictions": [b64(file)]} for file in files]
 
         def ask() -> None:
             while not stop.is_set():
                 status, answer = server.ask("/v1/models/m:predict", {"instances": [b64(PNG)]})
-                if status != 200:
+                if status != 200 or answer not in right:
                     failures.append(answer)
 
         threads = [threading.Thread(target=ask) for _ in range(3)]

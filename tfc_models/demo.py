@@ -9,7 +9,6 @@ pictures, `results.json` and `comparison.png`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import pathlib
 import shutil
@@ -22,16 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfc_models import evaluation, pictures
+from tfc_models import evaluation, pictures, samples
 from tfc_models.cli.coding import check_model, load_model
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.writing import make_folder, write_file
 from tfc_models.codec.container import SUFFIX
 from tfc_models.evaluation import Coded, sheet
 
-# The colour photographs in the wheel: nothing is downloaded. motorcycle_right is left out, for
-# it is nearly the same as the left one.
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 OURS = "tfc-models"
 PEERS = tuple(evaluation.PEERS[name] for name in ("jpeg", "webp", "avif"))
 
@@ -116,14 +112,9 @@ def _run(folder: pathlib.Path, model: str) -> None:
 
 def photo_files() -> list[pathlib.Path]:
     """The photos in the installed scikit-image."""
-    # Found without an import, which takes a second and is needed for nothing else.
-    found = importlib.util.find_spec("skimage")
-    if found is None or not found.submodule_search_locations:
-        raise CommandError("the photos of the demo are scikit-image's: pip install scikit-image.")
-    data = pathlib.Path(found.submodule_search_locations[0], "data")
-    files = [data / name for name in PHOTOS if (data / name).is_file()]
+    files = list(samples.files().values())
     if not files:
-        raise CommandError(f"this scikit-image has none of the demo's photos in {data}.")
+        raise CommandError("the photos of the demo are scikit-image's: pip install scikit-image.")
     return files
 
 

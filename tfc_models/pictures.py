@@ -71,6 +71,10 @@ class PictureError(ValueError):
     """A picture that cannot be read or written; the message says why, in one line."""
 
 
+class PictureTooLargeError(PictureError):
+    """A picture over one of our limits."""
+
+
 class Picture(NamedTuple):
     """Pixels, and what the person who gave the file should know about how they came."""
 
@@ -102,7 +106,8 @@ def read(
     """Reads a picture file, or the bytes of one, as sRGB 0–255, height × width × 3.
 
     Raises:
-        PictureError: not a picture, damaged, transparent without `background`, over a limit.
+        PictureError: not a picture, damaged, transparent without `background`; over a limit
+            (PictureTooLargeError).
         OSError: the file itself cannot be read.
     """
     data = isinstance(source, bytes)
@@ -127,12 +132,12 @@ def read(
 def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
     """Refuses a picture over the limits, before memory is spent on it."""
     if width * height > max_pixels:
-        raise PictureError(
+        raise PictureTooLargeError(
             f"{width}×{height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
             "--max-pixels raises it."
         )
     if max(width, height) > max_side:
-        raise PictureError(
+        raise PictureTooLargeError(
             f"{width}×{height} has a side over the limit of {max_side:,}; --max-side raises it."
         )
 

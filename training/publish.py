@@ -10,13 +10,14 @@ of a version of a name never change: under a name that is taken, this makes the 
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import sys
 
 import numpy as np
 from absl import app, flags, logging
 
-from tfc_models import metrics, pictures, zoo
+from tfc_models import evaluation, pictures, zoo
 from tfc_models.codec import Codec
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.zoo import files
@@ -45,17 +46,18 @@ def validated(
     for path in pictures_in(folder):
         picture = pictures.read(path, background=(255, 255, 255)).pixels
         data = codec.compress(picture, quality)
-        pair = picture[None], codec.decompress(data)[None]
-        bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
-        rows.append(
-            (path.name, bpp, float(metrics.psnr(*pair)[0]), float(metrics.ms_ssim(*pair)[0]))
-        )
+        coded = evaluation.Coded(data, codec.decompress(data), 0.0, 0.0)
+        figures = evaluation.measure(picture, coded)
+        # Some pictures are too small for MS-SSIM, and are not in its mean.
+        ms_ssim = math.nan if figures.ms_ssim is None else figures.ms_ssim
+        rows.append((path.name, figures.bpp, figures.psnr, ms_ssim))
     return rows
 
 
 def mean_of(rows: list[tuple[str, float, float, float]]) -> tuple[float, ...]:
     """Of the figures of some pictures."""
-    return tuple(float(m) for m in np.mean([row[1:] for row in rows], axis=0))
+    columns = ([v for v in column if not math.isnan(v)] for column in list(zip(*rows))[1:])
+    return tuple(float(np.mean(column)) if column else math.nan for column in columns)
 
 
 def card(

@@ -250,6 +250,14 @@ class _Exported(tf.Module):
         def compress_file(data: tf.Tensor, rate: tf.Tensor = rate) -> tf.Tensor:
             return codec._compress_one(_decoded_picture(data, max_pixels, max_side), rate)
 
+        def compress_pair(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            data, quality = pair
+            known = (quality >= 0) & (quality <= LARGEST_QUALITY)
+            line = f"quality is a whole number from 0 to {LARGEST_QUALITY}; got "
+            return compress_file(
+                data, graph.checked(quality, known, line, tf.strings.as_string(quality))
+            )
+
         def decompress_file(data: tf.Tensor) -> tf.Tensor:
             picture = codec._decompress_one(data, max_pixels, max_side)
             # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
@@ -268,9 +276,7 @@ class _Exported(tf.Module):
             return {"bitstream_bytes": codec._compress_one(image, rate)}
 
         def compress_at_quality(image_bytes: tf.Tensor, quality: tf.Tensor) -> dict[str, tf.Tensor]:
-            wanted = tf.clip_by_value(quality, 0, LARGEST_QUALITY)
-            files = each(lambda pair: compress_file(*pair), (image_bytes, wanted))
-            return {"bitstream_bytes": files}
+            return {"bitstream_bytes": each(compress_pair, (image_bytes, quality))}
 
         def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"image": codec._decompress_one(bitstream_bytes, max_pixels, max_side)}

@@ -1,0 +1,227 @@
+"""The server at saturation, for minutes: every answer compared, memory watched.
+
+python -m benchmarks.soak --minutes 10
+
+Seven requests in ten are good, half of them by REST and half by gRPC, and are compared bit for
+bit with a direct call of the same SavedModel in this process. The others are junk: malformed, no
+picture, a header that claims 3.6 gigapixels, a body over the limit, a client that leaves in the
+middle of its request or before its answer. Ends with an error if a good request got anything
+else than its right answer, if junk got anything else than a client's error, or if memory after
+the first part strays by more than 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import collections
+import http.client
+import json
+import os
+import random
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predict
+
+PARTS = 10
+INPUTS = {"compress": "image_bytes", "decompress": "bitstream_bytes"}
+
+
+def bomb() -> bytes:
+    """A PNG file whose header claims 60,000 × 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    check = struct.pack(">I", binascii.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header) - 4) + header + check
+
+
+JUNK = {
+    "empty": b"",
+    "cut": b"{",
+    "no picture": b'{"instances": ["not a picture"]}',
+    "no base64": b'{"instances": [{"b64": "!"}]}',
+    "no bitstream": b'{"signature_name": "decompress", "instances": ["not a file"]}',
+    "no signature": b'{"signature_name": "none", "instances": ["x"]}',
+    "bomb": predict("compress", bomb()),
+}
+
+
+class Client:
+    """One thread's connections to the server."""
+
+    def __init__(self, server: Server, good: list[tuple[str, bytes, bytes]], seed: int) -> None:
+        self._address = server.address
+        self._good, self._rng = good, random.Random(seed)
+        self._rest = http.client.HTTPConnection(server.address, timeout=120)
+        self._channel = grpc.insecure_channel(
+            server.grpc, [("grpc.max_receive_message_length", -1)]
+        )
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def send(self) -> tuple[str, str]:
+        """Sends some request; what kind it was, and what is wrong with its answer."""
+        draw = self._rng.random()
+        if draw < 0.35:
+            return "good, REST", self._rest_good()
+        if draw < 0.7:
+            return "good, gRPC", self._grpc_good()
+        if draw < 0.9:
+            name = self._rng.choice(list(JUNK))
+            status, text = self._posted(JUNK[name])
+            return f"junk, {name}", "" if status == 400 else f"{status} {text[:100]!r}"
+        jobs: list[Callable[[], tuple[str, str]]] = [self._grpc_junk, self._too_large, self._gone]
+        return self._rng.choice(jobs)()
+
+    def close(self) -> None:
+        """Lets go of them."""
+        self._rest.close()
+        self._channel.close()
+
+    def _posted(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            self._rest.request("POST", PREDICT, body)
+            answer = self._rest.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._rest.close()
+            return 0, str(error).encode()
+
+    def _rest_good(self) -> str:
+        signature, data, expected = self._rng.choice(self._good)
+        status, text = self._posted(predict(signature, data))
+        if status != 200:
+            return f"{status} {text[:100]!r}"
+        found = base64.b64decode(json.loads(text)["predictions"][0]["b64"])
+        return "" if found == expected else "other bytes than the direct call's"
+
+    def _grpc_good(self) -> str:
+        signature, data, expected = self._rng.choice(self._good)
+        try:
+            answer = self._stub.Predict(self._request(signature, data), timeout=120)
+        except grpc.RpcError as error:
+            return f"{error.code()} {error.details()}"
+        (found,) = next(iter(answer.outputs.values())).string_val
+        return "" if found == expected else "other bytes than the direct call's"
+
+    def _request(self, signature: str, data: bytes) -> predict_pb2.PredictRequest:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "default", signature
+        request.inputs[INPUTS[signature]].CopyFrom(tf.make_tensor_proto([data]))
+        return request
+
+    def _grpc_junk(self) -> tuple[str, str]:
+        request = self._request("compress", self._rng.choice([b"not a picture", bomb()]))
+        try:
+            self._stub.Predict(request, timeout=120)
+        except grpc.RpcError as error:
+            wanted = grpc.StatusCode.INVALID_ARGUMENT
+            return "junk, gRPC", "" if error.code() is wanted else str(error)
+        return "junk, gRPC", "answered"
+
+    def _too_large(self) -> tuple[str, str]:
+        with self._connected() as connection:
+            connection.sendall(self._head(10**9))
+            status = connection.recv(64).split(b" ")[1]
+        return "junk, over the limit", "" if status == b"413" else str(status)
+
+    def _gone(self) -> tuple[str, str]:
+        """Half a request, or a whole one whose answer nobody waits for."""
+        signature, data, _ = self._rng.choice(self._good)
+        body = predict(signature, data)
+        with self._connected() as connection:
+            connection.sendall(
+                self._head(len(body)) + body[: self._rng.choice([1, 2]) * len(body) // 2]
+            )
+        return "client gone", ""
+
+    def _connected(self) -> socket.socket:
+        host, port = self._address.split(":")
+        return socket.create_connection((host, int(port)), 120)
+
+    def _head(self, length: int) -> bytes:
+        lines = f"POST {PREDICT} HTTP/1.1\r\nHost: server\r\nContent-Length: {length}\r\n\r\n"
+        return lines.encode("ascii")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    minutes = parser.parse_args().minutes
+
+    import tfc_models
+    from serving.exporting import export
+
+    codec = tfc_models.load("default")
+    files = [png(p) for p in photos()]
+    streams = [codec.compress(p) for p in photos()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = export(codec, folder, bfloat16="auto")
+        signatures = tf.saved_model.load(str(path)).signatures
+        good = []
+        for name, inputs in (("compress", files), ("decompress", streams)):
+            for data in inputs:
+                outputs = signatures[name](**{INPUTS[name]: tf.constant([data])})
+                good.append((name, data, next(iter(outputs.values())).numpy()[0]))
+        if [expected for name, _, expected in good if name == "compress"] != streams:
+            sys.exit("the export's bits are not the codec's")
+        server = Server(folder)
+        try:
+            soak(server, good, minutes)
+        finally:
+            server.stop()
+
+
+def soak(server: Server, good: list[tuple[str, bytes, bytes]], minutes: float) -> None:
+    """A part to warm up, then parts after each of which the memory is looked at."""
+    kinds: collections.Counter[str] = collections.Counter()
+    wrong: list[str] = []
+    memory: list[float] = []
+    for part in range(PARTS + 1):
+        until = time.monotonic() + minutes * 60.0 / PARTS
+
+        def work(seed: int, until: float = until) -> None:
+            client = Client(server, good, seed)
+            while time.monotonic() < until:
+                kind, problem = client.send()
+                kinds[kind] += 1
+                if problem:
+                    wrong.append(f"{kind}: {problem}")
+            client.close()
+
+        threads = [
+            threading.Thread(target=work, args=(part * CONCURRENCY + i,))
+            for i in range(CONCURRENCY)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        memory.append(server.memory())
+        name = "warm-up" if part == 0 else f"{part / PARTS:.0%}"
+        done = sum(count for kind, count in kinds.items() if kind.startswith("good"))
+        print(f"{name}: {done} good so far, {len(wrong)} wrong, {memory[-1]:.0f} MiB", flush=True)
+    middle = (max(memory[1:]) + min(memory[1:])) / 2.0
+    stray = max(memory[1:]) / middle - 1.0
+    for kind, count in sorted(kinds.items()):
+        print(f"  {kind}: {count}")
+    print(f"{len(wrong)} wrong; memory {middle:.0f} MiB ± {stray:.1%}")
+    if wrong:
+        sys.exit(wrong[0])
+    if stray > 0.05:
+        sys.exit("the memory is not flat")
+
+
+if __name__ == "__main__":
+    main()

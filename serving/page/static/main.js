@@ -1,0 +1,233 @@
+// The page: a file in, a model and a quality, and what becomes of the picture.
+
+import * as figures from "./figures.js";
+import * as server from "./server.js";
+import { Viewer } from "./viewer.js";
+
+const OURS = "tfc-models";
+const PEERS = [["jpeg", "JPEG"], ["webp", "WebP"], ["avif", "AVIF"]];
+const BITSTREAM = [0xf1, 0x54, 0x43]; // what our files begin with
+const PAUSE = 150; // ms after which a slider counts as still
+
+const element = (id) => document.getElementById(id);
+const viewer = new Viewer();
+let models = [];
+let largest = Infinity; // bytes that the server takes
+let file = null; // the picture that is shown, as it was chosen
+let opening = new AbortController();
+let coding = new AbortController();
+let bitstreamUrl = "";
+let timer = 0;
+
+function say(text) {
+  element("status").textContent = text;
+}
+
+function complain(text) {
+  element("error").textContent = text;
+  element("error").hidden = !text;
+}
+
+/** Runs a job that a later one may abort; any other failure is shown. */
+async function attempt(job) {
+  try {
+    await job();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    say("");
+    complain(error.message);
+  }
+}
+
+/** Shows whatever a person has chosen: a picture, or a bitstream. */
+function open(chosen, isSample = false) {
+  opening.abort();
+  opening = new AbortController();
+  const { signal } = opening;
+  complain("");
+  return attempt(async () => {
+    const named = (message) => new Error(`${chosen.name}: ${message}`);
+    if (!chosen.size) throw named("the file is empty.");
+    if (chosen.size > largest) {
+      const limit = (largest / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 });
+      throw named(`larger than the ${limit} MiB that this server takes.`);
+    }
+    const start = new Uint8Array(await chosen.slice(0, BITSTREAM.length).arrayBuffer());
+    const isBitstream = BITSTREAM.every((byte, i) => start[i] === byte);
+    say(isBitstream ? "Decoding…" : "Reading…");
+    let opened;
+    try {
+      opened = isBitstream
+        ? await server.decompress(chosen, element("model").value, signal)
+        : await server.picture(chosen, signal);
+    } catch (error) {
+      throw error.name === "AbortError" ? error : named(error.message);
+    }
+    coding.abort();
+    if (!isSample) press(null);
+    viewer.reset(opened.width, opened.height);
+    element("result").hidden = false;
+    await (isBitstream ? showDecoded(chosen, opened) : showOriginal(chosen, opened));
+  });
+}
+
+async function showDecoded(chosen, opened) {
+  file = null;
+  await viewer.set("decoded", "Decoded", opened.picture, opening.signal);
+  viewer.choose("decoded", "decoded");
+  figures.wait([["model", OURS]]);
+  figures.fill("model", OURS, opened.model, { bytes: opened.bytes, bpp: opened.bpp });
+  offer(null, chosen.name, "decoded");
+  element("note").textContent = `${opened.width} × ${opened.height} pixels.`;
+  element("shell").hidden = true;
+  say(`Decoded ${chosen.name}.`);
+}
+
+async function showOriginal(chosen, opened) {
+  file = chosen;
+  await viewer.set("original", "Original", opened.picture, opening.signal);
+  viewer.choose("original", "original");
+  const notes = [`${opened.width} × ${opened.height} pixels.`, ...opened.notes];
+  notes.push("The others are at the quality whose file is nearest in size.");
+  element("note").textContent = notes.join(" ");
+  await code();
+}
+
+/** Codes the picture as the settings say, then with the other codecs. */
+async function code() {
+  if (!file) return;
+  coding.abort();
+  coding = new AbortController();
+  const { signal } = coding;
+  const model = models.find((one) => one.name === element("model").value);
+  if (!model) throw new Error("The server has no model that codes pictures.");
+  const quality = model.many_rates ? element("quality").value : null;
+  say("Compressing…");
+  complain("");
+  figures.wait([["model", OURS], ...PEERS]);
+  const coded = await server.compress(file, model.name, quality, signal);
+  const first = !viewer.url("model");
+  await viewer.set("model", OURS, coded.picture, signal);
+  if (first) viewer.choose("original", "model");
+  const setting = quality === null ? model.name : `${model.name}, quality ${quality}`;
+  figures.fill("model", OURS, setting, coded);
+  offer(coded.bitstream, file.name, "model");
+  showCommand(model.name, quality);
+  say(`Compressed; now the other codecs at about ${coded.bytes.toLocaleString("en")} bytes…`);
+  await Promise.all(PEERS.map((peer) => codeWith(...peer, coded.bytes, signal)));
+  say(`Compressed ${file.name} to ${coded.bytes.toLocaleString("en")} bytes.`);
+}
+
+async function codeWith(name, title, size, signal) {
+  try {
+    const coded = await server.peer(file, name, size, signal);
+    await viewer.set(name, title, coded.picture, signal);
+    figures.fill(name, title, coded.label, coded);
+  } catch (error) {
+    if (signal.aborted) throw new DOMException("", "AbortError");
+    viewer.remove(name);
+    figures.fail(name, title, error.message);
+  }
+}
+
+/** Sets the links to what can be kept. */
+function offer(bitstream, name, shown) {
+  const stem = name.replace(/\.[^.]*$/, "");
+  URL.revokeObjectURL(bitstreamUrl);
+  bitstreamUrl = bitstream ? URL.createObjectURL(bitstream) : "";
+  element("bitstream").hidden = !bitstream;
+  element("bitstream").href = bitstreamUrl;
+  element("bitstream").download = `${stem}.tfcm`;
+  element("png").href = viewer.url(shown);
+  element("png").download = `${stem}.png`;
+}
+
+function showCommand(model, quality) {
+  const words = ["python -m serving.client", `--server ${location.origin}`, `--model ${model}`];
+  if (quality !== null) words.push(`--quality ${quality}`);
+  element("command").textContent = `${words.join(" ")} compress photo.png`;
+  element("shell").hidden = false;
+}
+
+function press(pressed) {
+  for (const button of element("samples").children) {
+    button.ariaPressed = String(button === pressed);
+  }
+}
+
+async function chooseSample(button, name) {
+  press(button);
+  await attempt(async () => open(await server.sample(name), true));
+}
+
+function showRate() {
+  const model = models.find((one) => one.name === element("model").value);
+  element("quality-label").hidden = element("quality-row").hidden = !model?.many_rates;
+}
+
+function settle() {
+  clearTimeout(timer);
+  timer = setTimeout(() => attempt(code), PAUSE);
+}
+
+function listen() {
+  element("file").addEventListener("change", (event) => {
+    const [chosen] = event.target.files;
+    event.target.value = ""; // The same file again is a change, too.
+    if (chosen) open(chosen);
+  });
+  element("quality").addEventListener("input", () => {
+    element("quality-value").textContent = element("quality").value;
+    settle();
+  });
+  element("model").addEventListener("change", () => {
+    showRate();
+    settle();
+  });
+  const dragging = (on) => document.body.classList.toggle("dragging", on);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    dragging(true);
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) dragging(false);
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    dragging(false);
+    const [dropped] = event.dataTransfer.files;
+    if (dropped) open(dropped);
+  });
+  document.addEventListener("paste", (event) => {
+    const [pasted] = event.clipboardData.files;
+    if (pasted) open(pasted);
+  });
+}
+
+async function start() {
+  listen();
+  const answer = await server.served();
+  models = answer.models;
+  largest = answer.max_bytes;
+  element("model").replaceChildren(...models.map((one) => new Option(one.name)));
+  showRate();
+  if (!models.length) throw new Error("The server has no model that codes pictures.");
+  const names = await server.sampleNames();
+  const buttons = names.map((name) => {
+    const button = document.createElement("button");
+    const image = new Image();
+    image.src = server.sampleAddress(name);
+    image.alt = `Sample ${name}`;
+    button.type = "button";
+    button.append(image);
+    button.addEventListener("click", () => chooseSample(button, name));
+    return button;
+  });
+  element("samples").replaceChildren(...buttons);
+  element("samples").hidden = !buttons.length;
+  press(null);
+  // Something to see at once, unless a person was quicker.
+  if (buttons.length && !file) await chooseSample(buttons[0], names[0]);
+}
+
+attempt(start);

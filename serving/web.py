@@ -1,0 +1,116 @@
+"""What answers to HTTP requests have in common: bodies, waiting, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import fastapi
+import grpc
+from starlette.requests import ClientDisconnect
+
+from serving import rest_json
+from serving.errors import ServingError, failed
+from serving.service import Budget, Service
+
+READ_SECONDS = 60.0  # for a body to come
+LOOK_SECONDS = 0.25  # how often to look whether the client is still there
+
+
+class Bodies:
+    """Reads bodies no further than a limit, and no more of them at a time than fit."""
+
+    def __init__(self, limit: int, budget: Budget) -> None:
+        self.limit, self._budget = limit, budget
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
+        """The body of a request, held for as long as the block runs."""
+        claimed = request.headers.get("content-length", "")
+        if claimed.isdecimal() and int(claimed) > self.limit:
+            raise self._too_large()
+        parts: list[bytes] = []
+        try:
+            await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
+            yield b"".join(parts)
+        except asyncio.TimeoutError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            raise ServingError(code, "the request did not come in time") from None
+        finally:
+            self._budget.give_back(sum(map(len, parts)))
+
+    async def _fill(self, request: fastapi.Request, parts: list[bytes]) -> None:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self.limit:
+                raise self._too_large()
+            self._budget.take(len(part))
+            parts.append(part)
+
+    def _too_large(self) -> ServingError:
+        return ServingError(
+            grpc.StatusCode.OUT_OF_RANGE,
+            f"the request is larger than the server's {self.limit} bytes",
+            http_status=413,
+        )
+
+
+async def result_of(
+    request: fastapi.Request, future: concurrent.futures.Future, timeout: float
+) -> Any:
+    """What a future gives; it is cancelled when the client is gone or the time is over."""
+    waiting = asyncio.wrap_future(future)
+    until = time.monotonic() + timeout
+    while True:
+        left = until - time.monotonic()
+        done, _ = await asyncio.wait({waiting}, timeout=max(min(LOOK_SECONDS, left), 0.0))
+        if done:
+            return waiting.result()
+        if left <= 0:
+            waiting.cancel()
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            raise ServingError(code, "Timed out waiting for the result")
+        if await request.is_disconnected():
+            waiting.cancel()
+            raise ClientDisconnect
+
+
+@contextlib.asynccontextmanager
+async def answering(
+    service: Service, request: fastapi.Request, api: str, model: str, predicted: bool
+) -> AsyncIterator[Answer]:
+    """Whatever goes wrong in the block is an answer too; counts and logs the request."""
+    started, answer, error = time.monotonic(), Answer(), None
+    answer.details.update(method=request.method, path=request.url.path)
+    try:
+        yield answer
+    except ServingError as caught:
+        error = caught
+    except ClientDisconnect:
+        error = ServingError(grpc.StatusCode.CANCELLED, "the client is gone")
+    except Exception as caught:  # A defect of ours is an answer too.
+        error = failed(f"{type(caught).__name__}: {caught}")
+    if error is not None:
+        answer.set_json({"error": error.message}, error.http_status)
+    answer.details["bytes_out"] = len(answer.content)
+    service.answered(api, model, started, error, predicted, **answer.details)
+
+
+class Answer:
+    """A response in the making, and what the log is to say of it."""
+
+    def __init__(self) -> None:
+        self.content, self.status, self.details = b"", 200, {}
+
+    def set_json(self, value: Any, status: int = 200) -> None:
+        """Makes it a JSON document."""
+        self.content, self.status = rest_json.dumps(value), status
+
+    def response(self) -> fastapi.Response:
+        """As FastAPI has it."""
+        return fastapi.Response(self.content, self.status, media_type="application/json")

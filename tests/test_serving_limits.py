@@ -1,0 +1,136 @@
+"""What a server does with too much, too late, and with files that change or stop half way."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import grpc
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving.exporting import export
+from tests.conftest import GOLDEN, cropped, golden_codec
+from tests.server_process import ROOT, running
+from tests.test_page import file_of
+
+NAME = "mbt2018-mean"
+PNG = file_of(cropped(300, 400))
+CONFIG = "model_config_list {{ config {{ name: '{}' base_path: '{}' }} }}"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("models") / "one"
+    export(golden_codec(NAME), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def narrow(base):
+    """One call at a time, and one that waits."""
+    flags = ["--max_batch_size=1", "--max_enqueued_batches=1", "--num_batch_threads=1"]
+    flags += [f"--model_base_path={base}", "--max_request_bytes=1000000"]
+    with running(*flags) as process:
+        yield process
+
+
+def request_of(data: bytes) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "default"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([data]))
+    return request
+
+
+def test_a_full_queue_says_so_and_loses_nothing(narrow):
+    file = {"b64": base64.b64encode(golden_codec(NAME).compress(cropped(300, 400))).decode()}
+    body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(narrow.ask, "/v1/models/default:predict", body) for _ in range(32)]
+    answers = [one.result() for one in asked]
+    assert {status for status, _ in answers} == {200, 429}
+    assert all(a == {"predictions": [file]} for status, a in answers if status == 200)
+    assert all("queue" in a["error"] for status, a in answers if status == 429)
+    with grpc.insecure_channel(narrow.grpc) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        calls = [stub.Predict.future(request_of(PNG)) for _ in range(16)]
+        codes = {call.code() for call in calls}
+    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_limits_over_grpc(narrow):
+    with grpc.insecure_channel(narrow.grpc) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(request_of(bytes(2_000_000)))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(request_of(PNG), timeout=0.001)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert stub.Predict(request_of(PNG), timeout=60).model_spec.version.value == 1
+
+
+def test_a_client_that_is_gone_is_noticed(base):
+    """While its request waits for company, and it is not run then."""
+    flags = [f"--model_base_path={base}", "--max_batch_size=2", "--batch_timeout_micros=4000000"]
+    with running(*flags) as server:
+        host, port = server.rest.removeprefix("http://").split(":")
+        body = b'{"instances": [{"b64": "%s"}]}' % base64.b64encode(PNG)
+        head = f"POST /v1/models/default:predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}"
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            time.sleep(0.5)
+        server.wait_for(r'"status": "CANCELLED".*the client is gone', 3)
+        time.sleep(4)
+        with urllib.request.urlopen(f"{server.rest}/monitoring/prometheus/metrics") as answer:
+            assert "batch_size_count" not in answer.read().decode()
+
+
+def test_a_configuration_file_that_changes(base, tmp_path):
+    path = tmp_path / "config"
+    path.write_text(CONFIG.format("first", base))
+    flags = [f"--model_config_file={path}", "--model_config_file_poll_wait_seconds=0.2"]
+    with running(*flags, "--file_system_poll_wait_seconds=0.1") as server:
+        assert server.ask("/v1/models/first")[0] == 200
+        path.write_text("model_config_list { config { name: ")  # Half written, or wrong.
+        server.wait_for('"level": "ERROR"')
+        assert server.ask("/v1/models/first")[0] == 200
+        path.write_text(CONFIG.format("second", base))
+        server.wait_for("second version 1 is available")
+        end = time.monotonic() + 20
+        while server.ask("/v1/models/first")[0] == 200 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert server.ask("/v1/models/first")[0] == 404
+        assert server.ask("/v1/models/second")[0] == 200
+
+
+def test_an_export_that_is_killed_leaves_no_version(tmp_path):
+    """Neither a server nor the next export minds what it left."""
+    folder = tmp_path / "models"
+    weights = GOLDEN / f"{NAME}.npz"
+    command = [
+        sys.executable,
+        "-m",
+        "serving.export",
+        f"--model={weights}",
+        f"--base_path={folder}",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not list(folder.glob("writing-*/*")) and time.monotonic() < end:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    assert [p.name for p in folder.iterdir() if p.name.isdecimal()] == []
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert sorted(p.name for p in folder.iterdir()) == ["1"]
+    with running(f"--model_base_path={folder}") as server:
+        assert server.ask("/v1/models/default")[0] == 200
