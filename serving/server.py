@@ -33,6 +33,7 @@ from serving.page import DEFAULT_MAX_PIXELS, Page
 from serving.rest import application
 from serving.service import Budget, Service, requests_log
 
+KEEP_ALIVE_SECONDS = 75
 AT_A_TIME = 8  # requests of the largest size that are held together
 
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all")
@@ -101,6 +102,8 @@ class Server:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(1, round(_GRACE.value)),
+            # uvicorn's own 5 seconds break connections that clients mean to use again.
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._uvicorn = uvicorn.Server(rest)
         self._rest = threading.Thread(target=self._run_rest, name="rest")
