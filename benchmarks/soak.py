@@ -31,7 +31,9 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import grpc
+import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predict
@@ -55,6 +57,9 @@ JUNK = {
     "no bitstream": b'{"signature_name": "decompress", "instances": ["not a file"]}',
     "no signature": b'{"signature_name": "none", "instances": ["x"]}',
     "bomb": predict("compress", bomb()),
+    "numbers": json.dumps(
+        {"signature_name": "compress_tensor", "inputs": [[[255, 0, 256]] * 400] * 400}
+    ).encode(),
 }
 
 
@@ -164,8 +169,11 @@ def main() -> None:
     from serving.exporting import export
 
     codec = tfc_models.load("default")
-    files = [png(p) for p in photos()]
-    streams = [codec.compress(p) for p in photos()]
+    pictures = photos()
+    # One is as large as phones make them.
+    pictures.append(np.asarray(Image.fromarray(pictures[0]).resize((3072, 2048))))
+    files = [png(p) for p in pictures]
+    streams = [codec.compress(p) for p in pictures]
     with tempfile.TemporaryDirectory() as folder:
         path = export(codec, folder, bfloat16="auto")
         signatures = tf.saved_model.load(str(path)).signatures

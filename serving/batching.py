@@ -21,7 +21,11 @@ import numpy as np
 from serving.errors import ServingError, exhausted, failed, invalid, unavailable
 from serving.metrics import Metrics
 from serving.servable import Arrays, Servable
+from serving.weighing import pixels_of
 
+# Pixels that a batch of several requests may stand for: a request that waits for much larger
+# ones in its own batch gets its answer when they are done.
+LARGEST_BATCH = 2.0**21
 FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
@@ -52,6 +56,7 @@ class _Task:
     signature: str
     inputs: Arrays
     size: int
+    weight: float
     arrived: float
     deadline: float | None
     future: concurrent.futures.Future = dataclasses.field(default_factory=concurrent.futures.Future)
@@ -104,7 +109,7 @@ class Batcher:
             )
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        task = _Task(servable, signature, arrays, size, now, deadline)
+        task = _Task(servable, signature, arrays, size, pixels_of(arrays), now, deadline)
         with self._changed:
             if self._closed:
                 raise unavailable("the server is shutting down")
@@ -161,12 +166,14 @@ class Batcher:
             self._changed.wait(left)
             if not self._tasks or self._tasks[0] is not first:
                 return []  # Another worker took it.
-        batch, size, rest = [], 0, collections.deque()
+        batch, size, weight, rest = [], 0, 0.0, collections.deque()
         for task in self._tasks:
-            fits = not batch or (size + task.size <= self.parameters.max_batch_size and not alone)
-            if task.key == first.key and fits:
+            small = size + task.size <= self.parameters.max_batch_size
+            small = small and weight + task.weight <= LARGEST_BATCH
+            if task.key == first.key and (not batch or (small and not alone)):
                 batch.append(task)
                 size += task.size
+                weight += task.weight
             else:
                 rest.append(task)
         self._tasks = rest

@@ -27,10 +27,17 @@ _THEIRS = re.compile(r"([^\n]+)\n\s*\[\[\{\{node")
 class ServingError(Exception):
     """An answer that is not a result."""
 
-    def __init__(self, code: grpc.StatusCode, message: str, http_status: int | None = None) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        http_status: int | None = None,
+        closes: bool = False,
+    ) -> None:
         super().__init__(message)
         self.code, self.message = code, message
         self.http_status = http_status or _HTTP.get(code, 500)  # The code as REST says it.
+        self.closes = closes  # whether the connection goes, with what is still to come on it
 
 
 def invalid(message: str) -> ServingError:

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 
 from serving.errors import ServingError, exhausted, failed, invalid
 from serving.servable import DEFAULT_SIGNATURE, Servable
-from serving.service import Service, result_of
+from serving.service import COPIES, Service, result_of
 
 THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
 PREDICTIONS = 56  # of them; the others answer health checks, status and metadata
@@ -68,7 +68,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         if not self._free.acquire(blocking=False):
             raise exhausted("the server has as many requests under way as it can")
         try:
-            with self._service.budget.hold(request.ByteSize()):
+            with self._service.budget.hold(COPIES * request.ByteSize()):
                 return self._predicted(request, context)
         finally:
             self._free.release()

@@ -140,6 +140,11 @@ class Manager:
 
     def _set(self, config: model_server_config_pb2.ModelServerConfig) -> None:
         check(config)
+        for one in config.model_config_list.config:
+            before = self._configs.get(one.name)
+            new = before is None or before.base_path != one.base_path
+            if new and not pathlib.Path(one.base_path).is_dir():
+                logging.error("%s: there is no folder %s", one.name, one.base_path)
         with self._lock:
             self._configs = {c.name: c for c in config.model_config_list.config}
             for name in self._configs:
@@ -158,15 +163,26 @@ class Manager:
         known = self._versions[name]
         for number, path in sorted(wanted.items()):
             version, now = known.get(number), time.monotonic()
-            if version is not None and version.state != State.END:
+            moved = version is not None and version.path != path
+            if version is not None and version.state != State.END and not moved:
                 continue
             found = _print_of(path)
-            failed = version is not None and version.error is not None
+            failed = version is not None and (version.error is not None or moved)
             if failed and version.print == found and now - version.tried < RETRY_SECONDS:
                 continue
-            with self._lock:
-                known[number] = version = _Version(number, path, print=found, tried=now)
-            self._load(version, name)
+            successor = _Version(number, path, print=found, tried=now)
+            if version is None or version.servable is None:
+                with self._lock:
+                    known[number] = successor
+                self._load(successor, name)
+                continue
+            # The same number in another folder: what is served stays until that is loaded.
+            version.print, version.tried = found, now
+            self._load(successor, name)
+            if successor.servable is not None:
+                with self._lock:
+                    known[number] = successor
+                self._unload(version, name)
         loaded = any(known[n].servable for n in wanted)
         for number, version in list(known.items()):
             # Without a successor that works, the old version stays.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
+import time
 from typing import Any
 
 import fastapi
+import starlette.exceptions
 from google.protobuf import json_format
 from starlette.concurrency import run_in_threadpool
 from tensorflow.core.protobuf import error_codes_pb2
@@ -17,10 +20,11 @@ from serving.grpc_server import metadata_of
 from serving.page import Page
 from serving.servable import Servable
 from serving.service import Service
-from serving.web import Bodies, answering, result_of
+from serving.web import Bodies, answering, late, result_of
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _LARGEST = 2**63 - 1
+_converting = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="json")
 _PREFIX = (
     r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 )
@@ -36,7 +40,7 @@ def application(
     bodies = Bodies(max_body_bytes, service.budget)
     app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get("/monitoring/prometheus/metrics")
+    @app.api_route("/monitoring/prometheus/metrics", methods=["GET", "HEAD"])
     def monitoring() -> fastapi.Response:
         text = service.metrics.text()
         return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -47,6 +51,11 @@ def application(
         first = error.errors()[0]
         message = f"{first['loc'][-1]}: {first['msg']}"
         return fastapi.responses.JSONResponse({"error": message}, 400)
+
+    @app.exception_handler(starlette.exceptions.HTTPException)
+    async def odd(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        message = f"Malformed request: {request.method} {request.url.path}"
+        return fastapi.responses.JSONResponse({"error": message}, error.status_code)
 
     if page is not None:
         app.include_router(page.router(bodies))
@@ -69,9 +78,9 @@ async def _answer(
             async with bodies.read(request) as body:
                 answer.details["bytes_in"] = len(body)
                 answer.content = await _call(service, request, called, body, timeout)
-        elif request.method == "GET" and _LIST.fullmatch(url):
+        elif request.method in ("GET", "HEAD") and _LIST.fullmatch(url):
             answer.content = await run_in_threadpool(_all_statuses, service)
-        elif request.method == "GET" and asked:
+        elif request.method in ("GET", "HEAD") and asked:
             answer.content = await run_in_threadpool(_described, service, asked)
         elif not url.lower().startswith("/v1/"):
             raise not_found(f"there is no {url} here")
@@ -96,10 +105,17 @@ async def _call(
             f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
             "Was: tensorflow/serving/predict"
         )
-    signature, kind, inputs = await run_in_threadpool(rest_json.parse, body, servable)
-    future = service.batcher.submit(servable, signature, inputs, timeout)
-    outputs = await result_of(request, future, timeout)
-    return await run_in_threadpool(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
+    until = time.monotonic() + timeout
+    # Two at a time: numbers in JSON keep a processor busy for seconds.
+    parsed = _converting.submit(rest_json.parse, body, servable)
+    signature, kind, inputs = await result_of(request, parsed, timeout)
+    left = until - time.monotonic()
+    if left <= 0.0:
+        raise late()
+    future = service.batcher.submit(servable, signature, inputs, left)
+    outputs = await result_of(request, future, left)
+    written = _converting.submit(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
+    return await result_of(request, written, timeout)
 
 
 def _find(service: Service, match: re.Match[str]) -> Servable:

@@ -140,6 +140,10 @@ def _array(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
         if len(shape) > DEEPEST:
             raise invalid(f"Encountered list at unexpected level: {len(shape)}")
         level = level[0]
+    if shape and dtype != tf.string:
+        array = _numbers(value, shape, dtype)
+        if array is not None:
+            return array
     flat: list[Any] = []
     _flatten(value, shape, 0, flat)
     kind = object if dtype == tf.string else dtype.as_numpy_dtype
@@ -147,6 +151,20 @@ def _array(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
     for i, one in enumerate(flat):
         array[i] = _scalar(one, dtype, name)
     return array.reshape(shape)
+
+
+def _numbers(value: list[Any], shape: list[int], dtype: tf.DType) -> np.ndarray | None:
+    """Lists of nothing but numbers of the dtype; of others none, and it is slowly told why."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):
+        return None
+    wanted = "b" if dtype.is_bool else "iu" if dtype.is_integer else "iuf"
+    if list(array.shape) != shape or not array.size or array.dtype.kind not in wanted:
+        return None
+    if dtype.is_integer and not dtype.min <= array.min() <= array.max() <= dtype.max:
+        return None
+    return array.astype(dtype.as_numpy_dtype)
 
 
 def _flatten(value: Any, shape: list[int], level: int, flat: list[Any]) -> None:

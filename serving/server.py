@@ -31,7 +31,7 @@ from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.page import DEFAULT_MAX_PIXELS, Page
 from serving.rest import application
-from serving.service import Budget, Service, requests_log
+from serving.service import COPIES, Budget, Service, requests_log
 
 KEEP_ALIVE_SECONDS = 75
 AT_A_TIME = 8  # requests of the largest size that are held together
@@ -92,7 +92,7 @@ class Server:
             _MAX_BATCH.value, _TIMEOUT.value, _MAX_BATCHES.value, _THREADS.value
         )
         self._manager, self._batcher = Manager(config), Batcher(parameters, metrics)
-        budget = Budget(AT_A_TIME * _MAX_BYTES.value)
+        budget = Budget(COPIES * AT_A_TIME * _MAX_BYTES.value)
         service = Service(self._manager, self._batcher, metrics, budget)
         self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
         timeout = _REST_TIMEOUT.value * 1e-3

@@ -20,6 +20,9 @@ from serving.metrics import Metrics
 requests_log = logging.getLogger("serving.requests")
 
 
+COPIES = 3  # of a request's bytes that are held: as they came, parsed, and the values in that
+
+
 class Budget:
     """How many bytes of requests are held together, over both transports."""
 

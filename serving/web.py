@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from serving import rest_json
 from serving.errors import ServingError, failed
-from serving.service import Budget, Service
+from serving.service import COPIES, Budget, Service
 
 READ_SECONDS = 60.0  # for a body to come
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
@@ -31,17 +31,30 @@ class Bodies:
     async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
         """The body of a request, held for as long as the block runs."""
         claimed = request.headers.get("content-length", "")
+        if claimed and "transfer-encoding" in request.headers:
+            # A proxy and this server might see the end of the request at different places.
+            raise ServingError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the request says its length in two ways",
+                closes=True,
+            )
         if claimed.isdecimal() and int(claimed) > self.limit:
             raise self._too_large()
         parts: list[bytes] = []
+        held = 0
         try:
-            await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
-            yield b"".join(parts)
+            try:
+                await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
+            finally:
+                held = sum(map(len, parts))
+            body = b"".join(parts)
+            parts.clear()
+            yield body
         except asyncio.TimeoutError:
             code = grpc.StatusCode.DEADLINE_EXCEEDED
-            raise ServingError(code, "the request did not come in time") from None
+            raise ServingError(code, "the request did not come in time", closes=True) from None
         finally:
-            self._budget.give_back(sum(map(len, parts)))
+            self._budget.give_back(COPIES * held)
 
     async def _fill(self, request: fastapi.Request, parts: list[bytes]) -> None:
         size = 0
@@ -49,7 +62,7 @@ class Bodies:
             size += len(part)
             if size > self.limit:
                 raise self._too_large()
-            self._budget.take(len(part))
+            self._budget.take(COPIES * len(part))
             parts.append(part)
 
     def _too_large(self) -> ServingError:
@@ -57,6 +70,7 @@ class Bodies:
             grpc.StatusCode.OUT_OF_RANGE,
             f"the request is larger than the server's {self.limit} bytes",
             http_status=413,
+            closes=True,  # What comes of it is not to be read.
         )
 
 
@@ -73,11 +87,16 @@ async def result_of(
             return waiting.result()
         if left <= 0:
             waiting.cancel()
-            code = grpc.StatusCode.DEADLINE_EXCEEDED
-            raise ServingError(code, "Timed out waiting for the result")
+            raise late()
         if await request.is_disconnected():
             waiting.cancel()
             raise ClientDisconnect
+
+
+def late() -> ServingError:
+    """The time for a request is over."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    return ServingError(code, "Timed out waiting for the result")
 
 
 @contextlib.asynccontextmanager
@@ -97,6 +116,7 @@ async def answering(
         error = failed(f"{type(caught).__name__}: {caught}")
     if error is not None:
         answer.set_json({"error": error.message}, error.http_status)
+        answer.closes = error.closes
     answer.details["bytes_out"] = len(answer.content)
     service.answered(api, model, started, error, predicted, **answer.details)
 
@@ -105,7 +125,7 @@ class Answer:
     """A response in the making, and what the log is to say of it."""
 
     def __init__(self) -> None:
-        self.content, self.status, self.details = b"", 200, {}
+        self.content, self.status, self.details, self.closes = b"", 200, {}, False
 
     def set_json(self, value: Any, status: int = 200) -> None:
         """Makes it a JSON document."""
@@ -113,4 +133,5 @@ class Answer:
 
     def response(self) -> fastapi.Response:
         """As FastAPI has it."""
-        return fastapi.Response(self.content, self.status, media_type="application/json")
+        headers = {"Connection": "close"} if self.closes else None
+        return fastapi.Response(self.content, self.status, headers, "application/json")

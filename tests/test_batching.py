@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
 import types
 
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
+from serving import batching
 from serving.batching import Batcher, Parameters
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
+from serving.weighing import pixels_of
 
 
 class Doubler:
@@ -153,6 +157,23 @@ def test_a_batch_waits_for_company_no_longer_than_it_is_told():
     assert [f.result(5)["y"].tolist() for f in futures] == [[0, 0], [2, 2]]
     assert servable.sizes == [4]
     batcher.close()
+
+
+def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
+    weights = {1: 3e6, 2: 10.0, 3: 10.0, 4: 2e6}
+    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    futures = [setup.submit(i) for i in weights]
+    setup.servable.leave.set()
+    for future in futures:
+        future.result(30)
+    assert setup.servable.sizes[1:] == [1, 3]
+
+
+def test_pixels_are_those_that_a_header_claims():
+    picture = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(picture, "JPEG")
+    files = np.array([picture.getvalue(), b"\xf1TC" + bytes(97)], object)
+    assert pixels_of({"image_bytes": files, "quality": np.array([5, 7])}) == 60_000 + 1_600
 
 
 def test_tensors_of_a_request_have_one_length():

@@ -138,7 +138,9 @@ BAD = {
     "/page/compress?model=none": (b"", 404, "Servable not found"),
     "/page/compress": (b"", 400, "model: Field required"),
     "/page/compress?model=many&quality=high": (b"", 400, "quality: Input should be"),
-    "/page/compress?model=many&quality=101": (file_of(cropped(5, 5)), 400, "0 to 100"),
+    "/page/compress?model=many&quality=101": (b"", 400, "quality: Input should be less than"),
+    "/page/compress?model=many&quality=1000000000000000000000": (b"", 400, "less than"),
+    "/page/peer?name=jpeg&size=0": (b"", 400, "size: Input should be greater than"),
     "/page/compress?model=one&quality=10": (file_of(cropped(5, 5)), 400, "has one rate"),
     "/page/picture": (
         file_of(cropped(301, 300)),

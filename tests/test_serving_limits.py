@@ -15,6 +15,7 @@ import urllib.request
 import grpc
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.exporting import export
@@ -134,3 +135,91 @@ def test_an_export_that_is_killed_leaves_no_version(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["1"]
     with running(f"--model_base_path={folder}") as server:
         assert server.ask("/v1/models/default")[0] == 200
+
+
+def conversation(server, *pieces: bytes) -> bytes:
+    """What a server says on one connection until it closes it or is silent."""
+    host, port = server.rest.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        connection.settimeout(3)
+        said = b""
+        try:
+            while part := connection.recv(65536):
+                said += part
+        except TimeoutError:
+            said += b"(open)"
+    return said
+
+
+def test_odd_http(narrow):
+    head = b"HEAD /v1/models/default HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert conversation(narrow, head, head).count(b"HTTP/1.1 200") == 2
+    for path in (b"/", b"/monitoring/prometheus/metrics", b"/page/main.js"):
+        request = b"HEAD %s HTTP/1.1\r\nHost: a\r\n\r\n" % path
+        assert b"HTTP/1.1 200" in conversation(narrow, request)
+    said = conversation(narrow, b"TRACE /v1/models/default HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"405" in said and b'{"error":"Malformed request: TRACE /v1/models/default"}' in said
+    post = b"POST /v1/models/default:predict HTTP/1.1\r\nHost: a\r\n"
+    said = conversation(
+        narrow, post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    assert b"HTTP/1.1 400" in said and not said.endswith(b"(open)")
+    # Nothing more is read from who sends too much.
+    said = conversation(narrow, post + b"Content-Length: 9000000\r\n\r\n")
+    assert b"HTTP/1.1 413" in said and not said.endswith(b"(open)")
+
+
+def test_numbers_in_json(narrow):
+    picture = cropped(100, 80).tolist()
+    path = "/v1/models/default:predict"
+    request = {"signature_name": "compress_tensor", "inputs": picture}
+    data = base64.b64decode(narrow.ask(path, request)[1]["outputs"]["b64"])
+    assert data == golden_codec(NAME).compress(cropped(100, 80))
+    for value, says in (
+        (256, "out of the range"),
+        (1.5, "type float"),
+        ("1", "type str"),
+        (None, "NoneType"),
+    ):
+        odd = cropped(100, 80).tolist()
+        odd[50][40][1] = value
+        status, answer = narrow.ask(path, {**request, "inputs": odd})
+        assert status == 400 and says in answer["error"]
+
+
+def test_a_model_whose_folder_is_another_now(base, tmp_path):
+    other = tmp_path / "other"
+    export(golden_codec("bls2017"), other)
+    path = tmp_path / "config"
+    path.write_text(CONFIG.format("m", base))
+    flags = [f"--model_config_file={path}", "--model_config_file_poll_wait_seconds=0.2"]
+    with running(*flags, "--file_system_poll_wait_seconds=0.1") as server:
+        path.write_text(CONFIG.format("m", tmp_path / "nowhere"))
+        server.wait_for("m: there is no folder .*nowhere")
+        assert server.ask("/v1/models/m")[0] == 200
+        path.write_text(CONFIG.format("m", other))
+        server.wait_for("m version 1 is let go")
+        body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
+        data = server.ask("/v1/models/m:predict", body)[1]["predictions"][0]["b64"]
+        assert base64.b64decode(data) == golden_codec("bls2017").compress(cropped(300, 400))
+
+
+def test_the_command_turns_a_photo_and_takes_many_kinds(narrow, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = tmp_path / "phone.jpg"
+    photo.write_bytes(file_of(cropped(40, 90), "JPEG", exif=exif))
+    picture = tmp_path / "picture.webp"
+    picture.write_bytes(file_of(cropped(40, 90), "WEBP", lossless=True))
+    command = [sys.executable, "-m", "serving.client", f"--server={narrow.rest}", "compress"]
+    subprocess.run([*command, str(photo), str(picture)], cwd=ROOT, check=True, capture_output=True)
+    codec = golden_codec(NAME)
+    assert codec.decompress((tmp_path / "phone.tfcm").read_bytes()).shape == (90, 40, 3)
+    assert (tmp_path / "picture.tfcm").read_bytes() == codec.compress(cropped(40, 90))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = subprocess.run(
+        [*command, str(tmp_path / "broken.png")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not a picture" in done.stderr

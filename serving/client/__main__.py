@@ -4,7 +4,9 @@
     python -m serving.client decompress photo.tfcm
     python -m serving.client status
 
---server is HOST:PORT for gRPC, http://HOST:PORT for REST.
+--server is HOST:PORT for gRPC, http://HOST:PORT for REST. Pictures may be of any kind that
+`tfc-models compress` takes, and are turned and converted as there; the Python client sends a file
+as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from absl import app, flags
 
 from serving.client import DEFAULT_SERVER, Client, ServerError
+from tfc_models import pictures
 from tfc_models.cli.errors import CommandError
 from tfc_models.cli.writing import check_new, write_file
 
@@ -23,6 +26,7 @@ _MODEL = flags.DEFINE_string("model", "default", "name of the model on the serve
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
 _OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
 _FORCE = flags.DEFINE_bool("force", False, "write over files that exist")
+_BACKGROUND = flags.DEFINE_string("background", None, "colour behind a transparent picture")
 _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "seconds to wait", 0.001)
 
 
@@ -47,11 +51,23 @@ def run(command: str, files: list[str]) -> None:
             check_new(output, _FORCE.value)
             data = path.read_bytes()
             if command == "compress":
-                result = client.compress(data, _QUALITY.value)
+                result = client.compress(_upright(path, data), _QUALITY.value)
             else:
                 result = client.decompress(data)
             write_file(output, result, force=_FORCE.value)
             print(f"{path} ({len(data):,} bytes) → {output} ({len(result):,} bytes)")
+
+
+def _upright(path: pathlib.Path, data: bytes) -> bytes:
+    """A picture file as the server's graph reads pictures: turned by EXIF, in sRGB, PNG."""
+    background = pictures.parse_color(_BACKGROUND.value) if _BACKGROUND.value else None
+    try:
+        picture = pictures.read(data, background)
+    except pictures.PictureError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for note in picture.notes:
+        print(f"{path}: {note}", file=sys.stderr)
+    return pictures.encode(picture.pixels, ".png")
 
 
 def main(argv: list[str]) -> None:

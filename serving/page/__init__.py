@@ -42,6 +42,9 @@ HEADERS = {
 }
 PEERS = {name: evaluation.PEERS[name] for name in ("jpeg", "webp", "avif")}
 DEFAULT_MAX_PIXELS = 4096 * 4096
+READ = ["GET", "HEAD"]
+QUALITY = fastapi.Query(None, ge=0, le=container.LARGEST_QUALITY)
+SIZE = fastapi.Query(ge=1, le=2**31 - 1)
 WHITE = (255, 255, 255)  # what a transparent picture is put on
 PEER_SECONDS = 300.0  # An encoder tries eight or so qualities.
 WAITING = 16  # pictures that wait to be measured, and as many for an encoder
@@ -60,23 +63,23 @@ class Page:
         router = fastapi.APIRouter()
         files = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
 
-        @router.get("/")
+        @router.api_route("/", methods=READ)
         def index() -> fastapi.Response:
             return _file(files["index.html"])
 
-        @router.get("/page/models")
+        @router.api_route("/page/models", methods=READ)
         async def models(request: fastapi.Request) -> fastapi.Response:
             async with self._answering(request) as answer:
                 answer.set_json({"models": self._models(), "max_bytes": bodies.limit})
             return answer.response()
 
-        @router.get("/page/samples")
+        @router.api_route("/page/samples", methods=READ)
         async def names(request: fastapi.Request) -> fastapi.Response:
             async with self._answering(request) as answer:
                 answer.set_json({"samples": sorted(samples.files())})
             return answer.response()
 
-        @router.get("/page/samples/{name}")
+        @router.api_route("/page/samples/{name}", methods=READ)
         async def sample(request: fastapi.Request, name: str) -> fastapi.Response:
             async with self._answering(request) as answer:
                 path = samples.files().get(name)
@@ -93,20 +96,20 @@ class Page:
 
         @router.post("/page/compress")
         async def compress(
-            request: fastapi.Request, model: str, quality: int | None = None
+            request: fastapi.Request, model: str, quality: int | None = QUALITY
         ) -> fastapi.Response:
-            async with self._answering(request, model) as answer, bodies.read(request) as body:
+            async with self._answering(request) as answer, bodies.read(request) as body:
                 answer.set_json(await self._compressed(request, body, model, quality))
             return answer.response()
 
         @router.post("/page/decompress")
         async def decompress(request: fastapi.Request, model: str = "") -> fastapi.Response:
-            async with self._answering(request, model) as answer, bodies.read(request) as body:
+            async with self._answering(request) as answer, bodies.read(request) as body:
                 answer.set_json(await self._decompressed(request, body, model))
             return answer.response()
 
         @router.post("/page/peer")
-        async def peer(request: fastapi.Request, name: str, size: int) -> fastapi.Response:
+        async def peer(request: fastapi.Request, name: str, size: int = SIZE) -> fastapi.Response:
             async with self._answering(request) as answer, bodies.read(request) as body:
                 if name not in PEERS:
                     raise not_found(f"there is no codec {name}: {', '.join(PEERS)} are there")
@@ -114,7 +117,7 @@ class Page:
                 answer.set_json(await result_of(request, job, PEER_SECONDS))
             return answer.response()
 
-        @router.get("/page/{name}")
+        @router.api_route("/page/{name}", methods=READ)
         async def static(request: fastapi.Request, name: str) -> fastapi.Response:
             async with self._answering(request) as answer:
                 if name not in files:
@@ -124,8 +127,9 @@ class Page:
 
         return router
 
-    def _answering(self, request: fastapi.Request, model: str = "") -> AsyncIterator[Answer]:
-        return answering(self._service, request, "PAGE", model, bool(model))
+    def _answering(self, request: fastapi.Request) -> AsyncIterator[Answer]:
+        # Logged, and not among the models' requests: it measures and compares, too.
+        return answering(self._service, request, "PAGE", "", False)
 
     def _models(self) -> list[dict[str, Any]]:
         """What is served and codes pictures."""
@@ -227,7 +231,7 @@ class Page:
         outputs = await result_of(request, future, self._timeout)
         return next(iter(outputs.values()))[0]
 
-    def _peer(self, body: bytes, name: str, size: int) -> dict[str, Any]:
+    def _peer(self, body: bytes, name: str, size: int = SIZE) -> dict[str, Any]:
         """A codec at the quality whose file is nearest to a size."""
         pixels, codec = self._read(body).pixels, PEERS[name]
         try:
