@@ -30,6 +30,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 DEFAULT = "default"  # of the zoo; the others are the golden files' small models
 MODELS = (
     *("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "gained-stem4"),
+    *("gained-raster", "gained-checkerboard", "mbt2018", "mbt2018-universal"),
     DEFAULT,
 )
 CASES = (

@@ -12,7 +12,11 @@ from __future__ import annotations
 import time
 
 import torch
-from compressai.models import MeanScaleHyperprior, ScaleHyperprior
+from compressai.models import (
+    JointAutoregressiveHierarchicalPriors,
+    MeanScaleHyperprior,
+    ScaleHyperprior,
+)
 
 
 def median_seconds(job, rounds: int = 9) -> float:
@@ -27,14 +31,22 @@ def median_seconds(job, rounds: int = 9) -> float:
 def main() -> None:
     torch.manual_seed(0)
     picture = torch.rand(1, 3, 512, 768)
-    for kind in (ScaleHyperprior, MeanScaleHyperprior):
-        model = kind(128, 192).eval()
+    sizes = {
+        ScaleHyperprior: (128, 192, 9),
+        MeanScaleHyperprior: (128, 192, 9),
+        JointAutoregressiveHierarchicalPriors: (192, 192, 3),
+    }
+    for kind, (channels, latents, rounds) in sizes.items():
+        model = kind(channels, latents).eval()
         model.update(force=True)
         with torch.no_grad():
             coded = model.compress(picture)
-            encode = median_seconds(lambda m=model: m.compress(picture))
-            decode = median_seconds(lambda m=model, c=coded: m.decompress(c["strings"], c["shape"]))
-        print(f"{kind.__name__}(128, 192): encode {encode:.3f} s, decode {decode:.3f} s")
+            encode = median_seconds(lambda m=model: m.compress(picture), rounds)
+            decode = median_seconds(
+                lambda m=model, c=coded: m.decompress(c["strings"], c["shape"]), rounds
+            )
+        line = f"{kind.__name__}({channels}, {latents})"
+        print(f"{line}: encode {encode:.3f} s, decode {decode:.3f} s", flush=True)
 
 
 if __name__ == "__main__":

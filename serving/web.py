@@ -70,7 +70,6 @@ class Bodies:
             grpc.StatusCode.OUT_OF_RANGE,
             f"the request is larger than the server's {self.limit} bytes",
             http_status=413,
-            closes=True,  # What comes of it is not to be read.
         )
 
 

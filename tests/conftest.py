@@ -19,8 +19,12 @@ SMALL = {
     "bls2017": {"channels": 8, "latents": 12},
     "bmshj2018-factorized": {"channels": 8, "latents": 12},
     "bmshj2018-hyperprior": {"channels": 8, "latents": 12},
+    "gained-checkerboard": {"channels": 8, "latents": 12},
+    "gained-raster": {"channels": 8, "latents": 12},
     "gained-stem4": {"channels": 8, "latents": 12},
+    "mbt2018": {"channels": 8, "latents": 12},
     "mbt2018-mean": {"channels": 8, "latents": 12},
+    "mbt2018-universal": {"channels": 8, "latents": 12},
 }
 
 
@@ -87,3 +91,15 @@ def model_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def codec(model_name: str):
     return golden_codec(model_name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes first: a process that begins one last is waited for."""
+    slow = ("test_portability", "test_serving", "test_page", "test_bulk", "test_training")
+    places = {name: place for place, name in enumerate(slow)}
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return min((p for s, p in places.items() if name.startswith(s)), default=len(slow))
+
+    items.sort(key=place)

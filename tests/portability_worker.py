@@ -31,14 +31,17 @@ def models(weights_path: pathlib.Path):
     """The frozen codec, and the same model with its float hyper-synthesis."""
     weights = files.read(weights_path)
     codec = Codec(zoo.build_model(weights))
-    made = ("cdf", "/exact/", "/rates/")  # by freezing
+    made = ("cdf", "/exact/", "/rates/", "/estimates")  # by freezing
     plain = {k: v for k, v in weights.state.items() if not any(part in k for part in made)}
     return codec, zoo.build_model(weights._replace(state=plain))
 
 
-def float_parameters(floating, z_hat, shape):
-    """Scale indexes, rounded, and means of the float network: what it would code under."""
-    index, mean = floating.coder._parameters(z_hat, shape)
+def float_parameters(floating, z_hat, y):
+    """Scale indexes, rounded, and means of the float network: what it would code under.
+
+    A context is given the very latents: what it would decode before is right by assumption.
+    """
+    index, mean = floating.coder._parameters_for(y, None, z_hat, None)
     return np.rint(index.numpy()), np.zeros(0) if mean is None else mean.numpy()
 
 
@@ -50,12 +53,12 @@ def encode(folder: pathlib.Path) -> None:
         path.with_suffix(".tfcm").write_bytes(codec.compress(picture))
         y = codec.model.to_latents(pad_to_multiple(tf.constant(picture[None]), STRIDE))
         z_hat = tf.round(codec.model.coder._hyper_latents(y))
-        index, mean = float_parameters(floating, z_hat, tf.shape(y)[1:3])
+        index, mean = float_parameters(floating, z_hat, y)
         coder = tfc.LocationScaleIndexedEntropyModel
         np.savez(
             path.with_suffix(".npz"),
             z=z_hat,
-            shape=y.shape[1:3],
+            y=y,
             index=index,
             mean=mean,
             latent=codec.model.coder.quantize(y, mean),
@@ -65,9 +68,9 @@ def encode(folder: pathlib.Path) -> None:
         )
     for weights in sorted(folder.glob("*.weights")):
         also = Codec(zoo.build_model(files.read(weights)))
-        for path, quality in zip(sorted(folder.glob("*.npy")), (13, 88)):
-            data = also.compress(np.load(path), quality if also.many_rates else None)
-            path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
+        path = min(folder.glob("*.npy"))
+        data = also.compress(np.load(path), 30 if also.many_rates else None)
+        path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
 
 
 def latents_off(codec, index, mean, was) -> int:
@@ -90,7 +93,7 @@ def decode(folder: pathlib.Path, setting: str) -> dict:
             verified_by_saved_model(folder, path.read_bytes())
         told = {"latent": sha256(latents)}
         with np.load(path.with_suffix(".npz")) as was:
-            index, mean = float_parameters(floating, tf.constant(was["z"]), was["shape"])
+            index, mean = float_parameters(floating, tf.constant(was["z"]), tf.constant(was["y"]))
             told["indexes"] = int(np.sum(index != was["index"]))
             told["means"] = int(np.sum(mean != was["mean"]))
             told["latents"] = latents_off(codec, index, mean, was)
@@ -137,17 +140,37 @@ def batch_of_four(codec, data):
     return latents[0].numpy()
 
 
+class Compiled:
+    """An exact network that XLA has compiled."""
+
+    def __init__(self, network):
+        self.plain = network
+        self._call = tf.function(lambda z: network(z), jit_compile=True, autograph=False)
+
+    def __call__(self, maps):
+        return self._call(maps)
+
+    def __getattr__(self, name):
+        return getattr(self.plain, name)
+
+    def over_taps(self, taps):
+        return Compiled(self.plain.over_taps(taps))
+
+
 def compiled(codec, data):
     """The exact network under XLA; the range decoder's operations have no XLA form."""
     coder = codec.model.coder
     plain = coder.exact
-    coder.exact = tf.function(lambda z: plain(z), jit_compile=True, autograph=False)
-    coder.exact.outputs_exponent = plain.outputs_exponent
+    coder.exact = Compiled(plain)
+    contexts = getattr(coder, "_contexts", {})
+    for name, network in contexts.items():
+        contexts[name] = Compiled(network)
     streams, shape, rate = streams_of(codec, data)
     try:
         return coder.decompress(tuple(s[None] for s in streams), shape, rate)[0].numpy()
     finally:
         coder.exact = plain
+        contexts.update({name: network.plain for name, network in contexts.items()})
 
 
 def verified_by_saved_model(folder, data):

@@ -18,6 +18,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tfc_models.entropy import UniversalHyperprior
 from training import data
 from training.trainer import Trainer
 from training.validation import Point, Validation, rd_picture
@@ -112,6 +113,8 @@ class Run:
         while self._fraction() < 1.0:
             batch = next(batches)
             rates = config.learning_rates(self._fraction())
+            if isinstance(trainer.model.coder, UniversalHyperprior):
+                trainer.model.coder.anneal(self._fraction())
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)

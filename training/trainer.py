@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -69,7 +70,7 @@ class Trainer:
             kept = start_from(self.model, source, self.config)
             logging.info("the linear start keeps %.4f of the pictures' variance", kept)
         elif self.config.start != "random":
-            self.model.assign_state(files.read(pathlib.Path(self.config.start)).state)
+            adopt(self.model, files.read(pathlib.Path(self.config.start)).state)
         self.start_average()
 
     def start_average(self) -> None:
@@ -193,3 +194,23 @@ class Adam(tf.keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+def adopt(model: models.CompressionModel, state: dict[str, np.ndarray]) -> None:
+    """Gives a model the weights of another, that may have fewer layers and inputs.
+
+    What has the same name is taken; where a kernel of ours has further inputs, they begin at
+    zero, so that the model starts as the other one; what the other has not begins at random.
+    """
+    ours = {k: np.asarray(v) for k, v in model.state().items()}
+    known = {k: v for k, v in state.items() if k in ours}
+    if not known:
+        raise ValueError(f"the weights to start from have nothing in common with {model.name}.")
+    for name, value in known.items():
+        shape = ours[name].shape
+        if name.endswith("/kernel") and value.shape[3] == shape[3] and value.shape[2] < shape[2]:
+            further = [(0, 0), (0, 0), (0, shape[2] - value.shape[2]), (0, 0)]
+            known[name] = np.pad(value, further)
+        elif value.shape != shape:
+            raise ValueError(f"the weights to start from have a {name} of {value.shape}: {shape}.")
+    model.assign_state({**ours, **known})

@@ -6,15 +6,24 @@ strings, `coder.decompress(strings, shape)` gives the latents back, bit for bit.
 two need `coder.freeze()`, the explicit step after training that builds coding tables.
 """
 
+from tfc_models.entropy.autoregressive import AutoregressiveHyperprior, GainedAutoregressive
+from tfc_models.entropy.checkerboard import CheckerboardHyperprior, GainedCheckerboard
 from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
 from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
+from tfc_models.entropy.universal import GainedUniversal, UniversalHyperprior
 
 __all__ = [
+    "AutoregressiveHyperprior",
+    "CheckerboardHyperprior",
     "ExactNetwork",
     "FactorizedPrior",
+    "GainedAutoregressive",
+    "GainedCheckerboard",
     "GainedHyperprior",
+    "GainedUniversal",
     "MeanScaleHyperprior",
     "ScaleHyperprior",
+    "UniversalHyperprior",
 ]

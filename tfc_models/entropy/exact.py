@@ -16,7 +16,8 @@ are added in float64, where everything stays below 2^53.
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +80,18 @@ class _ExactConv:
                 return [(tf.cast(self._folded(piece), tf.float32), f) for piece, f in pieces]
         raise ValueError(f"{self.layer.name} has too many inputs for exact float32 pieces.")
 
+    def over_taps(self, taps: np.ndarray) -> _ExactConv:
+        """The same on windows: what is under some of the kernel's taps, one behind another."""
+
+        def picked(kernel: tf.Tensor) -> tf.Tensor:
+            flat = tf.reshape(kernel, [-1, *kernel.shape[2:]])
+            return tf.reshape(tf.gather(flat, taps), [1, 1, -1, kernel.shape[3]])
+
+        other = copy.copy(self)
+        other.pieces = [(picked(piece), factor) for piece, factor in self.pieces]
+        other.whole = picked(self.whole)
+        return other
+
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
         """The exact integer sums, before depth_to_space; float32 where that holds them."""
         if not fast:
@@ -94,50 +107,104 @@ class _ExactConv:
         )
 
 
+class Integers(NamedTuple):
+    """What integers stand for, per channel: divided by 2^exponent; and how large they are."""
+
+    exponent: np.ndarray
+    bound: np.ndarray
+
+    def beside(self, other: Integers) -> Integers:
+        """Those of channels behind one another."""
+        return Integers(*(np.concatenate(pair) for pair in zip(self, other)))
+
+
+def latent_integers(channels: int) -> Integers:
+    """Latents, rounded: themselves."""
+    return Integers(np.zeros(channels, np.int32), np.full(channels, LARGEST_INPUT, np.float64))
+
+
+def activation_integers(exponent: np.ndarray) -> Integers:
+    """What comes out of an activation."""
+    return Integers(exponent, np.full(len(exponent), 2**ACTIVATION_BITS - 1, np.float64))
+
+
 class ExactNetwork:
     """A chain of `Conv2D` layers (ReLU, leaky ReLU or nothing between) in exact arithmetic.
 
     `shifts` holds, for every layer, the power-of-two exponents of its weights and of its
     output activations. Together with the layers' float values it determines every integer,
     so a stored model is rebuilt identically anywhere.
+
+    Args:
+        layers: the chain.
+        shifts: see above.
+        inputs: what it reads; by default rounded latents.
+        activated: whether the last layer's activation is applied, and rounded, for further
+            exact networks to read.
     """
 
-    def __init__(self, layers: list[Conv2D], shifts: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        layers: list[Conv2D],
+        shifts: dict[str, np.ndarray],
+        inputs: Integers | None = None,
+        activated: bool = False,
+    ) -> None:
         self.shifts = shifts
         self._convs: list[_ExactConv] = []
-        inputs = layers[0].kernel.shape[2]
-        exponent, bound = np.zeros(inputs, np.int32), np.full(inputs, LARGEST_INPUT, np.float64)
+        self._activated = activated
+        inputs = inputs or latent_integers(layers[0].kernel.shape[2])
+        self.inputs = inputs
         for i, layer in enumerate(layers):
             if layer.down != 1 or layer.activation not in (None, relu, leaky_relu):
                 raise ValueError(f"{layer.name} has no exact form (strided, or its activation).")
-            kernel, bias = integer_weights(layer, exponent, shifts[f"weights{i}"])
-            self._convs.append(_ExactConv(layer, kernel, bias, bound))
-            exponent = shifts[f"activations{i}"]
-            bound = np.full(layer.filters, 2**ACTIVATION_BITS - 1, np.float64)
-        self.outputs_exponent = shifts[f"weights{len(layers) - 1}"]
-        self.fast = self._float32_is_exact(inputs)
+            kernel, bias = integer_weights(layer, inputs.exponent, shifts[f"weights{i}"])
+            self._convs.append(_ExactConv(layer, kernel, bias, inputs.bound))
+            inputs = activation_integers(shifts[f"activations{i}"])
+        if not activated:
+            inputs = Integers(shifts[f"weights{len(layers) - 1}"], inputs.bound)
+        self.outputs = inputs
+        self.fast = self._float32_is_exact()
 
     @property
     def pieces(self) -> list[int]:
         """How many float32 convolutions stand for each layer."""
         return [len(conv.pieces) for conv in self._convs]
 
-    def _float32_is_exact(self, inputs: int) -> bool:
+    def over_taps(self, taps: np.ndarray) -> ExactNetwork:
+        """A network of one layer for windows: see `_ExactConv.over_taps`."""
+        other = copy.copy(self)
+        (conv,) = self._convs
+        other._convs = [conv.over_taps(taps)]
+        other.inputs = Integers(*(np.tile(values, len(taps)) for values in self.inputs))
+        return other
+
+    @property
+    def outputs_exponent(self) -> np.ndarray:
+        """What the outputs are to be divided by, as exponents of two."""
+        return self.outputs.exponent
+
+    def _float32_is_exact(self) -> bool:
         """Guards against a float32 that is not: libraries can be told to multiply in less."""
-        sample = np.random.default_rng(0).integers(-LARGEST_INPUT, LARGEST_INPUT, (1, 3, 4, inputs))
+        bound = self.inputs.bound
+        sample = np.random.default_rng(0).integers(-bound, bound, (1, 3, 4, len(bound)))
         sample = tf.constant(sample, tf.float32)
         fast = tf.cast(self(sample, fast=True), tf.float64)
         return bool(tf.reduce_all(fast == self(sample, fast=False)))
 
     def __call__(self, latents: tf.Tensor, fast: bool | None = None) -> tf.Tensor:
-        """Integer latents → the last layer's sums, exact integers (times 2^-outputs_exponent)."""
+        """Integers → exact integers: the last layer's sums, or what its activation makes of them.
+
+        Divided by 2^outputs_exponent they are what the float network gives, nearly.
+        """
         fast = self.fast if fast is None else fast
         # A GPU may choose Winograd or TF32, which round.
         with tf.device("/CPU:0"):
-            maps = tf.clip_by_value(latents, -LARGEST_INPUT, LARGEST_INPUT)
+            bound = tf.constant(self.inputs.bound, latents.dtype)
+            maps = tf.clip_by_value(latents, -bound, bound)
             for i, conv in enumerate(self._convs):
                 sums = conv.accumulate(maps, fast)
-                if i < len(self._convs) - 1:
+                if self._activated or i < len(self._convs) - 1:
                     sums = self._requantize(sums, i, conv.layer)
                 maps = tf.nn.depth_to_space(sums, conv.layer.up) if conv.layer.up > 1 else sums
             return maps
@@ -170,27 +237,33 @@ def integer_weights(
     return np.rint(kernel * scale), np.rint(bias * scale)
 
 
-def find_shifts(layers: list[Conv2D], samples: list[tf.Tensor]) -> dict[str, np.ndarray]:
+def find_shifts(
+    layers: list[Conv2D], samples: list[tf.Tensor], inputs: Integers | None = None
+) -> dict[str, np.ndarray]:
     """Chooses every exponent: weights as large as fits, activations by what `samples` excite.
 
     Beyond the largest value seen, rounded up to a power of two, activations are clipped;
-    that costs rate and never correctness.
+    that costs rate and never correctness. `samples` are what `inputs` stand for.
     """
     shifts: dict[str, Any] = {}
-    maps = [
-        tf.clip_by_value(tf.cast(sample, tf.float32), -LARGEST_INPUT, LARGEST_INPUT)
-        for sample in samples
-    ]
-    exponent = np.zeros(maps[0].shape[-1], np.int32)
+    inputs = inputs or latent_integers(samples[0].shape[-1])
+    exponent, limit = inputs.exponent, inputs.bound * np.exp2(-inputs.exponent.astype(np.float64))
+    limit = tf.constant(limit, tf.float32)
+    maps = [tf.clip_by_value(tf.cast(sample, tf.float32), -limit, limit) for sample in samples]
     for i, layer in enumerate(layers):
         kernel = layer.kernel.numpy().astype(np.float64)
         kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
         largest_weight = np.abs(kernel).max(axis=(0, 1, 2))
         shifts[f"weights{i}"] = _power_at_most(2.0 ** (WEIGHT_BITS - 1) - 1, largest_weight)
         maps = [layer(sample) for sample in maps]
-        largest = np.max([tf.reduce_max(tf.abs(m), axis=(0, 1, 2)) for m in maps], axis=0)
-        # A channel that never fired keeps the typical scale of its layer.
-        largest = np.maximum(largest, 1e-3 * max(float(largest.max()), 1e-6))
-        exponent = _power_at_most(2.0**ACTIVATION_BITS - 1, largest)
+        exponent = find_exponent(maps)
         shifts[f"activations{i}"] = exponent
     return shifts
+
+
+def find_exponent(maps: list[tf.Tensor]) -> np.ndarray:
+    """The exponents with which the values of some maps fit into an activation's bits."""
+    largest = np.max([tf.reduce_max(tf.abs(m), axis=(0, 1, 2)) for m in maps], axis=0)
+    # A channel that never fired keeps the typical scale of its layer.
+    largest = np.maximum(largest, 1e-3 * max(float(largest.max()), 1e-6))
+    return _power_at_most(2.0**ACTIVATION_BITS - 1, largest)

@@ -87,13 +87,17 @@ class GainedHyperprior(MeanScaleHyperprior):
             weights = level_weights(tf.range(RATES, dtype=tf.float32), self.levels)
             offset = INDEX_STEP * tf.matmul(weights, self.index_offset).numpy()
             offset = np.rint(2.0**INDEX_BITS * np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET))
-            gain = np.rint(2.0**GAIN_BITS * self.mean_gain.at(weights).numpy())
             self._rates = {
                 "index_offset": offset.astype(np.int16),
-                "mean_gain": np.clip(gain, 0, 2 ** (2 * GAIN_BITS) - 1).astype(np.uint16),
+                **self._integer_gains(self.mean_gain.at(weights).numpy().astype(np.float64)),
             }
         else:
             self._rates = {k[6:]: v for k, v in state.items() if k.startswith("rates/")}
+
+    def _integer_gains(self, gain: np.ndarray) -> dict[str, np.ndarray]:
+        """Gains for all rates, and what else is made of them."""
+        integers = np.clip(np.rint(2.0**GAIN_BITS * gain), 0, 2 ** (2 * GAIN_BITS) - 1)
+        return {"mean_gain": integers.astype(np.uint16)}
 
     def state(self) -> dict[str, Any]:
         """Everything learned, as plain values, and what freezing made."""

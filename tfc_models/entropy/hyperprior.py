@@ -26,6 +26,7 @@ MEAN_BITS = 6
 LARGEST_MEAN = 2.0**14
 LARGEST_INDEX = 2.0**10  # beyond the table on either side, before a rate moves it
 LEAST_MASS = 2.0**-30
+FINEST_PART, LARGEST_WITH_PARTS = 64, 16.0
 REDUCTION = 4  # hyper_analysis divides height and width by it
 EXACT_TILE = 16  # hyper-latents a side, 1024 pixels
 
@@ -34,6 +35,17 @@ def scale_of(index: tf.Tensor) -> tf.Tensor:
     """Scales, log-spaced over the table; differentiable between its entries."""
     step = (math.log(SCALE_MAX) - math.log(SCALE_MIN)) / (SCALES - 1)
     return tf.exp(math.log(SCALE_MIN) + step * index)
+
+
+def parts_of_scales() -> np.ndarray:
+    """For every scale of the table, into how many parts tables at fractions divide a step.
+
+    To round a fraction to a part costs in proportion to the square of part over scale, and with
+    these less than a thousandth of the rate.
+    """
+    scales = np.geomspace(SCALE_MIN, SCALE_MAX, SCALES)
+    parts = 2.0 ** np.ceil(np.log2(np.maximum(LARGEST_WITH_PARTS / scales, 1.0)))
+    return np.minimum(parts, FINEST_PART).astype(np.int32)
 
 
 class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
@@ -83,20 +95,45 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         if training:
             self._require(frozen=False)
         z_hat, z_bits = self.hyperprior(self._hyper_latents(y, rate), training)
-        index, mean = self._parameters(z_hat, tf.shape(y)[1:3], rate)
+        noisy = None
+        if training and self.quantization != "round":
+            noisy = y + self.noise(tf.shape(y))
+        index, mean = self._parameters_for(y, noisy, z_hat, rate)
         if not training:
             # What is coded is coded under an entry of the table.
             index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
-            y_hat, y_bits = super().__call__(y, index, mean, training=False)
+            y_hat, y_bits = self._estimated(y, index, mean)
             return y_hat, {"y": y_bits, "z": z_bits["y"]}
-        y_hat = self.quantize(y, mean)
-        noisy = y_hat if self.quantization == "round" else y + self.noise(tf.shape(y))
-        y_bits = self._bits(noisy, index, mean)
-        if self.quantization == "noise":
-            y_hat = noisy
+        y_hat = self._stand_in(y, noisy, mean)
+        y_bits = self._noisy_bits(y, y_hat if noisy is None else noisy, index, mean)
         return y_hat, {"y": y_bits, "z": z_bits["y"]}
 
-    def _bits(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+    def _estimated(
+        self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Quantized latents, and what they cost under entries of the table."""
+        return super().__call__(y, index, mean, training=False)
+
+    def _stand_in(self, y: tf.Tensor, noisy: tf.Tensor | None, mean: tf.Tensor | None) -> tf.Tensor:
+        """What a decoder will see of latents; in training perhaps with noise for rounding."""
+        if noisy is not None and self.quantization == "noise":
+            return noisy
+        return self.quantize(y, mean)
+
+    def _parameters_for(
+        self,
+        y: tf.Tensor,
+        noisy: tf.Tensor | None,
+        z_hat: tf.Tensor,
+        rate: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """What a decoder will predict of `y`, where it has the latents to predict it from."""
+        del noisy
+        return self._parameters(z_hat, tf.shape(y)[1:3], rate)
+
+    def _noisy_bits(
+        self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tf.Tensor:
         """Bits of each example, where gradients are wanted.
 
         tfp's logarithms of normal probabilities hold far into the tails, and take a third of
@@ -104,7 +141,8 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         further out than 6 scales costs 30 bits.
         """
         index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
-        centred = y if mean is None else y - mean
+        del y
+        centred = noisy if mean is None else noisy - mean
         if self.distribution == "gaussian":
             inverse = math.sqrt(0.5) / scale_of(index)
             distance = tf.abs(centred)
@@ -154,9 +192,11 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         return tuple(tf.split(outputs, 2, axis=-1))
 
     def _exact_parameters(self, z_hat: tf.Tensor) -> tf.Tensor:
-        """Scale indexes and, behind them, means, of exact networks: float32."""
-        sums = self.exact(z_hat)
-        unit = np.exp2(-self.exact.outputs_exponent.astype(np.float64))
+        return self._from_sums(self.exact(z_hat), self.exact)
+
+    def _from_sums(self, sums: tf.Tensor, network: ExactNetwork) -> tf.Tensor:
+        """Scale indexes and, behind them, means, of an exact network's sums: float32."""
+        unit = np.exp2(-network.outputs_exponent.astype(np.float64))
         if not self.predicts_means:
             return self._exact_index(sums, unit)
         index, mean = tf.split(sums, 2, axis=-1)
@@ -189,23 +229,31 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """
         if self.frozen:
             return
-        layers = self.hyper_synthesis.layers
         hyper = state and {k[6:]: v for k, v in state.items() if k.startswith("hyper/")}
         self.hyperprior.freeze(hyper)
         if state is None:
             if y is None:
                 raise ValueError("freeze() needs latents of some pictures, or a stored state.")
-            samples = [tf.round(self._hyper_latents(y, rate))]
-            if not representative:
-                samples.append(self.hyperprior.random_latents())
-            shifts = find_shifts(layers, samples)
+            shifts = self._find_shifts(y, rate, representative)
         else:
-            shifts = {k.split("/")[1]: v for k, v in state.items() if k.startswith("exact/")}
-        self.exact = ExactNetwork(layers, shifts)
+            shifts = {k[6:]: v for k, v in state.items() if k.startswith("exact/")}
+        self._make_exact(shifts)
         self._freeze_tables(state)
         self._freeze_rates(state)
         for layer in self.hyper_analysis.layers:
             layer.freeze()
+
+    def _find_shifts(
+        self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
+    ) -> dict[str, np.ndarray]:
+        """Exponents for the exact networks, by name."""
+        samples = [tf.round(self._hyper_latents(y, rate))]
+        if not representative:
+            samples.append(self.hyperprior.random_latents())
+        return find_shifts(self.hyper_synthesis.layers, samples)
+
+    def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
+        self.exact = ExactNetwork(self.hyper_synthesis.layers, shifts)
 
     def _freeze_rates(self, state: dict[str, Any] | None) -> None:
         """Makes what a rate changes exact, or takes what is stored; here there is only one."""
@@ -213,29 +261,35 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     def _table_prior(self) -> Any:
         return self._make_prior(tf.range(SCALES))
 
-    def compress(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Strings of the hyper-latents and of the latents, one pair for each example."""
+    def compress(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tuple[tf.Tensor, ...]:
+        """Strings of the hyper-latents and of the latents, one of each for each example."""
         return self.encode(y, rate)[0]
 
     def encode(
         self, y: tf.Tensor, rate: tf.Tensor | None = None
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+    ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
         """`compress(y, rate)`, and what `decompress` will give."""
         self._require(frozen=True)
         z = self._hyper_latents(y, rate)
-        index, mean = self._parameters(tf.round(z), tf.shape(y)[1:3], rate)
+        index, mean = self._parameters_for(y, None, tf.round(z), rate)
         (z_strings,) = self.hyperprior.compress(z)
-        return (z_strings, super().compress(y, index, mean)), self.quantize(y, mean)
+        return (z_strings, *self._encoded(y, index, mean)), self.quantize(y, mean)
+
+    def _encoded(
+        self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tuple[tf.Tensor, ...]:
+        """Strings of the latents."""
+        return (super().compress(y, index, mean),)
 
     def decompress(
         self,
-        strings: tuple[tf.Tensor, tf.Tensor],
+        strings: tuple[tf.Tensor, ...],
         shape: tf.Tensor,
         rate: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """The latents from their strings; `shape` is their height and width."""
         self._require(frozen=True)
-        z_strings, y_strings = strings
+        z_strings, *own = strings
         shape = tf.convert_to_tensor(shape, tf.int32)
         z_hat = self.hyperprior.decompress((z_strings,), -(-shape // REDUCTION))
         # Garbage of a forged size is told here, before the latents, a hundred times as large.
@@ -244,12 +298,24 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         check = tf.debugging.Assert(same, ["tfc-models: damaged: a stream does not fit its size"])
         with tf.control_dependencies([check]):
             z_hat = tf.identity(z_hat)
+        return self._decoded(own, z_hat, shape, rate)
+
+    def _decoded(
+        self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The latents from their strings and hyper-latents."""
+        (strings,) = own
         index, mean = self._parameters(z_hat, shape, rate)
         entries = tf.reshape(tf.cast(index, tf.int32), [tf.shape(index)[0], -1])
         counts = tf.math.bincount(entries, minlength=SCALES, axis=-1, dtype=tf.int64)
         least = tf.linalg.matvec(tf.cast(counts, tf.float64), tf.constant(self.least_bits))
         symbols = tf.reduce_prod(tf.shape(index)[1:])
-        return super().decompress(decodable(y_strings, least, symbols), index, mean)
+        return super().decompress(decodable(strings, least, symbols), index, mean)
+
+    @property
+    def heads(self) -> Conv2D:
+        """The layer that gives indexes, and means."""
+        return self.hyper_synthesis.layers[-1]
 
     @property
     def pieces(self) -> list[int]:
@@ -266,8 +332,11 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         state = {f"hyper/{k}": v for k, v in self.hyperprior.state().items()}
         if self.frozen:
             state.update(self._tables())
-            state.update({f"exact/{k}": v for k, v in self.exact.shifts.items()})
+            state.update({f"exact/{k}": v for k, v in self._shifts().items()})
         return state
+
+    def _shifts(self) -> dict[str, np.ndarray]:
+        return self.exact.shifts
 
     def assign_state(self, state: dict[str, Any]) -> None:
         """Takes the learned values that `state` gave."""

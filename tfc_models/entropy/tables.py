@@ -31,7 +31,9 @@ class FrozenTables:
         if state is None:
             # As a graph: the search for the tails is a loop that takes seconds when eager.
             build = tf.function(
-                lambda: self._build_tables(self._table_prior(), self.range_coder_bits),
+                lambda: self._build_tables(
+                    self._table_prior(), self.range_coder_bits, self._table_offset()
+                ),
                 autograph=False,
             )
             cdf, offset = build()
@@ -43,6 +45,10 @@ class FrozenTables:
         self.decode_sanity_check = False
         self._init_compression(cdf, offset, None)
         self.least_bits = least_bits(self.cdf.numpy())
+
+    def _table_offset(self) -> np.ndarray | None:
+        """Of each table, what lies between the values that it holds and integers; none: 0."""
+        return None
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {"cdf": self.cdf.numpy(), "cdf_offset": self.cdf_offset.numpy()}
@@ -64,28 +70,40 @@ def least_bits(cdf: np.ndarray) -> np.ndarray:
     return -np.log2(np.asarray(likeliest) / total)
 
 
-def decodable(strings: tf.Tensor, least_bits: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
+def long_enough(strings: tf.Tensor, least_bits: tf.Tensor) -> tf.Tensor:
+    """Strings that can hold what they claim to hold; others are refused.
+
+    Args:
+        strings: one string for each example.
+        least_bits: what the cheapest symbols would cost, all together.
+    """
+    bits = 8.0 * tf.cast(tf.strings.length(strings), tf.float64)
+    # The range coder leaves out trailing bytes; 4 bytes are more than it can save.
+    enough = tf.reduce_all(bits + 32.0 >= 0.999 * tf.cast(least_bits, tf.float64))
+    check = tf.debugging.Assert(enough, ["tfc-models: damaged: a stream is shorter than its size"])
+    with tf.control_dependencies([check]):
+        return tf.identity(strings)
+
+
+def with_tail(strings: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
     """Strings that the range decoder can be given, whatever they hold.
 
-    Refuses those too short for what they claim to hold, before anything is allocated. To the
-    others it gives a tail. The range decoder reads zeros past the end, and a forged string
+    The range decoder reads zeros past the end, and a forged string
     that ends in the escape code of a value beyond the table (Elias gamma: as many zeros as
     the value has digits, then a one) would keep it counting them forever.
 
     Args:
         strings: one string for each example.
-        least_bits: what the cheapest symbols would cost, all together.
         symbols: how many each string holds.
     """
-    length = tf.strings.length(strings)
-    bits = 8.0 * tf.cast(length, tf.float64)
-    # The range coder leaves out trailing bytes; 4 bytes are more than it can save.
-    enough = tf.reduce_all(bits + 32.0 >= 0.999 * tf.cast(least_bits, tf.float64))
-    check = tf.debugging.Assert(enough, ["tfc-models: damaged: a stream is shorter than its size"])
-    with tf.control_dependencies([check]):
-        # More than decoding can use up: two bytes a symbol (a table entry costs 12 bits at
-        # most), and the digits of a forged value, as many as the string may have zeros.
-        bytes_needed = tf.reduce_max(length) + 2 * tf.cast(symbols, tf.int32)
-        tail = tf.fill([bytes_needed // len(_TAIL) + 1], _TAIL)
-        # The decoder looks four bytes ahead: an intact string's symbols see zeros alone.
-        return tf.strings.join([strings, b"\0" * 8, tf.strings.reduce_join(tail)])
+    # More than decoding can use up: two bytes a symbol (a table entry costs 12 bits at most),
+    # and the digits of a forged value, as many as the string may have zeros.
+    bytes_needed = tf.reduce_max(tf.strings.length(strings)) + 2 * tf.cast(symbols, tf.int32)
+    tail = tf.fill([bytes_needed // len(_TAIL) + 1], _TAIL)
+    # The decoder looks four bytes ahead: an intact string's symbols see zeros alone.
+    return tf.strings.join([strings, b"\0" * 8, tf.strings.reduce_join(tail)])
+
+
+def decodable(strings: tf.Tensor, least_bits: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
+    """`long_enough` strings, `with_tail`: the check comes before anything is allocated."""
+    return with_tail(long_enough(strings, least_bits), symbols)

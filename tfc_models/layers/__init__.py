@@ -5,6 +5,7 @@ from tfc_models.layers.chain import Chain
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gdn import GDN, nonlinearity
+from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
 from tfc_models.layers.residual import GainedResidual
@@ -16,13 +17,16 @@ __all__ = [
     "Conv2D",
     "Gain",
     "GainedResidual",
+    "MaskedConv2D",
     "bfloat16_pays",
+    "checkerboard_mask",
     "compute_dtype",
     "leaky_relu",
     "level_weights",
     "nonlinearity",
     "pad_to_multiple",
     "polyphase_kernel",
+    "raster_mask",
     "rate_of_each",
     "relu",
     "tiled",

@@ -48,6 +48,7 @@ class GainedStem4(CompressionModel):
     the number of residual blocks in a row.
     """
 
+    registered_name = "gained-stem4"
     many_rates = True
 
     def __init__(
@@ -117,24 +118,24 @@ class GainedStem4(CompressionModel):
             ],
             name="hyper_analysis",
         )
-        hyper_synthesis = Chain(
-            [
-                Conv2D(wide, 4, up=2, activation=leaky_relu, kernel="plain", name="conv0"),
-                Conv2D(2 * channels, 4, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
-                Conv2D(2 * latents, 1, kernel="plain", name="conv2"),
-            ],
-            name="hyper_synthesis",
-        )
-        coder = GainedHyperprior(
-            hyper_analysis,
-            hyper_synthesis,
-            channels,
-            latents,
-            levels,
-            distribution,
-            quantization,
-        )
-        super().__init__("gained-stem4", analysis, synthesis, coder, config)
+        features = [
+            Conv2D(wide, 4, up=2, activation=leaky_relu, kernel="plain", name="conv0"),
+            Conv2D(2 * channels, 4, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
+        ]
+        heads = Conv2D(2 * latents, 1, kernel="plain", name="conv2")
+        options = (channels, latents, levels, distribution, quantization)
+        coder = self._coder(hyper_analysis, features, heads, options)
+        super().__init__(self.registered_name, analysis, synthesis, coder, config)
+
+    def _coder(
+        self,
+        hyper_analysis: Chain,
+        features: list[Conv2D],
+        heads: Conv2D,
+        options: tuple[int, int, int, str, str],
+    ) -> GainedHyperprior:
+        hyper_synthesis = Chain([*features, heads], name="hyper_synthesis")
+        return GainedHyperprior(hyper_analysis, hyper_synthesis, *options)
 
     def lambda_at(self, rate: tf.Tensor) -> tf.Tensor:
         """Weight of the distortion against bits per pixel, at a rate."""

@@ -1,10 +1,10 @@
 """Minnen, Ballé, Toderici, "Joint Autoregressive and Hierarchical Priors for Learned Image
-Compression", NeurIPS 2018: the mean-scale hyperprior."""
+Compression", NeurIPS 2018: with the context model, and the mean-scale hyperprior without."""
 
 from __future__ import annotations
 
-from tfc_models.entropy import MeanScaleHyperprior
-from tfc_models.layers import Chain, Conv2D, leaky_relu
+from tfc_models.entropy import AutoregressiveHyperprior, MeanScaleHyperprior, UniversalHyperprior
+from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu, raster_mask
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
 from tfc_models.models.transforms import analysis_transform, synthesis_transform
@@ -38,25 +38,12 @@ class Mbt2018Mean(CompressionModel):
         distribution: str = "gaussian",
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        hyper_analysis = Chain(
-            [
-                Conv2D(channels, 3, activation=leaky_relu, kernel=kernel, name="conv0"),
-                Conv2D(channels, 5, down=2, activation=leaky_relu, kernel=kernel, name="conv1"),
-                Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
-            ],
-            name="hyper_analysis",
-        )
-        wide = latents * 3 // 2
-        hyper_synthesis = Chain(
-            [
-                Conv2D(latents, 5, up=2, activation=leaky_relu, kernel="plain", name="conv0"),
-                Conv2D(wide, 5, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
-                Conv2D(2 * latents, 3, kernel="plain", name="conv2"),
-            ],
-            name="hyper_synthesis",
-        )
         coder = MeanScaleHyperprior(
-            hyper_analysis, hyper_synthesis, channels, distribution, quantization
+            _hyper_analysis(channels, kernel),
+            _hyper_synthesis(latents),
+            channels,
+            distribution,
+            quantization,
         )
         super().__init__(
             "mbt2018-mean",
@@ -65,3 +52,116 @@ class Mbt2018Mean(CompressionModel):
             coder,
             config,
         )
+
+
+@register("mbt2018-universal")
+class Mbt2018Universal(CompressionModel):
+    """`mbt2018-mean` with universal quantization and soft rounding in place of rounding.
+
+    ::
+
+        v = y − μ ─ s_α ─ + ── round ─[ p(s_α(V) + U) ]── + ─ r_α ─ + ─ ŷ
+                          −u                              +u        μ
+
+    Agustsson, Theis, "Universally Quantized Neural Compression" (NeurIPS 2020). `sharpness`
+    is α: 0 is dithered quantization, much is rounding. See `tfc_models.entropy.universal`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 128,
+        latents: int = 192,
+        lmbda: float = 0.01,
+        distortion: str = "mse",
+        gdn: str = "gdn",
+        kernel: str = "rdft",
+        sharpness: float = 4.0,
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        coder = UniversalHyperprior(
+            _hyper_analysis(channels, kernel),
+            _hyper_synthesis(latents),
+            channels,
+            sharpness=sharpness,
+        )
+        super().__init__(
+            "mbt2018-universal",
+            analysis_transform(channels, latents, gdn, kernel),
+            synthesis_transform(channels, gdn, kernel),
+            coder,
+            config,
+        )
+
+
+@register("mbt2018")
+class Mbt2018(CompressionModel):
+    """The same with a context: what was decoded before tells of what comes, beside z.
+
+    ::
+
+        x ─ analysis ─ y ─┬──────────┬────────────────[ N(μ, σ²) ]─ ŷ ─ synthesis ─ x̂
+                          │          │                     │σ, μ
+                          │          └─ ŷ before ─ 5×5 ─┬─ 1×1 ─ 1×1 ─ 1×1
+                          └─ h_a ─ z ─[ factorized ]─ ẑ ─ h_s
+
+    h_a and h_s are those of `mbt2018-mean`; the masked 5×5 convolution reads the 12 latents
+    above and to the left. See `tfc_models.entropy.autoregressive` for how a picture is decoded
+    in some 140 steps and not in 1,500.
+    """
+
+    def __init__(
+        self,
+        channels: int = 192,
+        latents: int = 192,
+        lmbda: float = 0.01,
+        distortion: str = "mse",
+        gdn: str = "gdn",
+        kernel: str = "rdft",
+        quantization: str = "noise",
+        distribution: str = "gaussian",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        context = MaskedConv2D(2 * latents, raster_mask(5), kernel="plain", name="near")
+        parameters = [
+            Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
+            Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
+            Conv2D(2 * latents, 1, kernel="plain", name="heads"),
+        ]
+        coder = AutoregressiveHyperprior(
+            _hyper_analysis(channels, kernel),
+            _hyper_synthesis(latents),
+            channels,
+            distribution,
+            quantization,
+            context=context,
+            parameters=parameters,
+        )
+        super().__init__(
+            "mbt2018",
+            analysis_transform(channels, latents, gdn, kernel),
+            synthesis_transform(channels, gdn, kernel),
+            coder,
+            config,
+        )
+
+
+def _hyper_analysis(channels: int, kernel: str) -> Chain:
+    return Chain(
+        [
+            Conv2D(channels, 3, activation=leaky_relu, kernel=kernel, name="conv0"),
+            Conv2D(channels, 5, down=2, activation=leaky_relu, kernel=kernel, name="conv1"),
+            Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
+        ],
+        name="hyper_analysis",
+    )
+
+
+def _hyper_synthesis(latents: int) -> Chain:
+    return Chain(
+        [
+            Conv2D(latents, 5, up=2, activation=leaky_relu, kernel="plain", name="conv0"),
+            Conv2D(latents * 3 // 2, 5, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
+            Conv2D(2 * latents, 3, kernel="plain", name="conv2"),
+        ],
+        name="hyper_synthesis",
+    )

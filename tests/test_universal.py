@@ -1,0 +1,116 @@
+"""Universal quantization: what its error looks like, and what it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tests.conftest import SMALL, cropped, golden_model
+from tfc_models import models
+from tfc_models.codec import Codec
+from tfc_models.entropy.universal import LEVELS, UniversalHyperprior
+
+NAME = "mbt2018-universal"
+
+
+def coder_of(sharpness: float) -> UniversalHyperprior:
+    return models.build(NAME, **SMALL[NAME], sharpness=sharpness).coder
+
+
+def given(sharpness: float, values: np.ndarray, mean: float = 0.0) -> np.ndarray:
+    """What a decoder gets of values, one latent each."""
+    y = tf.constant(values.reshape(1, -1, 1, 1), tf.float32)
+    return coder_of(sharpness).quantize(y, tf.fill(y.shape, mean)).numpy().ravel()
+
+
+def test_dithered_errors_are_uniform_and_tell_nothing_of_the_input():
+    values = np.random.default_rng(0).normal(size=200_000) * 1.7
+    error = given(0.0, values, 0.3) - values
+    assert abs(error.mean()) < 0.003
+    assert error.var() == pytest.approx(1 / 12, rel=0.01)
+    assert np.abs(error).max() <= 0.5 + 1e-5
+    counts = np.histogram(error, 16, (-0.5, 0.5))[0]
+    assert counts.std() / counts.mean() < 0.03
+    assert abs(np.corrcoef(error, values)[0, 1]) < 0.01
+    assert abs(np.corrcoef(error**2, values**2)[0, 1]) < 0.01
+    # Rounding, beside it, tells of small values all that there is to tell.
+    small = 0.1 * values
+    assert np.corrcoef(np.round(small) - small, small)[0, 1] < -0.9
+    assert abs(np.corrcoef(given(0.0, small) - small, small)[0, 1]) < 0.01
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+def test_the_coded_size_is_the_noisy_bound(sharpness, scale):
+    """E[−log p(s + U)], which training minimizes, is what coding takes on average."""
+    coder, count = coder_of(sharpness), 400_000
+    rng = np.random.default_rng(1)
+    y = tf.constant(rng.normal(size=[1, count, 1, 1]) * scale, tf.float32)
+    index = 63.0 * np.log(scale / 0.11) / np.log(256 / 0.11)
+    index, zero = tf.fill(y.shape, float(np.float32(index))), tf.zeros_like(y)
+    noisy = y + tf.constant(rng.uniform(-0.5, 0.5, y.shape), tf.float32)
+    bound = float(coder._noisy_bits(y, noisy, index, zero)[0]) / count
+    _, bits = coder._estimated(y, index, zero)
+    assert float(bits[0]) / count == pytest.approx(bound, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.8, 3.0])
+def test_real_strings_are_as_long_as_estimated(scale):
+    model = golden_model(NAME)
+    coder, count = Codec(model).model.coder, 40_000
+    y = tf.constant(np.random.default_rng(2).normal(size=[1, count, 1, 1]) * scale, tf.float32)
+    index = np.rint(63.0 * np.log(scale / 0.11) / np.log(256 / 0.11))
+    index, zero = tf.fill(y.shape, float(index)), tf.zeros_like(y)
+    strings, seeds = coder._encoded(y, index, zero)
+    _, bits = coder._estimated(y, index, zero)
+    assert 8 * len(strings.numpy()[0]) == pytest.approx(float(bits[0]), rel=0.01)
+    assert seeds.numpy()[0] == bytes(4)
+
+
+def test_between_dither_and_rounding():
+    values = np.random.default_rng(0).normal(size=50_000) * 2.0
+    rounded = np.round(values)
+    errors = [np.mean((given(a, values) - rounded) ** 2) for a in (0.0, 2.0, 6.0, 20.0, 60.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] == pytest.approx(1 / 6, rel=0.05) and errors[-1] < 0.03
+    # Soft rounding has an inverse, and its conditional mean is the least squares' estimate.
+    x = tf.constant(values[:1000], tf.float32)
+    np.testing.assert_allclose(tfc.soft_round_inverse(tfc.soft_round(x, 5.0), 5.0), x, atol=2e-3)
+    plain = given(0.0, values) - values
+    assert np.mean((given(3.0, values) - values) ** 2) < np.mean(plain**2) + 0.01
+
+
+def test_levels_come_from_the_seed_in_the_file():
+    codec = Codec(golden_model(NAME))
+    picture = cropped(90, 70)
+    codec.model.set_bfloat16("off")
+    first = codec.compress(picture)
+    level = codec.model.coder._dither(tf.constant([0, 7]), tf.constant([2, 40, 40, 12]))
+    assert set(np.unique(level)) == set(range(LEVELS))
+    assert np.mean(level[0] == level[1]) < 0.1
+    assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * LEVELS - 1).max() < 0.1
+    other = golden_model(NAME)
+    other.coder.seed = 7
+    second = Codec(other).compress(picture)
+    assert second != first
+    # Whoever decodes takes the seed that he finds.
+    assert not np.array_equal(codec.latents(first), codec.latents(second))
+    assert codec.decompress(second).shape == (90, 70, 3)
+
+
+def test_training_becomes_sharper(tmp_path):
+    coder = coder_of(4.0)
+    assert float(coder.alpha) == 4.0
+    seen = []
+    for fraction in (0.0, 0.25, 0.5, 1.0):
+        coder.anneal(fraction)
+        seen.append(float(coder.alpha))
+    assert seen == [0.0, 2.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("options", [{"sharpness": -1.0}, {"sharpness": 1e4}])
+def test_what_cannot_be_is_refused(options):
+    with pytest.raises(ValueError, match="sharpness is 0 to 100"):
+        models.build(NAME, **SMALL[NAME], **options)

@@ -1,0 +1,192 @@
+"""What coders with a context have in common: they read latents that were decoded before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models.entropy.exact import (
+    ExactNetwork,
+    Integers,
+    activation_integers,
+    find_exponent,
+    find_shifts,
+)
+from tfc_models.entropy.gained import GainedHyperprior
+from tfc_models.entropy.hyperprior import (
+    EXACT_TILE,
+    INDEX_ORIGIN,
+    INDEX_STEP,
+    REDUCTION,
+    SCALES,
+    MeanScaleHyperprior,
+)
+from tfc_models.layers import Conv2D, MaskedConv2D, level_weights, rate_of_each, tiled
+
+INVERSE_BITS = 16  # An inverse gain, in a frozen model, is a multiple of 2^-16
+LARGEST_INVERSE = 2**24 - 1  # and exact in float32.
+
+
+class ContextHyperprior(MeanScaleHyperprior):
+    """A hyperprior beside which latents are read that were decoded before.
+
+    Here `hyper_synthesis` gives features. `context`, a masked convolution, reads the latents;
+    `parameters`, 1×1 convolutions, make scale indexes and means of both. With `keeps_features`
+    the last of them reads the features again beside what the one before it gives: with zeros
+    there it is the hyperprior alone. With `marks_known` a further channel of what the context
+    reads tells where latents are known.
+
+    Frozen, all of these are exact networks, and what they read are integers: the latents at a
+    power of two per channel.
+    """
+
+    keeps_features = False
+    marks_known = False
+
+    def __init__(self, *arguments: Any, context: MaskedConv2D, parameters: list[Conv2D]) -> None:
+        super().__init__(*arguments)
+        self.context, self.parameters = context, parameters
+        self.latents = parameters[-1].filters // 2
+        self._seen = np.zeros(0, np.int32)
+        self._contexts: dict[str, ExactNetwork] = {}
+
+    def _features(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """What z tells of every latent: numbers, or in a frozen model integers."""
+        if self.exact is None:
+            features = self.hyper_synthesis(tf.cast(z_hat, self.network_dtype))
+        else:
+            out = tf.TensorSpec([None, None, self.exact.outputs.exponent.size], tf.float32)
+            features = tiled(
+                lambda z: tf.cast(self.exact(z), tf.float32), z_hat, 1, REDUCTION, out, EXACT_TILE
+            )
+        return features[:, : shape[0], : shape[1]]
+
+    def _from(
+        self, features: tf.Tensor, near: tf.Tensor, rate: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scale indexes and means, of features and of what the context gave."""
+        maps = tf.concat([features, near], -1)
+        for i, layer in enumerate(self.parameters):
+            last = i == len(self.parameters) - 1
+            if last and self.keeps_features:
+                maps = tf.concat([features, maps], -1)
+            if self.exact is None:
+                maps = layer(maps)
+            elif not last:
+                maps = tf.cast(self._contexts[layer.name](maps), tf.float32)
+        if self.exact is None:
+            index, mean = tf.split(tf.cast(maps, tf.float32), 2, axis=-1)
+            return self._at_rate(index * INDEX_STEP + INDEX_ORIGIN, mean, rate)
+        network = self._contexts[self.parameters[-1].name]
+        outputs = self._from_sums(network(maps), network)
+        index, mean = self._at_rate(*tf.split(outputs, 2, axis=-1), rate)
+        return tf.clip_by_value(index, 0, SCALES - 1), mean
+
+    def _to_read(self, y_hat: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
+        """Latents as the context reads them: in a frozen model, integers."""
+        del rate  # see GainedContext
+        if self.exact is None:
+            return y_hat
+        return tf.round(y_hat * np.exp2(self._seen.astype(np.float64)).astype(np.float32))
+
+    def _near(self, seen: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """What the context makes of latents to read."""
+        if self.exact is None:
+            return self.context(tf.cast(seen, dtype))
+        return tf.cast(self._contexts[self.context.name](seen), tf.float32)
+
+    def _find_shifts(
+        self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
+    ) -> dict[str, np.ndarray]:
+        shifts = super()._find_shifts(y, rate, representative)
+        features = self._features(tf.round(self._hyper_latents(y, rate)), tf.shape(y)[1:3])
+        seen, samples = self._samples(y, features, rate)
+        shifts["seen"] = find_exponent([seen])
+        of_features = shifts[f"activations{len(self.hyper_synthesis.layers) - 1}"]
+        of_features, inputs = activation_integers(of_features), self._read_integers(shifts["seen"])
+        for i, layer in enumerate([self.context, *self.parameters]):
+            found = find_shifts([layer], samples, inputs)
+            shifts.update({f"{layer.name}/{k}": v for k, v in found.items()})
+            samples = [layer(sample) for sample in samples]
+            inputs = activation_integers(found["activations0"])
+            if self._reads_features(i + 1):
+                samples = [tf.concat([features, sample], -1) for sample in samples]
+                inputs = of_features.beside(inputs)
+        return shifts
+
+    def _samples(
+        self, y: tf.Tensor, features: tf.Tensor, rate: tf.Tensor | None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Latents to read, and all inputs of the context that are to be expected with them."""
+        del features
+        seen = self._to_read(tf.round(y), rate)
+        return seen, [seen]
+
+    def _reads_features(self, i: int) -> bool:
+        """Whether a layer (0: the context) reads the features beside what is before it."""
+        return i == 1 or (self.keeps_features and i == len(self.parameters))
+
+    def _read_integers(self, exponent: np.ndarray) -> Integers:
+        integers = activation_integers(exponent)
+        if not self.marks_known:
+            return integers
+        return integers.beside(Integers(np.zeros(1, np.int32), np.ones(1)))
+
+    def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
+        own = {k: v for k, v in shifts.items() if "/" not in k}
+        self._seen = own.pop("seen")
+        self.exact = ExactNetwork(self.hyper_synthesis.layers, own, activated=True)
+        inputs = self._read_integers(self._seen)
+        for i, layer in enumerate([self.context, *self.parameters]):
+            own = {k.split("/")[1]: v for k, v in shifts.items() if k.startswith(f"{layer.name}/")}
+            last = layer is self.parameters[-1]
+            network = ExactNetwork([layer], own, inputs, activated=not last)
+            self._contexts[layer.name], inputs = network, network.outputs
+            if self._reads_features(i + 1):
+                inputs = self.exact.outputs.beside(inputs)
+
+    def _shifts(self) -> dict[str, np.ndarray]:
+        inner = {
+            f"{name}/{k}": v
+            for name, network in self._contexts.items()
+            for k, v in network.shifts.items()
+        }
+        return {**super()._shifts(), "seen": self._seen, **inner}
+
+    @property
+    def heads(self) -> Conv2D:
+        """The layer that gives indexes and means."""
+        return self.parameters[-1]
+
+    @property
+    def pieces(self) -> list[int]:
+        """How many float32 convolutions stand for each exact layer."""
+        return [*self.exact.pieces, *(n for net in self._contexts.values() for n in net.pieces)]
+
+    def float_layers(self) -> dict[str, Conv2D]:
+        """The hyper networks' and the context's layers by name."""
+        # The last one's name is that of the hyperprior without a context, which it extends.
+        *inner, last = [self.context, *self.parameters]
+        named = {f"context/{layer.name}": layer for layer in inner}
+        return {**super().float_layers(), **named, f"synthesis/{last.name}": last}
+
+
+class GainedContext(ContextHyperprior, GainedHyperprior):
+    """The same for latents at any rate: they are read without the gain of their rate."""
+
+    def _to_read(self, y_hat: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
+        rate = rate_of_each(y_hat, rate)
+        if self.exact is None:
+            gain = self.mean_gain.at(level_weights(rate, self.levels))
+            return y_hat / gain[:, None, None, :]
+        rows = tf.cast(tf.round(rate), tf.int32)
+        inverse = tf.gather(tf.constant(self._rates["inverse_gain"], tf.float32), rows)
+        unit = np.exp2(self._seen.astype(np.float64) - INVERSE_BITS).astype(np.float32)
+        # One IEEE multiplication that may round, and one by a power of two.
+        return tf.round(y_hat * inverse[:, None, None, :] * unit)
+
+    def _integer_gains(self, gain: np.ndarray) -> dict[str, np.ndarray]:
+        inverse = np.clip(np.rint(2.0**INVERSE_BITS / gain), 0, LARGEST_INVERSE)
+        return {**super()._integer_gains(gain), "inverse_gain": inverse.astype(np.int32)}

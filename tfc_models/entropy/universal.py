@@ -1,0 +1,210 @@
+"""Universal quantization: noise that encoder and decoder share, and soft rounding before it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfc_models.entropy import ordered
+from tfc_models.entropy.factorized import Bits
+from tfc_models.entropy.gained import GainedHyperprior
+from tfc_models.entropy.hyperprior import (
+    LEAST_MASS,
+    MEAN_BITS,
+    SCALES,
+    MeanScaleHyperprior,
+    parts_of_scales,
+    scale_of,
+)
+
+LEVELS = 16  # of dither: (i + 1/2)/16 − 1/2, so that their mean is that of uniform noise
+SEED_BYTES = 4
+SOFTEST = 1e-3  # Below it, rounding is not felt, and the formulas divide by zero.
+
+
+def _parts() -> np.ndarray:
+    return np.minimum(parts_of_scales(), LEVELS)
+
+
+class UniversalHyperprior(MeanScaleHyperprior):
+    """A mean-scale hyperprior whose latents meet uniform noise in training and in use.
+
+    Agustsson, Theis, "Universally Quantized Neural Compression" (NeurIPS 2020). Training
+    stands noise in for rounding; here it stands in for nothing. What the decoder gets is
+    round(s − u) + u, where encoder and decoder draw the same u from a seed in the file: the
+    difference to s is uniform, and independent of s.
+
+    Before that the residual v = y − μ is rounded softly, s = s_α(v), and afterwards v is
+    estimated, r_α(z) = E[v | s_α(v) + u = z]. With α = 0 both do nothing, which is dithered
+    quantization; the larger α, the more it is rounding. `sharpness` is the α that training
+    ends with (see `anneal`).
+
+    The rate is that of z = s + u under the density of s_α(V) + U; the decoder's estimate r_α(z)
+    is for the synthesis only.
+
+    Frozen, u is one of 16 levels, and r_α a table of 16 numbers beside the integer. tfc's
+    universal entropy models take 15 levels, without one at ±1/2: for small scales their coded
+    size is a few percent less than the bound that was trained for.
+    """
+
+    parts = ("y", "z", "seed")
+
+    def __init__(self, *arguments: Any, sharpness: float = 4.0) -> None:
+        super().__init__(*arguments)
+        if not 0.0 <= sharpness <= 100.0:
+            raise ValueError(f"sharpness is 0 to 100; got {sharpness!r}.")
+        if self.distribution != "gaussian" or self.quantization != "noise":
+            raise ValueError("universal quantization is for gaussian latents, trained with noise.")
+        self.sharpness, self.seed = float(sharpness), 0
+        self.alpha = tf.Variable(self.sharpness, trainable=False, dtype=tf.float32, name="alpha")
+        self._estimates = np.zeros(0, np.int16)
+
+    def anneal(self, fraction: float) -> None:
+        """Sets α for a moment of training: it grows from 0 over the first half."""
+        self.alpha.assign(self.sharpness * min(2.0 * fraction, 1.0))
+
+    def __call__(
+        self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Bits]:
+        """Quantizes (or perturbs) `y` and estimates the bits of each example, by part."""
+        y_hat, bits = super().__call__(y, training, rate)
+        return y_hat, {**bits, "seed": tf.fill([tf.shape(y)[0]], 8.0 * SEED_BYTES)}
+
+    def _stand_in(self, y: tf.Tensor, noisy: tf.Tensor | None, mean: tf.Tensor) -> tf.Tensor:
+        if noisy is None:
+            return self.quantize(y, mean)
+        z = self._softly(y - mean) + (noisy - y)
+        return mean + tfc.soft_round_conditional_mean(z, self.alpha)
+
+    def _softly(self, values: tf.Tensor) -> tf.Tensor:
+        return tfc.soft_round(values, self.alpha)
+
+    def _noisy_bits(
+        self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
+    ) -> tf.Tensor:
+        z = self._softly(y - mean) + (noisy - y)
+        return -tf.reduce_sum(self._log2(z, index), axis=(1, 2, 3))
+
+    def _log2(self, z: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Logarithms of the density of s_α(V) + U, which is even."""
+        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
+        inverse = math.sqrt(0.5) / scale_of(index)
+        distance = tf.abs(z)
+        near, far = (
+            tf.math.erfc(tfc.soft_round_inverse(distance + shift, self.alpha) * inverse)
+            for shift in (-0.5, 0.5)
+        )
+        return tf.math.log(tfc.lower_bound(0.5 * (near - far), LEAST_MASS)) / math.log(2.0)
+
+    def quantize(self, y: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
+        """What a decoder gets, with the dither of the seed that files get."""
+        if mean is None:
+            return super().quantize(y)
+        level = self._dither(self._seeds(y), tf.shape(y))
+        symbols = tf.round(self._softly(y - mean) - self._offset(level))
+        return symbols + self._estimate(level) + mean
+
+    def _estimated(
+        self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        level = self._dither(self._seeds(y), tf.shape(y))
+        offset = self._offset(level)
+        symbols = tf.round(self._softly(y - mean) - offset)
+        nats = self._density(scale_of(index)).log_prob(symbols + offset)
+        bits = tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+        return symbols + self._estimate(level) + mean, bits
+
+    def _seeds(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.fill([tf.shape(y)[0]], tf.constant(self.seed, tf.int32))
+
+    def _dither(self, seeds: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """Levels, 0 to 15, for each latent of each example."""
+
+        def one(seed: tf.Tensor) -> tf.Tensor:
+            # Philox's integers are the same on every machine.
+            bits = tf.random.stateless_uniform(
+                shape[1:], tf.stack([seed, 0]), None, None, tf.int32, "philox"
+            )
+            return tf.math.floormod(bits, LEVELS)
+
+        return tf.map_fn(one, seeds, fn_output_signature=tf.int32)
+
+    def _offset(self, level: tf.Tensor) -> tf.Tensor:
+        return (tf.cast(level, tf.float32) + 0.5) / LEVELS - 0.5
+
+    def _estimate(self, level: tf.Tensor) -> tf.Tensor:
+        """r_α of the offset: what it is of an integer and the offset, less the integer."""
+        if self.exact is None:
+            return tfc.soft_round_conditional_mean(self._offset(level), self.alpha)
+        return tf.gather(tf.constant(self._estimates, tf.float32), level) * 2.0**-MEAN_BITS
+
+    def _freeze_rates(self, state: dict[str, Any] | None) -> None:
+        super()._freeze_rates(state)
+        if state is None:
+            offsets = self._offset(tf.range(LEVELS))
+            estimates = tfc.soft_round_conditional_mean(offsets, self.alpha).numpy()
+            self._estimates = np.rint(estimates * 2.0**MEAN_BITS).astype(np.int16)
+        else:
+            self._estimates = state["estimates"]
+
+    def _table_prior(self) -> Any:
+        index = np.repeat(np.arange(SCALES), _parts())
+        return self._density(scale_of(tf.constant(index, tf.float32)))
+
+    def _density(self, scale: tf.Tensor) -> Any:
+        """That of s_α(V) + U, for the α that training ends with."""
+        if self.sharpness < SOFTEST:
+            return tfc.NoisyNormal(loc=0.0, scale=scale)
+        return tfc.NoisySoftRoundedNormal(alpha=self.sharpness, loc=0.0, scale=scale)
+
+    def _table_offset(self) -> np.ndarray:
+        parts = [(np.arange(p) + 0.5) / p - 0.5 for p in _parts()]
+        return np.concatenate(parts).astype(np.float32)
+
+    def _entries(self, index: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+        """The table's entry for scales and offsets."""
+        parts = _parts()
+        first = np.cumsum(parts) - parts
+        index = tf.cast(index, tf.int32)
+        part = level * tf.gather(tf.constant(parts, tf.int32), index) // LEVELS
+        return tf.gather(tf.constant(first, tf.int32), index) + part
+
+    def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        seeds = self._seeds(y)
+        level = self._dither(seeds, tf.shape(y))
+        symbols = self._softly(y - mean) - self._offset(level)
+        seed = tf.constant(self.seed.to_bytes(SEED_BYTES, "little"))
+        strings = ordered.encode(self, symbols, self._entries(index, level))
+        return strings, tf.broadcast_to(seed, tf.shape(seeds))
+
+    def _decoded(
+        self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
+    ) -> tf.Tensor:
+        strings, seeds = own
+        whole = tf.reduce_all(tf.strings.length(seeds) == SEED_BYTES)
+        check = tf.debugging.Assert(whole, ["tfc-models: damaged: its seed is no number"])
+        with tf.control_dependencies([check]):
+            seeds = tf.reshape(tf.io.decode_raw(seeds, tf.int32, fixed_length=SEED_BYTES), [-1])
+        index, mean = self._parameters(z_hat, shape, rate)
+        level = self._dither(seeds, tf.shape(index))
+        decoder = ordered.Decoder(self, strings, tf.reduce_prod(tf.shape(index)[1:]))
+        _, symbols = decoder.read(decoder.start(), self._entries(index, level))
+        return symbols + self._estimate(level) + mean
+
+    def freeze(self, *arguments: Any, **options: Any) -> None:
+        """Builds tables and integers, as other coders do, for the α that training ends with."""
+        self.alpha.assign(self.sharpness)
+        super().freeze(*arguments, **options)
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain values, and what freezing made."""
+        estimates = {"estimates": self._estimates} if self.frozen else {}
+        return {**super().state(), **estimates}
+
+
+class GainedUniversal(UniversalHyperprior, GainedHyperprior):
+    """The same for latents at any rate."""
