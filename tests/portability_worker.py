@@ -153,9 +153,6 @@ class Compiled:
     def __getattr__(self, name):
         return getattr(self.plain, name)
 
-    def over_taps(self, taps):
-        return Compiled(self.plain.over_taps(taps))
-
 
 def compiled(codec, data):
     """The exact network under XLA; the range decoder's operations have no XLA form."""

@@ -106,16 +106,15 @@ def test_order_of_summation_changes_a_float_network_and_not_the_exact_one():
     )
 
 
-def test_pieces_stay_below_the_bound_of_float32():
-    layers = network(widths=(64, 64, 16))
-    integers = ExactNetwork(layers, exact.find_shifts(layers, [latents()]))
-    for i, conv in enumerate(integers._convs):
-        bound = exact.LARGEST_INPUT if i == 0 else 2**exact.ACTIVATION_BITS - 1
-        whole = tf.add_n([tf.cast(piece, tf.float64) * factor for piece, factor in conv.pieces])
-        np.testing.assert_array_equal(whole, conv.whole)
-        for piece, _ in conv.pieces:
-            reach = tf.reduce_sum(tf.abs(piece), axis=(0, 1, 2)) * bound
-            assert float(tf.reduce_max(reach)) < 2**24
+def test_groups_stay_below_the_bound_of_float32():
+    layers = network(widths=(192, 288, 384))
+    conv = ExactNetwork(layers, exact.find_shifts(layers, [latents()]))._convs[2]
+    bound = conv._bound[0]
+    assert len(conv.pieces) > 1
+    assert [first for first, _, _ in conv.pieces[1:]] == [end for _, end, _ in conv.pieces[:-1]]
+    np.testing.assert_array_equal(tf.concat([p for *_, p in conv.pieces], 2), conv.whole)
+    for *_, piece in conv.pieces:
+        assert float(tf.reduce_max(tf.reduce_sum(tf.abs(piece) * bound, (0, 1, 2)))) < 2**24
 
 
 def test_inputs_beyond_the_range_are_clipped_not_wrong():

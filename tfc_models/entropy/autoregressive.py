@@ -30,6 +30,11 @@ class AutoregressiveHyperprior(ContextHyperprior):
     x + (r + 1)·y depend on none of each other, and are decoded together.
     """
 
+    def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
+        super()._make_exact(shifts)
+        near = self._contexts[self.context.name]
+        self._windows = near.over_taps(np.flatnonzero(self.context.mask))
+
     def _stand_in(self, y: tf.Tensor, noisy: tf.Tensor | None, mean: tf.Tensor | None) -> tf.Tensor:
         del mean
         return super()._stand_in(y, noisy, None)
@@ -106,7 +111,6 @@ class AutoregressiveHyperprior(ContextHyperprior):
         taps = np.argwhere(self.context.mask) - reach
         offsets = tf.constant(taps[:, 0], tf.int32) * width + tf.constant(taps[:, 1], tf.int32)
         framed = tf.zeros([(shape[0] + reach) * width, batch, self.latents])
-        windows = self._contexts[self.context.name].over_taps(np.flatnonzero(self.context.mask))
 
         def step(i: tf.Tensor, state: Any, seen: tf.Tensor, found: tf.Tensor) -> Any:
             here = order[ends[i] : ends[i + 1]]
@@ -116,7 +120,7 @@ class AutoregressiveHyperprior(ContextHyperprior):
                 tf.transpose(window, [2, 0, 1, 3]),
                 [batch, -1, 1, len(taps) * self.latents],
             )
-            near = tf.cast(windows(window), tf.float32)
+            near = tf.cast(self._windows(window), tf.float32)
             read = tf.gather(features, here, axis=1)[:, :, None]
             index, mean = self._from(read, near, rate)
             entries, whole = self._entries(index, mean)

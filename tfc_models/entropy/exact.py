@@ -9,9 +9,9 @@ So the network is turned into integers (Ballé, Johnston, Minnen, "Integer Netwo
 Compression with Latent-Variable Models", ICLR 2019, is the idea; the arithmetic here is
 different). Weights and activations become integers times a power of two, per channel. They
 are multiplied in floating point, which is exact as long as every partial sum stays below
-2^24 in float32: then no order of summation, FMA or vector width can change a bit. A kernel
-whose sums could grow beyond that is split into high and low pieces, and the pieces' results
-are added in float64, where everything stays below 2^53.
+2^24 in float32: then no order of summation, FMA or vector width can change a bit. Where sums
+could grow beyond that, the inputs go in groups, and the groups' results are added in float64,
+where everything stays below 2^53.
 """
 
 from __future__ import annotations
@@ -48,63 +48,70 @@ class _ExactConv:
     def __init__(self, layer: Conv2D, kernel: np.ndarray, bias: np.ndarray, bound: np.ndarray):
         self.layer = layer
         self.tiled_bias = tf.constant(np.tile(bias, layer.up**2), tf.float64)
-        largest = self._largest_sum(kernel, bound) + np.abs(bias).max()
+        self._bound = bound
+        self.whole = self._folded(kernel)
+        largest = self._reach(0, len(bound)) + np.abs(bias).max()
         if largest >= FLOAT64_EXACT:
             raise ValueError(f"{layer.name}: sums up to {largest:.3g} are not exact in float64.")
-        self.pieces = self._split(kernel, bound)
+        self._set_pieces()
+
+    def _set_pieces(self) -> None:
+        self.pieces = self._split()
         # Nothing to add up: the sums with their bias are exact integers in float32 as well.
+        bias = float(tf.reduce_max(tf.abs(self.tiled_bias)))
+        largest = self._reach(0, len(self._bound)) + bias
         self.fits_float32 = len(self.pieces) == 1 and largest < FLOAT32_EXACT
-        self.whole = self._folded(kernel)
 
     def _folded(self, kernel: np.ndarray) -> tf.Tensor:
         folded = tf.constant(kernel, tf.float64)
         return polyphase_kernel(folded, self.layer.up) if self.layer.up > 1 else folded
 
-    def _largest_sum(self, kernel: np.ndarray, bound: np.ndarray) -> float:
-        """What no partial sum can exceed: of |weight| · largest |input|, over a filter."""
-        reach = tf.abs(self._folded(kernel)) * bound[:, None]
+    def _reach(self, first: int, end: int) -> float:
+        """What no partial sum over some inputs can exceed: of |weight| · largest |input|."""
+        reach = tf.abs(self.whole[:, :, first:end]) * self._bound[first:end, None]
         return float(tf.reduce_max(tf.reduce_sum(reach, axis=(0, 1, 2))))
 
-    def _split(self, kernel: np.ndarray, bound: np.ndarray) -> list[tuple[tf.Tensor, float]]:
-        """Pieces of the weights, few and small enough, and the power of two of each."""
-        for count in range(1, WEIGHT_BITS + 1):
-            bits = -(-WEIGHT_BITS // count)
-            rest, pieces = kernel, []
-            for i in range(count):
-                # Balanced digits: all but the last piece lie in [-2^(bits-1), 2^(bits-1)).
-                half = 2 ** (bits - 1)
-                low = rest if i == count - 1 else (rest + half) % 2**bits - half
-                pieces.append((low, float(2 ** (bits * i))))
-                rest = (rest - low) // 2**bits
-            if max(self._largest_sum(piece, bound) for piece, _ in pieces) < FLOAT32_EXACT:
-                return [(tf.cast(self._folded(piece), tf.float32), f) for piece, f in pieces]
-        raise ValueError(f"{self.layer.name} has too many inputs for exact float32 pieces.")
+    def _split(self) -> list[tuple[int, int, tf.Tensor]]:
+        """Groups of inputs, few and small enough: first, end, and their weights."""
+        inputs = len(self._bound)
+        for count in range(1, inputs + 1):
+            ends = np.linspace(0, inputs, count + 1).astype(int)
+            groups = list(zip(ends[:-1].tolist(), ends[1:].tolist()))
+            if max(self._reach(*group) for group in groups) < FLOAT32_EXACT:
+                kernel = tf.cast(self.whole, tf.float32)
+                return [(first, end, kernel[:, :, first:end]) for first, end in groups]
+        raise ValueError(f"{self.layer.name} has weights too large for exact float32.")
 
     def over_taps(self, taps: np.ndarray) -> _ExactConv:
         """The same on windows: what is under some of the kernel's taps, one behind another."""
-
-        def picked(kernel: tf.Tensor) -> tf.Tensor:
-            flat = tf.reshape(kernel, [-1, *kernel.shape[2:]])
-            return tf.reshape(tf.gather(flat, taps), [1, 1, -1, kernel.shape[3]])
-
         other = copy.copy(self)
-        other.pieces = [(picked(piece), factor) for piece, factor in self.pieces]
-        other.whole = picked(self.whole)
+        flat = tf.reshape(self.whole, [-1, *self.whole.shape[2:]])
+        other.whole = tf.reshape(tf.gather(flat, taps), [1, 1, -1, self.whole.shape[3]])
+        other._bound = np.tile(self._bound, len(taps))
+        other._set_pieces()
         return other
 
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
         """The exact integer sums, before depth_to_space; float32 where that holds them."""
         if not fast:
-            maps = tf.nn.conv2d(tf.cast(maps, tf.float64), self.whole, 1, "SAME")
-            return maps + self.tiled_bias
+            return _convolved(tf.cast(maps, tf.float64), self.whole) + self.tiled_bias
         maps = tf.cast(maps, tf.float32)
-        sums = [tf.nn.conv2d(maps, piece, 1, "SAME") for piece, _ in self.pieces]
+        if len(self.pieces) == 1:
+            sums = [_convolved(maps, self.pieces[0][2])]
+        else:
+            sums = [_convolved(maps[..., a:b], piece) for a, b, piece in self.pieces]
         if self.fits_float32:
             return tf.nn.bias_add(sums[0], tf.cast(self.tiled_bias, tf.float32))
-        factors = [factor for _, factor in self.pieces]
-        return tf.add_n([tf.cast(s, tf.float64) * f for s, f in zip(sums, factors)]) + (
-            self.tiled_bias
-        )
+        return tf.add_n([tf.cast(s, tf.float64) for s in sums]) + self.tiled_bias
+
+
+def _convolved(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    if kernel.shape[:2] != [1, 1]:
+        return tf.nn.conv2d(maps, kernel, 1, "SAME")
+    # For a front of a few latents, most of a convolution's time would go into its kernel.
+    rows = tf.reshape(maps, [-1, kernel.shape[2]])
+    shape = tf.concat([tf.shape(maps)[:3], [kernel.shape[3]]], 0)
+    return tf.reshape(tf.matmul(rows, kernel[0, 0]), shape)
 
 
 class Integers(NamedTuple):
