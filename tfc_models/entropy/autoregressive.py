@@ -122,7 +122,7 @@ class AutoregressiveHyperprior(ContextHyperprior):
             )
             near = tf.cast(self._windows(window), tf.float32)
             read = tf.gather(features, here, axis=1)[:, :, None]
-            index, mean = self._from(read, near, rate)
+            index, mean = self._from(read, near, rate, tiles=False)
             entries, whole = self._entries(index, mean)
             state, residuals = decoder.read(state, entries)
             y_hat = tf.transpose((residuals + whole)[:, :, 0], [1, 0, 2])
@@ -138,7 +138,7 @@ class AutoregressiveHyperprior(ContextHyperprior):
         *_, found = tf.while_loop(
             lambda i, *_: i < steps,
             step,
-            (0, decoder.start(), framed, found),
+            (0, decoder.start(features), framed, found),
             parallel_iterations=1,
         )
         found = tf.transpose(found, [1, 0, 2])

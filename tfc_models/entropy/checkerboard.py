@@ -52,8 +52,7 @@ class CheckerboardHyperprior(ContextHyperprior):
     def _first(self, features: tf.Tensor, rate: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Scale indexes and means for the squares before which nothing is known."""
         near = self._near(tf.zeros([1, 1, 1, self.latents + 1]), features.dtype)
-        shape = tf.concat([tf.shape(features)[:3], [near.shape[3]]], 0)
-        return self._from(features, tf.broadcast_to(near, shape), rate)
+        return self._from(features, near, rate)
 
     def _later(
         self, features: tf.Tensor, seen: tf.Tensor, known: tf.Tensor, rate: tf.Tensor | None
@@ -81,7 +80,7 @@ class CheckerboardHyperprior(ContextHyperprior):
         order, back, count = _orders(shape)
         decoder = ordered.Decoder(self, strings, tf.size(order) * self.latents)
         index, mean = self._first(features, rate)
-        state, half = decoder.read(decoder.start(), _taken(index, order[:count]))
+        state, half = decoder.read(None, _taken(index, order[:count]))
         half += _taken(mean, order[:count])
         rest = tf.zeros([tf.shape(half)[0], tf.size(order) - count, self.latents])
         seen = _put_back(tf.concat([half, rest], 1), back, shape)

@@ -64,25 +64,44 @@ class ContextHyperprior(MeanScaleHyperprior):
         return features[:, : shape[0], : shape[1]]
 
     def _from(
-        self, features: tf.Tensor, near: tf.Tensor, rate: tf.Tensor | None
+        self, features: tf.Tensor, near: tf.Tensor, rate: tf.Tensor | None, tiles: bool = True
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scale indexes and means, of features and of what the context gave."""
-        maps = tf.concat([features, near], -1)
-        for i, layer in enumerate(self.parameters):
-            last = i == len(self.parameters) - 1
-            if last and self.keeps_features:
-                maps = tf.concat([features, maps], -1)
-            if self.exact is None:
-                maps = layer(maps)
-            elif not last:
-                maps = tf.cast(self._contexts[layer.name](maps), tf.float32)
+        """Scale indexes and means, of features and of what the context gave.
+
+        What it gave may be the same everywhere, and then has sides of 1. With `tiles` a frozen
+        model goes through large pictures piece by piece.
+        """
         if self.exact is None:
-            index, mean = tf.split(tf.cast(maps, tf.float32), 2, axis=-1)
+            index, mean = tf.split(self._heads_of(features, near), 2, axis=-1)
             return self._at_rate(index * INDEX_STEP + INDEX_ORIGIN, mean, rate)
-        network = self._contexts[self.parameters[-1].name]
-        outputs = self._from_sums(network(maps), network)
+        if not tiles:
+            outputs = self._heads_of(features, near)
+        else:
+            out = tf.TensorSpec([None, None, 2 * self.latents], tf.float32)
+            width, constant = features.shape[3], near.shape[1:3] == [1, 1]
+            maps = features if constant else tf.concat([features, near], -1)
+            outputs = tiled(
+                lambda m: self._heads_of(m[..., :width], near if constant else m[..., width:]),
+                *(maps, 1, 1, out),
+                halo=0,
+            )
         index, mean = self._at_rate(*tf.split(outputs, 2, axis=-1), rate)
         return tf.clip_by_value(index, 0, SCALES - 1), mean
+
+    def _heads_of(self, features: tf.Tensor, near: tf.Tensor) -> tf.Tensor:
+        """What the 1×1 convolutions give: in a frozen model indexes and means, float32."""
+        if near.shape[1:3] == [1, 1]:
+            near = tf.broadcast_to(near, tf.concat([tf.shape(features)[:3], near.shape[3:]], 0))
+        maps = tf.concat([features, near], -1)
+        for layer in self.parameters[:-1]:
+            exact = self._contexts.get(layer.name)
+            maps = layer(maps) if exact is None else tf.cast(exact(maps), tf.float32)
+        if self.keeps_features:
+            maps = tf.concat([features, maps], -1)
+        if self.exact is None:
+            return tf.cast(self.heads(maps), tf.float32)
+        network = self._contexts[self.heads.name]
+        return self._from_sums(network(maps), network)
 
     def _to_read(self, y_hat: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
         """Latents as the context reads them: in a frozen model, integers."""

@@ -42,20 +42,27 @@ class Decoder:
     def __init__(self, coder: Any, strings: tf.Tensor, symbols: tf.Tensor) -> None:
         self._coder, self._strings, self._symbols = coder, strings, symbols
 
-    def start(self) -> State:
-        """Before anything is read."""
-        tailed = with_tail(self._strings, self._symbols)
+    def start(self, after: tf.Tensor) -> State:
+        """Before anything is read, and after something that may refuse the file is computed."""
+        with tf.control_dependencies([after]):
+            tailed = with_tail(tf.identity(self._strings), tf.identity(self._symbols))
         handle = gen_ops.create_range_decoder(tailed, self._coder.cdf)
         return State(handle, tf.zeros([tf.shape(self._strings)[0]], tf.float64))
 
-    def read(self, state: State, index: tf.Tensor) -> tuple[State, tf.Tensor]:
-        """The next residuals, float32, as many as there are entries."""
+    def read(self, state: State | None, index: tf.Tensor) -> tuple[State, tf.Tensor]:
+        """The next residuals, float32, as many as there are entries; the first without a state."""
         entries = tf.cast(index, tf.int32)
-        costs = tf.gather(tf.constant(self._coder.least_bits), entries)
-        least = state.least + tf.reduce_sum(tf.reshape(costs, [tf.shape(costs)[0], -1]), -1)
+        costs = self._coder.least_bits
+        flat = tf.reshape(entries, [tf.shape(entries)[0], -1])
+        counts = tf.math.bincount(flat, minlength=len(costs), axis=-1, dtype=tf.int64)
+        least = tf.linalg.matvec(tf.cast(counts, tf.float64), tf.constant(costs))
+        least = tf.ensure_shape(least, self._strings.shape)
+        least = least if state is None else state.least + least
         # What was read and this: too much for the strings is told before it is read.
-        with tf.control_dependencies([long_enough(self._strings, least)]):
+        enough = long_enough(self._strings, least)
+        with tf.control_dependencies([enough]):
             entries = tf.identity(entries)
+        state = self.start(enough) if state is None else state
         offset = self._coder.cdf_offset
         handle, symbols = gen_ops.entropy_decode_index(
             state.handle, entries, tf.shape(entries)[1:], offset.dtype

@@ -192,7 +192,7 @@ class UniversalHyperprior(MeanScaleHyperprior):
         index, mean = self._parameters(z_hat, shape, rate)
         level = self._dither(seeds, tf.shape(index))
         decoder = ordered.Decoder(self, strings, tf.reduce_prod(tf.shape(index)[1:]))
-        _, symbols = decoder.read(decoder.start(), self._entries(index, level))
+        _, symbols = decoder.read(None, self._entries(index, level))
         return symbols + self._estimate(level) + mean
 
     def freeze(self, *arguments: Any, **options: Any) -> None:
