@@ -70,6 +70,14 @@ class ServerProcess:
         return status
 
 
+def config_of(folder: pathlib.Path, *names: str) -> str:
+    """A configuration file for models of these names in a folder, as a flag."""
+    models = "".join(f"config {{ name: '{n}' base_path: '{folder}/{n}' }}" for n in names)
+    path = folder / "config"
+    path.write_text(f"model_config_list {{ {models} }}")
+    return f"--model_config_file={path}"
+
+
 @contextlib.contextmanager
 def running(*flags: str) -> Iterator[ServerProcess]:
     """A server for as long as the block runs."""

@@ -27,7 +27,7 @@ from benchmarks.damage import (
 )
 from tests.conftest import ROOT
 
-EXAMPLES = 550  # for each of the six models
+EXAMPLES = 550  # for each of the models
 
 
 @functools.cache

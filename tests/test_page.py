@@ -17,7 +17,7 @@ from PIL import Image
 
 from serving.exporting import export
 from tests.conftest import cropped, golden_codec
-from tests.server_process import running
+from tests.server_process import config_of, running
 from tfc_models import evaluation, samples
 
 MANY_RATES, ONE_RATE = "gained-stem4", "mbt2018-mean"
@@ -29,12 +29,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     export(golden_codec(MANY_RATES), folder / "many", max_pixels=200 * 200)
     export(golden_codec(ONE_RATE), folder / "one")
-    (folder / "config").write_text(
-        "model_config_list {"
-        + "".join(f"config {{ name: '{n}' base_path: '{folder}/{n}' }}" for n in ("many", "one"))
-        + "}"
-    )
-    flags = [f"--model_config_file={folder}/config", f"--max_request_bytes={LIMIT}"]
+    flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags, "--page_max_pixels=90000") as process:
         yield process
 

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 
 from serving.exporting import export
 from tests.conftest import cropped, golden_codec
-from tests.server_process import running
+from tests.server_process import config_of, running
 from tfc_models import samples
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -50,12 +50,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     export(golden_codec(MANY_RATES), folder / "many")
     export(golden_codec(ONE_RATE), folder / "one")
-    (folder / "config").write_text(
-        "model_config_list {"
-        + "".join(f"config {{ name: '{n}' base_path: '{folder}/{n}' }}" for n in ("many", "one"))
-        + "}"
-    )
-    flags = [f"--model_config_file={folder}/config", f"--max_request_bytes={LIMIT}"]
+    flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags) as process:
         yield process
 

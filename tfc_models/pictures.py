@@ -72,7 +72,11 @@ class PictureError(ValueError):
 
 
 class PictureTooLargeError(PictureError):
-    """A picture over one of our limits."""
+    """A picture over one of our limits; `size` is its width and height."""
+
+    def __init__(self, size: tuple[int, int], reason: str) -> None:
+        super().__init__(f"{size[0]}×{size[1]} {reason}")
+        self.size = size
 
 
 class Picture(NamedTuple):
@@ -133,12 +137,13 @@ def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
     """Refuses a picture over the limits, before memory is spent on it."""
     if width * height > max_pixels:
         raise PictureTooLargeError(
-            f"{width}×{height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
-            "--max-pixels raises it."
+            (width, height),
+            f"is {width * height:,} pixels, over the limit of {max_pixels:,}; "
+            "--max-pixels raises it.",
         )
     if max(width, height) > max_side:
         raise PictureTooLargeError(
-            f"{width}×{height} has a side over the limit of {max_side:,}; --max-side raises it."
+            (width, height), f"has a side over the limit of {max_side:,}; --max-side raises it."
         )
 
 

@@ -62,6 +62,7 @@ class Page:
         """The page's addresses."""
         router = fastapi.APIRouter()
         files = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
+        photos = samples.files()
 
         @router.api_route("/", methods=READ)
         def index() -> fastapi.Response:
@@ -76,13 +77,13 @@ class Page:
         @router.api_route("/page/samples", methods=READ)
         async def names(request: fastapi.Request) -> fastapi.Response:
             async with self._answering(request) as answer:
-                answer.set_json({"samples": sorted(samples.files())})
+                answer.set_json({"samples": sorted(photos)})
             return answer.response()
 
         @router.api_route("/page/samples/{name}", methods=READ)
         async def sample(request: fastapi.Request, name: str) -> fastapi.Response:
             async with self._answering(request) as answer:
-                path = samples.files().get(name)
+                path = photos.get(name)
                 if path is None:
                     raise not_found(f"there is no sample {name}")
                 return fastapi.responses.FileResponse(path, headers=HEADERS)
@@ -158,10 +159,10 @@ class Page:
         except pictures.PictureError as error:
             raise invalid(str(error)) from None
 
-    def _too_large(self, error: Exception) -> ServingError:
-        size = str(error).split(" ", 1)[0]
+    def _too_large(self, error: pictures.PictureTooLargeError) -> ServingError:
+        width, height = error.size
         return invalid(
-            f"{size} is over the page's limit of {self._max_pixels:,} pixels: "
+            f"{width}×{height} is over the page's limit of {self._max_pixels:,} pixels: "
             "tfc-models compress takes larger pictures."
         )
 
@@ -231,7 +232,7 @@ class Page:
         outputs = await result_of(request, future, self._timeout)
         return next(iter(outputs.values()))[0]
 
-    def _peer(self, body: bytes, name: str, size: int = SIZE) -> dict[str, Any]:
+    def _peer(self, body: bytes, name: str, size: int) -> dict[str, Any]:
         """A codec at the quality whose file is nearest to a size."""
         pixels, codec = self._read(body).pixels, PEERS[name]
         try:

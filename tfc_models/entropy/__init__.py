@@ -12,7 +12,7 @@ from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
 from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
-from tfc_models.entropy.universal import GainedUniversal, UniversalHyperprior
+from tfc_models.entropy.universal import UniversalHyperprior
 
 __all__ = [
     "AutoregressiveHyperprior",
@@ -22,7 +22,6 @@ __all__ = [
     "GainedAutoregressive",
     "GainedCheckerboard",
     "GainedHyperprior",
-    "GainedUniversal",
     "MeanScaleHyperprior",
     "ScaleHyperprior",
     "UniversalHyperprior",

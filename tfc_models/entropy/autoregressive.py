@@ -55,13 +55,6 @@ class AutoregressiveHyperprior(ContextHyperprior):
         seen = self._to_read(self._stand_in(y, noisy, None), rate)
         return self._from(features, self._near(seen, features.dtype), rate)
 
-    def _samples(
-        self, y: tf.Tensor, features: tf.Tensor, rate: tf.Tensor | None
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        del features
-        seen = self._to_read(tf.round(y), rate)
-        return seen, [seen]
-
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tfc_models.entropy import ordered
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
 from tfc_models.entropy.quantization import Noise, checked_mode
-from tfc_models.entropy.tables import FrozenTables, decodable
+from tfc_models.entropy.tables import FrozenTables
 from tfc_models.layers import Chain, Conv2D, pad_to_multiple, tiled
 
 DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
@@ -279,7 +280,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
     ) -> tuple[tf.Tensor, ...]:
         """Strings of the latents."""
-        return (super().compress(y, index, mean),)
+        return (ordered.encode(self, y if mean is None else y - mean, index),)
 
     def decompress(
         self,
@@ -306,11 +307,9 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """The latents from their strings and hyper-latents."""
         (strings,) = own
         index, mean = self._parameters(z_hat, shape, rate)
-        entries = tf.reshape(tf.cast(index, tf.int32), [tf.shape(index)[0], -1])
-        counts = tf.math.bincount(entries, minlength=SCALES, axis=-1, dtype=tf.int64)
-        least = tf.linalg.matvec(tf.cast(counts, tf.float64), tf.constant(self.least_bits))
-        symbols = tf.reduce_prod(tf.shape(index)[1:])
-        return super().decompress(decodable(strings, least, symbols), index, mean)
+        decoder = ordered.Decoder(self, strings, tf.reduce_prod(tf.shape(index)[1:]))
+        _, residuals = decoder.read(None, index)
+        return residuals if mean is None else residuals + mean
 
     @property
     def heads(self) -> Conv2D:

@@ -11,7 +11,6 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.factorized import Bits
-from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import (
     LEAST_MASS,
     MEAN_BITS,
@@ -104,17 +103,19 @@ class UniversalHyperprior(MeanScaleHyperprior):
         """What a decoder gets, with the dither of the seed that files get."""
         if mean is None:
             return super().quantize(y)
-        level = self._dither(self._seeds(y), tf.shape(y))
-        symbols = tf.round(self._softly(y - mean) - self._offset(level))
+        symbols, level = self._symbols(y, mean)
         return symbols + self._estimate(level) + mean
+
+    def _symbols(self, y: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What is coded, and the levels of the dither that it was taken under."""
+        level = self._dither(self._seeds(y), tf.shape(y))
+        return tf.round(self._softly(y - mean) - self._offset(level)), level
 
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        level = self._dither(self._seeds(y), tf.shape(y))
-        offset = self._offset(level)
-        symbols = tf.round(self._softly(y - mean) - offset)
-        nats = self._density(scale_of(index)).log_prob(symbols + offset)
+        symbols, level = self._symbols(y, mean)
+        nats = self._density(scale_of(index)).log_prob(symbols + self._offset(level))
         bits = tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
         return symbols + self._estimate(level) + mean, bits
 
@@ -174,12 +175,10 @@ class UniversalHyperprior(MeanScaleHyperprior):
         return tf.gather(tf.constant(first, tf.int32), index) + part
 
     def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        seeds = self._seeds(y)
-        level = self._dither(seeds, tf.shape(y))
-        symbols = self._softly(y - mean) - self._offset(level)
+        symbols, level = self._symbols(y, mean)
         seed = tf.constant(self.seed.to_bytes(SEED_BYTES, "little"))
         strings = ordered.encode(self, symbols, self._entries(index, level))
-        return strings, tf.broadcast_to(seed, tf.shape(seeds))
+        return strings, tf.broadcast_to(seed, tf.shape(y)[:1])
 
     def _decoded(
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
@@ -204,7 +203,3 @@ class UniversalHyperprior(MeanScaleHyperprior):
         """Everything learned, as plain values, and what freezing made."""
         estimates = {"estimates": self._estimates} if self.frozen else {}
         return {**super().state(), **estimates}
-
-
-class GainedUniversal(UniversalHyperprior, GainedHyperprior):
-    """The same for latents at any rate."""

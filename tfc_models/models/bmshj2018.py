@@ -7,7 +7,7 @@ from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, Conv2D, relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
-from tfc_models.models.transforms import analysis_transform, synthesis_transform
+from tfc_models.models.transforms import analysis_transform, hyper_analysis, synthesis_transform
 
 
 @register("bmshj2018-factorized")
@@ -69,14 +69,6 @@ class Bmshj2018Hyperprior(CompressionModel):
         distribution: str = "gaussian",
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        hyper_analysis = Chain(
-            [
-                Conv2D(channels, 3, activation=relu, kernel=kernel, name="conv0"),
-                Conv2D(channels, 5, down=2, activation=relu, kernel=kernel, name="conv1"),
-                Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
-            ],
-            name="hyper_analysis",
-        )
         hyper_synthesis = Chain(
             [
                 Conv2D(channels, 5, up=2, activation=relu, kernel="plain", name="conv0"),
@@ -89,6 +81,12 @@ class Bmshj2018Hyperprior(CompressionModel):
             "bmshj2018-hyperprior",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
-            ScaleHyperprior(hyper_analysis, hyper_synthesis, channels, distribution, quantization),
+            ScaleHyperprior(
+                hyper_analysis(channels, relu, kernel),
+                hyper_synthesis,
+                channels,
+                distribution,
+                quantization,
+            ),
             config,
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tfc_models.entropy import GainedAutoregressive, GainedCheckerboard, GainedHyperprior
+import numpy as np
+
+from tfc_models.entropy import GainedAutoregressive, GainedCheckerboard
+from tfc_models.entropy.context import GainedContext
 from tfc_models.layers import (
     Chain,
     Conv2D,
@@ -15,8 +18,32 @@ from tfc_models.models.gained import GainedStem4
 from tfc_models.models.registry import register
 
 
+class _WithContext(GainedStem4):
+    """`gained-stem4` whose coder reads latents, too, through a mask."""
+
+    coder_type: type[GainedContext]
+    context_mask: np.ndarray
+
+    def _coder(
+        self,
+        hyper_analysis: Chain,
+        features: list[Conv2D],
+        heads: Conv2D,
+        options: tuple[int, int, int, str, str],
+    ) -> GainedContext:
+        width = features[0].filters
+        near = MaskedConv2D(
+            width, self.context_mask, activation=leaky_relu, kernel="plain", name="near"
+        )
+        mix = Conv2D(width, 1, activation=leaky_relu, kernel="plain", name="mix")
+        hyper_synthesis = Chain(features, name="hyper_synthesis")
+        return self.coder_type(
+            hyper_analysis, hyper_synthesis, *options, context=near, parameters=[mix, heads]
+        )
+
+
 @register("gained-checkerboard")
-class GainedCheckerboardStem4(GainedStem4):
+class GainedCheckerboardStem4(_WithContext):
     """`gained-stem4` with a checkerboard: the second half of ŷ is told by the first, too.
 
     ::
@@ -30,27 +57,12 @@ class GainedCheckerboardStem4(GainedStem4):
     """
 
     registered_name = "gained-checkerboard"
-
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-    ) -> GainedHyperprior:
-        width = features[0].filters
-        near = MaskedConv2D(
-            width, checkerboard_mask(3), activation=leaky_relu, kernel="plain", name="near"
-        )
-        mix = Conv2D(width, 1, activation=leaky_relu, kernel="plain", name="mix")
-        hyper_synthesis = Chain(features, name="hyper_synthesis")
-        return GainedCheckerboard(
-            hyper_analysis, hyper_synthesis, *options, context=near, parameters=[mix, heads]
-        )
+    coder_type = GainedCheckerboard
+    context_mask = checkerboard_mask(3)
 
 
 @register("gained-raster")
-class GainedAutoregressiveStem4(GainedStem4):
+class GainedAutoregressiveStem4(_WithContext):
     """`gained-stem4` with a context in raster order, decoded by wavefront.
 
     ::
@@ -63,20 +75,5 @@ class GainedAutoregressiveStem4(GainedStem4):
     """
 
     registered_name = "gained-raster"
-
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-    ) -> GainedHyperprior:
-        width = features[0].filters
-        near = MaskedConv2D(
-            width, raster_mask(5), activation=leaky_relu, kernel="plain", name="near"
-        )
-        mix = Conv2D(width, 1, activation=leaky_relu, kernel="plain", name="mix")
-        hyper_synthesis = Chain(features, name="hyper_synthesis")
-        return GainedAutoregressive(
-            hyper_analysis, hyper_synthesis, *options, context=near, parameters=[mix, heads]
-        )
+    coder_type = GainedAutoregressive
+    context_mask = raster_mask(5)

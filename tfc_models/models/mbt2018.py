@@ -7,7 +7,7 @@ from tfc_models.entropy import AutoregressiveHyperprior, MeanScaleHyperprior, Un
 from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu, raster_mask
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
-from tfc_models.models.transforms import analysis_transform, synthesis_transform
+from tfc_models.models.transforms import analysis_transform, hyper_analysis, synthesis_transform
 
 
 @register("mbt2018-mean")
@@ -39,7 +39,7 @@ class Mbt2018Mean(CompressionModel):
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         coder = MeanScaleHyperprior(
-            _hyper_analysis(channels, kernel),
+            hyper_analysis(channels, leaky_relu, kernel),
             _hyper_synthesis(latents),
             channels,
             distribution,
@@ -79,7 +79,7 @@ class Mbt2018Universal(CompressionModel):
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         coder = UniversalHyperprior(
-            _hyper_analysis(channels, kernel),
+            hyper_analysis(channels, leaky_relu, kernel),
             _hyper_synthesis(latents),
             channels,
             sharpness=sharpness,
@@ -128,7 +128,7 @@ class Mbt2018(CompressionModel):
             Conv2D(2 * latents, 1, kernel="plain", name="heads"),
         ]
         coder = AutoregressiveHyperprior(
-            _hyper_analysis(channels, kernel),
+            hyper_analysis(channels, leaky_relu, kernel),
             _hyper_synthesis(latents),
             channels,
             distribution,
@@ -143,17 +143,6 @@ class Mbt2018(CompressionModel):
             coder,
             config,
         )
-
-
-def _hyper_analysis(channels: int, kernel: str) -> Chain:
-    return Chain(
-        [
-            Conv2D(channels, 3, activation=leaky_relu, kernel=kernel, name="conv0"),
-            Conv2D(channels, 5, down=2, activation=leaky_relu, kernel=kernel, name="conv1"),
-            Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
-        ],
-        name="hyper_analysis",
-    )
 
 
 def _hyper_synthesis(latents: int) -> Chain:

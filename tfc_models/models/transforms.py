@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import tensorflow as tf
 
 from tfc_models.layers import Chain, Conv2D, nonlinearity
@@ -25,3 +27,17 @@ def synthesis_transform(channels: int, gdn: str, kernel: str) -> Chain:
         layers.append(nonlinearity(gdn, inverse=True, name=f"igdn{i}"))
     layers.append(Conv2D(3, 5, up=2, kernel=kernel, name="conv3"))
     return Chain(layers, name="synthesis")
+
+
+def hyper_analysis(
+    channels: int, activation: Callable[[tf.Tensor], tf.Tensor], kernel: str
+) -> Chain:
+    """From y to z: a 3×3 convolution and two of 5×5, each by 2 down."""
+    return Chain(
+        [
+            Conv2D(channels, 3, activation=activation, kernel=kernel, name="conv0"),
+            Conv2D(channels, 5, down=2, activation=activation, kernel=kernel, name="conv1"),
+            Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
+        ],
+        name="hyper_analysis",
+    )
