@@ -28,11 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 DEFAULT = "default"  # of the zoo; the others are the golden files' small models
-MODELS = (
-    *("bls2017", "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "gained-stem4"),
-    *("gained-raster", "gained-checkerboard", "mbt2018", "mbt2018-universal"),
-    DEFAULT,
-)
+MODELS = (*sorted(path.stem for path in GOLDEN.glob("*.tfcm")), DEFAULT)
 CASES = (
     *("cut", "flip", "splice", "swap", "grow"),
     *("forge field", "forge sizes", "forge streams", "forge escape", "bomb"),

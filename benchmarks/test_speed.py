@@ -77,10 +77,20 @@ def theirs():
     )
 
 
+def fresh(name: str) -> Codec:
+    """A model of its usual size with random weights: small streams, and its networks' time."""
+    tf.keras.utils.set_random_seed(0)
+    return Codec(models.build(name, kernel="plain"))
+
+
 CODERS = {
     "bmshj2018-hyperprior": lambda: ours(hyperprior()),
     "plain tfc layers, float32": theirs,
     "the zoo's default": lambda: ours(zoo_default()),
+    **{
+        f"{name}, random": functools.partial(lambda name: ours(fresh(name)), name)
+        for name in ("mbt2018-mean", "mbt2018-universal", "mbt2018", "ms2020")
+    },
 }
 
 

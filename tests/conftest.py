@@ -19,12 +19,15 @@ SMALL = {
     "bls2017": {"channels": 8, "latents": 12},
     "bmshj2018-factorized": {"channels": 8, "latents": 12},
     "bmshj2018-hyperprior": {"channels": 8, "latents": 12},
+    "gained-channelwise": {"channels": 8, "latents": 12},
     "gained-checkerboard": {"channels": 8, "latents": 12},
     "gained-raster": {"channels": 8, "latents": 12},
     "gained-stem4": {"channels": 8, "latents": 12},
+    "gained-universal": {"channels": 8, "latents": 12},
     "mbt2018": {"channels": 8, "latents": 12},
     "mbt2018-mean": {"channels": 8, "latents": 12},
     "mbt2018-universal": {"channels": 8, "latents": 12},
+    "ms2020": {"channels": 8, "latents": 12, "slices": 4, "support": 2, "width": 7},
 }
 
 

@@ -14,7 +14,8 @@ from tfc_models.entropy.hyperprior import SCALES, parts_of_scales, scale_of
 from tfc_models.layers import MaskedConv2D, checkerboard_mask, raster_mask
 
 AUTOREGRESSIVE = ["mbt2018", "gained-raster"]
-CONTEXTS = [*AUTOREGRESSIVE, "gained-checkerboard"]
+CHANNELWISE = ["ms2020", "gained-channelwise"]
+CONTEXTS = [*AUTOREGRESSIVE, "gained-checkerboard", *CHANNELWISE]
 
 
 def latents_of(model: models.CompressionModel, *shape: int) -> tf.Tensor:
@@ -52,7 +53,7 @@ def test_a_latent_is_told_by_those_before_it_alone(name, training):
 
     def parameters(y: tf.Tensor) -> np.ndarray:
         noisy = y + 0.25 if training else None
-        return np.concatenate(model.coder._parameters_for(y, noisy, z_hat, None), -1)[0]
+        return np.concatenate(model.coder._parameters_for(y, noisy, z_hat, None)[:2], -1)[0]
 
     changed = y.numpy()
     changed[0, 4, 4] += 8.0
@@ -71,7 +72,9 @@ def test_squares_of_one_colour_are_told_by_the_other_alone():
         changed = y.numpy()
         changed[0, row, column] += 8.0
         pair = [
-            np.concatenate(model.coder._parameters_for(tf.constant(v), None, z_hat, None), -1)[0]
+            np.concatenate(model.coder._parameters_for(tf.constant(v), None, z_hat, None)[:2], -1)[
+                0
+            ]
             for v in (y, changed)
         ]
         return np.abs(pair[0] - pair[1]).max(-1) > 0
@@ -79,6 +82,45 @@ def test_squares_of_one_colour_are_told_by_the_other_alone():
     assert not changed_by(4, 5).any()  # of the second colour
     rows, columns = np.nonzero(changed_by(4, 4))
     assert set(zip(rows, columns)) == {(3, 4), (5, 4), (4, 3), (4, 5)}
+
+
+@pytest.mark.parametrize("name", CHANNELWISE)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_slice_is_told_by_those_before_it_alone(name, training):
+    model = models.build(name, **SMALL[name])
+    coder = model.coder
+    y = latents_of(model, 1, 8, 8)
+    z_hat = tf.round(coder._hyper_latents(y))
+    noise = 0.25 if training and model.coder.quantization != "round" else None
+
+    def told(y: tf.Tensor) -> list[np.ndarray]:
+        noisy = None if noise is None else y + noise
+        return [part[0].numpy() for part in coder._parameters_for(y, noisy, z_hat, None)]
+
+    before = told(y)
+    ends = np.cumsum([0, *(own.channels for own in coder.slices)])
+    for i, (first, end) in enumerate(zip(ends, ends[1:])):
+        changed = y.numpy()
+        changed[0, 4, 4, first:end] += 8.0
+        index, mean, correction = (
+            np.abs(a - b).max(axis=(0, 1)) > 0 for a, b in zip(told(tf.constant(changed)), before)
+        )
+        later = [np.s_[a:b] for a, b in zip(ends[i + 1 :], ends[i + 2 :])]
+        for parameter in (index, mean):
+            assert not parameter[:end].any()
+            assert all(parameter[part].any() == (i < coder.support) for part in later)
+        assert not correction[:first].any() and correction[first:end].any()
+    assert np.abs(before[2]).max() <= 0.5
+
+
+@pytest.mark.parametrize("name", CHANNELWISE)
+def test_corrections_are_half_a_hyperbolic_tangent_on_a_grid(name):
+    coder = Codec(golden_model(name)).model.coder
+    sums = np.linspace(-6.0, 6.0, 2001)
+    found = coder._exact_correction(tf.constant(sums * 2.0**10), np.full(1, 2.0**-10)).numpy()
+    assert np.abs(found - 0.5 * np.tanh(sums)).max() <= 1 / 64
+    assert np.array_equal(found * 64, np.rint(found * 64))
+    assert np.array_equal(found, -found[::-1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 8), (8, 5)])
@@ -167,3 +209,10 @@ def test_a_context_starts_from_the_model_without(tmp_path):
             np.testing.assert_allclose(one["y"], other["y"], rtol=tolerance)
     with pytest.raises(ValueError, match="nothing in common"):
         adopt(model, {"a": np.zeros(3)})
+
+
+def test_more_slices_than_latents_are_refused():
+    with pytest.raises(ValueError, match="slices is 1 to the number of latents, 12; got 13"):
+        models.build("ms2020", channels=8, latents=12, slices=13)
+    with pytest.raises(ValueError, match="latents are 5 or more, one a slice; got 4"):
+        models.build("gained-channelwise", channels=8, latents=4)

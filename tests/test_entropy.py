@@ -21,7 +21,8 @@ from tfc_models.entropy.quantization import Noise
 from tfc_models.layers import Conv2D, leaky_relu, pad_to_multiple, relu
 from tfc_models.zoo import files
 
-HYPERPRIORS = tuple(name for name in SMALL if "hyper" in name or "gained" in name or "mbt" in name)
+FACTORIZED = ("bls2017", "bmshj2018-factorized")
+HYPERPRIORS = tuple(name for name in SMALL if name not in FACTORIZED)
 
 
 def network(widths=(24, 36, 16), activation=relu, scale=1.0):
@@ -143,7 +144,7 @@ def rate_cost(frozen, floating, pictures):
         y = floating.to_latents(pad_to_multiple(tf.constant(picture[None]), 16))
         z_hat = tf.round(floating.coder._hyper_latents(y))
         for i, model in enumerate((floating, frozen)):
-            index, mean = model.coder._parameters_for(y, None, z_hat, None)
+            index, mean, _ = model.coder._parameters_for(y, None, z_hat, None)
             for seed in range(3):
                 tf.random.set_seed(seed)
                 noisy = tfc.LocationScaleIndexedEntropyModel.__call__

@@ -13,6 +13,7 @@ from tfc_models.codec import Codec
 from tfc_models.entropy.universal import LEVELS, UniversalHyperprior
 
 NAME = "mbt2018-universal"
+NAMES = [NAME, "gained-universal"]
 
 
 def coder_of(sharpness: float) -> UniversalHyperprior:
@@ -56,9 +57,10 @@ def test_the_coded_size_is_the_noisy_bound(sharpness, scale):
     assert float(bits[0]) / count == pytest.approx(bound, rel=0.01)
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", [0.25, 0.8, 3.0])
-def test_real_strings_are_as_long_as_estimated(scale):
-    model = golden_model(NAME)
+def test_real_strings_are_as_long_as_estimated(scale, name):
+    model = golden_model(name)
     coder, count = Codec(model).model.coder, 40_000
     y = tf.constant(np.random.default_rng(2).normal(size=[1, count, 1, 1]) * scale, tf.float32)
     index = np.rint(63.0 * np.log(scale / 0.11) / np.log(256 / 0.11))
@@ -82,8 +84,9 @@ def test_between_dither_and_rounding():
     assert np.mean((given(3.0, values) - values) ** 2) < np.mean(plain**2) + 0.01
 
 
-def test_levels_come_from_the_seed_in_the_file():
-    codec = Codec(golden_model(NAME))
+@pytest.mark.parametrize("name", NAMES)
+def test_levels_come_from_the_seed_in_the_file(name):
+    codec = Codec(golden_model(name))
     picture = cropped(90, 70)
     codec.model.set_bfloat16("off")
     first = codec.compress(picture)
@@ -91,7 +94,7 @@ def test_levels_come_from_the_seed_in_the_file():
     assert set(np.unique(level)) == set(range(LEVELS))
     assert np.mean(level[0] == level[1]) < 0.1
     assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * LEVELS - 1).max() < 0.1
-    other = golden_model(NAME)
+    other = golden_model(name)
     other.coder.seed = 7
     second = Codec(other).compress(picture)
     assert second != first
@@ -110,7 +113,21 @@ def test_training_becomes_sharper(tmp_path):
     assert seen == [0.0, 2.0, 4.0, 4.0]
 
 
+def test_at_every_rate_the_error_is_that_of_dither():
+    model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=0.0)
+    assert model.config["sharpness"] == 0.0
+    picture = tf.constant(cropped(160, 160)[None], tf.float32)
+    for rate in (0.0, 50.0, 100.0):
+        y = 40.0 * model.to_latents(picture, tf.constant([rate]))
+        y_hat, _ = model.coder(y, training=False, rate=tf.constant([rate]))
+        error = (y_hat - y).numpy()
+        assert error.var() == pytest.approx(1 / 12, rel=0.05)
+        assert np.abs(error).max() <= 0.5 + 1e-3
+        assert abs(np.corrcoef(error.ravel(), y.numpy().ravel())[0, 1]) < 0.05
+
+
 @pytest.mark.parametrize("options", [{"sharpness": -1.0}, {"sharpness": 1e4}])
-def test_what_cannot_be_is_refused(options):
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_be_is_refused(options, name):
     with pytest.raises(ValueError, match="sharpness is 0 to 100"):
-        models.build(NAME, **SMALL[NAME], **options)
+        models.build(name, **SMALL[name], **options)

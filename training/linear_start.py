@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfc_models.entropy import ChannelwiseHyperprior
 from tfc_models.entropy.context import ContextHyperprior
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
 from tfc_models.layers import GDN, Conv2D
@@ -76,18 +77,22 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
             size = int(layer.gamma.shape[0])
             layer.assign_state({"beta": np.ones(size), "gamma": 0.003 * np.eye(size)})
     if isinstance(model.coder, ContextHyperprior):
-        _start_context(model.coder)
+        _ignore(model.coder.parameters[0], model.coder.context.filters)
+    if isinstance(model.coder, ChannelwiseHyperprior):
+        features = model.coder.hyper_synthesis.layers[-1].filters
+        for network in model.coder.networks:
+            first = network.layers[0]
+            _ignore(first, first.kernel.shape[2] - features)
     if model.many_rates:
         _start_gains(model, maps, before)
     return float(maps.var(axis=(0, 1, 2), dtype=np.float64).sum() / total)
 
 
-def _start_context(coder: ContextHyperprior) -> None:
-    """What the context says is not listened to at first: it has yet to learn to say something."""
-    first = coder.parameters[0]
-    kernel = np.array(first.kernel)
-    kernel[:, :, -coder.context.filters :] = 0.0
-    first.assign_state({**first.state(), "kernel": kernel})
+def _ignore(layer: Conv2D, inputs: int) -> None:
+    """Starts a layer deaf to its last inputs: those of a context, which knows nothing yet."""
+    kernel = np.array(layer.kernel)
+    kernel[:, :, kernel.shape[2] - inputs :] = 0.0
+    layer.assign_state({**layer.state(), "kernel": kernel})
 
 
 def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -> None:
@@ -102,8 +107,8 @@ def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -
     gains = np.array([255.0 / quantization_step(lmbda) for lmbda in levels])[:, None]
     model.analysis.layers[-1].logarithm.assign(np.log(gains / scale))
     model.synthesis.layers[0].logarithm.assign(np.log(scale / gains))
-    last = model.coder.heads
-    last.assign_state({**last.state(), "kernel": 0.1 * last.kernel})
+    for last in model.coder.heads:
+        last.assign_state({**last.state(), "kernel": 0.1 * last.kernel})
     # Coefficients are more peaked than Gaussian: their mean absolute value fits better.
     deviation = gains * np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
     index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.context import ContextHyperprior, GainedContext
-from tfc_models.entropy.hyperprior import DISTRIBUTIONS, SCALES, parts_of_scales, scale_of
+from tfc_models.entropy.hyperprior import DISTRIBUTIONS, SCALES, Told, parts_of_scales, scale_of
 
 
 class AutoregressiveHyperprior(ContextHyperprior):
@@ -32,7 +32,7 @@ class AutoregressiveHyperprior(ContextHyperprior):
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         super()._make_exact(shifts)
-        near = self._contexts[self.context.name]
+        near = self._readers[self.context.name]
         self._windows = near.over_taps(np.flatnonzero(self.context.mask))
 
     def _stand_in(self, y: tf.Tensor, noisy: tf.Tensor | None, mean: tf.Tensor | None) -> tf.Tensor:
@@ -50,10 +50,10 @@ class AutoregressiveHyperprior(ContextHyperprior):
         noisy: tf.Tensor | None,
         z_hat: tf.Tensor,
         rate: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> Told:
         features = self._features(z_hat, tf.shape(y)[1:3])
         seen = self._to_read(self._stand_in(y, noisy, None), rate)
-        return self._from(features, self._near(seen, features.dtype), rate)
+        return Told(*self._from(features, self._near(seen, features.dtype), rate))
 
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor

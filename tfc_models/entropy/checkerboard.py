@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.context import ContextHyperprior, GainedContext
+from tfc_models.entropy.hyperprior import Told
 
 
 def board(shape: tf.Tensor) -> tf.Tensor:
@@ -39,7 +40,7 @@ class CheckerboardHyperprior(ContextHyperprior):
         noisy: tf.Tensor | None,
         z_hat: tf.Tensor,
         rate: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> Told:
         shape = tf.shape(y)[1:3]
         features, first = self._features(z_hat, shape), board(shape)
         index, mean = self._first(features, rate)
@@ -47,7 +48,7 @@ class CheckerboardHyperprior(ContextHyperprior):
         later_index, later_mean = self._later(features, seen, first, rate)
         # Sums of a value and zero, and so exact.
         index = first * index + (1.0 - first) * later_index
-        return index, first * mean + (1.0 - first) * later_mean
+        return Told(index, first * mean + (1.0 - first) * later_mean)
 
     def _first(self, features: tf.Tensor, rate: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Scale indexes and means for the squares before which nothing is known."""

@@ -1,4 +1,4 @@
-"""What coders with a context have in common: they read latents that were decoded before."""
+"""Contexts in space: a masked convolution reads the latents that were decoded before."""
 
 from __future__ import annotations
 
@@ -14,22 +14,12 @@ from tfc_models.entropy.exact import (
     find_exponent,
     find_shifts,
 )
-from tfc_models.entropy.gained import GainedHyperprior
-from tfc_models.entropy.hyperprior import (
-    EXACT_TILE,
-    INDEX_ORIGIN,
-    INDEX_STEP,
-    REDUCTION,
-    SCALES,
-    MeanScaleHyperprior,
-)
-from tfc_models.layers import Conv2D, MaskedConv2D, level_weights, rate_of_each, tiled
-
-INVERSE_BITS = 16  # An inverse gain, in a frozen model, is a multiple of 2^-16
-LARGEST_INVERSE = 2**24 - 1  # and exact in float32.
+from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALES
+from tfc_models.entropy.reading import GainedReading, ReadingHyperprior, shifts_of
+from tfc_models.layers import Conv2D, MaskedConv2D, tiled
 
 
-class ContextHyperprior(MeanScaleHyperprior):
+class ContextHyperprior(ReadingHyperprior):
     """A hyperprior beside which latents are read that were decoded before.
 
     Here `hyper_synthesis` gives features. `context`, a masked convolution, reads the latents;
@@ -37,9 +27,6 @@ class ContextHyperprior(MeanScaleHyperprior):
     the last of them reads the features again beside what the one before it gives: with zeros
     there it is the hyperprior alone. With `marks_known` a further channel of what the context
     reads tells where latents are known.
-
-    Frozen, all of these are exact networks, and what they read are integers: the latents at a
-    power of two per channel.
     """
 
     keeps_features = False
@@ -49,19 +36,10 @@ class ContextHyperprior(MeanScaleHyperprior):
         super().__init__(*arguments)
         self.context, self.parameters = context, parameters
         self.latents = parameters[-1].filters // 2
-        self._seen = np.zeros(0, np.int32)
-        self._contexts: dict[str, ExactNetwork] = {}
 
     def _features(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        """What z tells of every latent: numbers, or in a frozen model integers."""
-        if self.exact is None:
-            features = self.hyper_synthesis(tf.cast(z_hat, self.network_dtype))
-        else:
-            out = tf.TensorSpec([None, None, self.exact.outputs.exponent.size], tf.float32)
-            features = tiled(
-                lambda z: tf.cast(self.exact(z), tf.float32), z_hat, 1, REDUCTION, out, EXACT_TILE
-            )
-        return features[:, : shape[0], : shape[1]]
+        """What z tells of every latent."""
+        return self._features_of(self.hyper_synthesis, self.exact, z_hat, shape)
 
     def _from(
         self, features: tf.Tensor, near: tf.Tensor, rate: tf.Tensor | None, tiles: bool = True
@@ -94,27 +72,20 @@ class ContextHyperprior(MeanScaleHyperprior):
             near = tf.broadcast_to(near, tf.concat([tf.shape(features)[:3], near.shape[3:]], 0))
         maps = tf.concat([features, near], -1)
         for layer in self.parameters[:-1]:
-            exact = self._contexts.get(layer.name)
+            exact = self._readers.get(layer.name)
             maps = layer(maps) if exact is None else tf.cast(exact(maps), tf.float32)
         if self.keeps_features:
             maps = tf.concat([features, maps], -1)
         if self.exact is None:
-            return tf.cast(self.heads(maps), tf.float32)
-        network = self._contexts[self.heads.name]
+            return tf.cast(self.parameters[-1](maps), tf.float32)
+        network = self._readers[self.parameters[-1].name]
         return self._from_sums(network(maps), network)
-
-    def _to_read(self, y_hat: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
-        """Latents as the context reads them: in a frozen model, integers."""
-        del rate  # see GainedContext
-        if self.exact is None:
-            return y_hat
-        return tf.round(y_hat * np.exp2(self._seen.astype(np.float64)).astype(np.float32))
 
     def _near(self, seen: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         """What the context makes of latents to read."""
         if self.exact is None:
             return self.context(tf.cast(seen, dtype))
-        return tf.cast(self._contexts[self.context.name](seen), tf.float32)
+        return tf.cast(self._readers[self.context.name](seen), tf.float32)
 
     def _find_shifts(
         self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
@@ -148,7 +119,7 @@ class ContextHyperprior(MeanScaleHyperprior):
         return i == 1 or (self.keeps_features and i == len(self.parameters))
 
     def _read_integers(self, exponent: np.ndarray) -> Integers:
-        integers = activation_integers(exponent)
+        integers = super()._read_integers(exponent)
         if not self.marks_known:
             return integers
         return integers.beside(Integers(np.zeros(1, np.int32), np.ones(1)))
@@ -159,30 +130,17 @@ class ContextHyperprior(MeanScaleHyperprior):
         self.exact = ExactNetwork(self.hyper_synthesis.layers, own, activated=True)
         inputs = self._read_integers(self._seen)
         for i, layer in enumerate([self.context, *self.parameters]):
-            own = {k.split("/")[1]: v for k, v in shifts.items() if k.startswith(f"{layer.name}/")}
             last = layer is self.parameters[-1]
+            own = shifts_of(shifts, layer.name)
             network = ExactNetwork([layer], own, inputs, activated=not last)
-            self._contexts[layer.name], inputs = network, network.outputs
+            self._readers[layer.name], inputs = network, network.outputs
             if self._reads_features(i + 1):
                 inputs = self.exact.outputs.beside(inputs)
 
-    def _shifts(self) -> dict[str, np.ndarray]:
-        inner = {
-            f"{name}/{k}": v
-            for name, network in self._contexts.items()
-            for k, v in network.shifts.items()
-        }
-        return {**super()._shifts(), "seen": self._seen, **inner}
-
     @property
-    def heads(self) -> Conv2D:
+    def heads(self) -> list[Conv2D]:
         """The layer that gives indexes and means."""
-        return self.parameters[-1]
-
-    @property
-    def pieces(self) -> list[int]:
-        """How many float32 convolutions stand for each exact layer."""
-        return [*self.exact.pieces, *(n for net in self._contexts.values() for n in net.pieces)]
+        return self.parameters[-1:]
 
     def float_layers(self) -> dict[str, Conv2D]:
         """The hyper networks' and the context's layers by name."""
@@ -192,20 +150,5 @@ class ContextHyperprior(MeanScaleHyperprior):
         return {**super().float_layers(), **named, f"synthesis/{last.name}": last}
 
 
-class GainedContext(ContextHyperprior, GainedHyperprior):
-    """The same for latents at any rate: they are read without the gain of their rate."""
-
-    def _to_read(self, y_hat: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
-        rate = rate_of_each(y_hat, rate)
-        if self.exact is None:
-            gain = self.mean_gain.at(level_weights(rate, self.levels))
-            return y_hat / gain[:, None, None, :]
-        rows = tf.cast(tf.round(rate), tf.int32)
-        inverse = tf.gather(tf.constant(self._rates["inverse_gain"], tf.float32), rows)
-        unit = np.exp2(self._seen.astype(np.float64) - INVERSE_BITS).astype(np.float32)
-        # One IEEE multiplication that may round, and one by a power of two.
-        return tf.round(y_hat * inverse[:, None, None, :] * unit)
-
-    def _integer_gains(self, gain: np.ndarray) -> dict[str, np.ndarray]:
-        inverse = np.clip(np.rint(2.0**INVERSE_BITS / gain), 0, LARGEST_INVERSE)
-        return {**super()._integer_gains(gain), "inverse_gain": inverse.astype(np.int32)}
+class GainedContext(ContextHyperprior, GainedReading):
+    """The same for latents at any rate."""

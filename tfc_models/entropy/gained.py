@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.hyperprior import (
+    ALL,
     INDEX_STEP,
     LARGEST_MEAN,
     MEAN_BITS,
@@ -65,17 +66,21 @@ class GainedHyperprior(MeanScaleHyperprior):
         return self.hyper_gain(super()._hyper_latents(y), weights)
 
     def _at_rate(
-        self, index: tf.Tensor, mean: tf.Tensor, rate: tf.Tensor | None
+        self,
+        index: tf.Tensor,
+        mean: tf.Tensor,
+        rate: tf.Tensor | None,
+        channels: slice = ALL,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         rate = rate_of_each(index, rate)
         if not self._rates:
             weights = level_weights(rate, self.levels)
-            offset = INDEX_STEP * tf.matmul(weights, self.index_offset)
-            gain = self.mean_gain.at(weights)
+            offset = INDEX_STEP * tf.matmul(weights, self.index_offset)[:, channels]
+            gain = self.mean_gain.at(weights)[:, channels]
             return index + offset[:, None, None, :], mean * gain[:, None, None, :]
         rows = tf.cast(tf.round(rate), tf.int32)
         offset, gain = (
-            tf.gather(tf.constant(self._rates[k], tf.float32), rows)[:, None, None, :]
+            tf.gather(tf.constant(self._rates[k][:, channels], tf.float32), rows)[:, None, None]
             for k in ("index_offset", "mean_gain")
         )
         mean = tf.round((mean * 2.0**MEAN_BITS) * gain * 2.0**-GAIN_BITS) * 2.0**-MEAN_BITS

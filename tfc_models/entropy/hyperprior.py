@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +29,7 @@ LARGEST_INDEX = 2.0**10  # beyond the table on either side, before a rate moves 
 LEAST_MASS = 2.0**-30
 FINEST_PART, LARGEST_WITH_PARTS = 64, 16.0
 REDUCTION = 4  # hyper_analysis divides height and width by it
+ALL = slice(None)  # channels
 EXACT_TILE = 16  # hyper-latents a side, 1024 pixels
 
 
@@ -47,6 +48,18 @@ def parts_of_scales() -> np.ndarray:
     scales = np.geomspace(SCALE_MIN, SCALE_MAX, SCALES)
     parts = 2.0 ** np.ceil(np.log2(np.maximum(LARGEST_WITH_PARTS / scales, 1.0)))
     return np.minimum(parts, FINEST_PART).astype(np.int32)
+
+
+class Told(NamedTuple):
+    """What a decoder is told of latents before it reads them, and what it adds afterwards."""
+
+    index: tf.Tensor
+    mean: tf.Tensor | None
+    correction: tf.Tensor | None = None
+
+    def corrected(self, y_hat: tf.Tensor) -> tf.Tensor:
+        """Latents that were read, with what is added to them."""
+        return y_hat if self.correction is None else y_hat + self.correction
 
 
 class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
@@ -99,15 +112,16 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         noisy = None
         if training and self.quantization != "round":
             noisy = y + self.noise(tf.shape(y))
-        index, mean = self._parameters_for(y, noisy, z_hat, rate)
+        told = self._parameters_for(y, noisy, z_hat, rate)
+        index, mean = told.index, told.mean
         if not training:
             # What is coded is coded under an entry of the table.
             index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
             y_hat, y_bits = self._estimated(y, index, mean)
-            return y_hat, {"y": y_bits, "z": z_bits["y"]}
-        y_hat = self._stand_in(y, noisy, mean)
-        y_bits = self._noisy_bits(y, y_hat if noisy is None else noisy, index, mean)
-        return y_hat, {"y": y_bits, "z": z_bits["y"]}
+        else:
+            y_hat = self._stand_in(y, noisy, mean)
+            y_bits = self._noisy_bits(y, y_hat if noisy is None else noisy, index, mean)
+        return told.corrected(y_hat), {"y": y_bits, "z": z_bits["y"]}
 
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
@@ -127,10 +141,10 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         noisy: tf.Tensor | None,
         z_hat: tf.Tensor,
         rate: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+    ) -> Told:
         """What a decoder will predict of `y`, where it has the latents to predict it from."""
         del noisy
-        return self._parameters(z_hat, tf.shape(y)[1:3], rate)
+        return Told(*self._parameters(z_hat, tf.shape(y)[1:3], rate))
 
     def _noisy_bits(
         self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
@@ -168,10 +182,14 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         return (index if self.exact is None else tf.clip_by_value(index, 0, SCALES - 1)), mean
 
     def _at_rate(
-        self, index: tf.Tensor, mean: tf.Tensor | None, rate: tf.Tensor | None
+        self,
+        index: tf.Tensor,
+        mean: tf.Tensor | None,
+        rate: tf.Tensor | None,
+        channels: slice = ALL,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """What was predicted, as it is for a rate; here there is only one."""
-        del rate
+        """What was predicted of some channels, as it is for a rate; here there is only one."""
+        del rate, channels
         return index, mean
 
     def _predicted(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -202,10 +220,13 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             return self._exact_index(sums, unit)
         index, mean = tf.split(sums, 2, axis=-1)
         index_unit, mean_unit = np.split(unit, 2)
-        mean = tf.round(mean * tf.constant(mean_unit * 2**MEAN_BITS, mean.dtype))
+        index, mean = self._exact_index(index, index_unit), self._exact_mean(mean, mean_unit)
+        return tf.concat([index, mean], axis=-1)
+
+    def _exact_mean(self, sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
+        mean = tf.round(sums * tf.constant(unit * 2**MEAN_BITS, sums.dtype))
         mean = tf.cast(mean * 2.0**-MEAN_BITS, tf.float32)
-        mean = tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
-        return tf.concat([self._exact_index(index, index_unit), mean], axis=-1)
+        return tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)
 
     def _exact_index(self, sums: tf.Tensor, unit: np.ndarray) -> tf.Tensor:
         scale = tf.constant(unit * INDEX_STEP * 2.0**self.index_bits, sums.dtype)
@@ -248,10 +269,14 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
     ) -> dict[str, np.ndarray]:
         """Exponents for the exact networks, by name."""
-        samples = [tf.round(self._hyper_latents(y, rate))]
-        if not representative:
-            samples.append(self.hyperprior.random_latents())
+        samples = self._hyper_samples(y, rate, representative)
         return find_shifts(self.hyper_synthesis.layers, samples)
+
+    def _hyper_samples(
+        self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
+    ) -> list[tf.Tensor]:
+        samples = [tf.round(self._hyper_latents(y, rate))]
+        return samples if representative else [*samples, self.hyperprior.random_latents()]
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         self.exact = ExactNetwork(self.hyper_synthesis.layers, shifts)
@@ -272,9 +297,10 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """`compress(y, rate)`, and what `decompress` will give."""
         self._require(frozen=True)
         z = self._hyper_latents(y, rate)
-        index, mean = self._parameters_for(y, None, tf.round(z), rate)
+        told = self._parameters_for(y, None, tf.round(z), rate)
         (z_strings,) = self.hyperprior.compress(z)
-        return (z_strings, *self._encoded(y, index, mean)), self.quantize(y, mean)
+        strings = self._encoded(y, told.index, told.mean)
+        return (z_strings, *strings), told.corrected(self.quantize(y, told.mean))
 
     def _encoded(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
@@ -312,9 +338,9 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         return residuals if mean is None else residuals + mean
 
     @property
-    def heads(self) -> Conv2D:
-        """The layer that gives indexes, and means."""
-        return self.hyper_synthesis.layers[-1]
+    def heads(self) -> list[Conv2D]:
+        """The layers that give indexes, means, and what else there is."""
+        return self.hyper_synthesis.layers[-1:]
 
     @property
     def pieces(self) -> list[int]:

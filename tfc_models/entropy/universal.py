@@ -11,6 +11,7 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.factorized import Bits
+from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import (
     LEAST_MASS,
     MEAN_BITS,
@@ -203,3 +204,7 @@ class UniversalHyperprior(MeanScaleHyperprior):
         """Everything learned, as plain values, and what freezing made."""
         estimates = {"estimates": self._estimates} if self.frozen else {}
         return {**super().state(), **estimates}
+
+
+class GainedUniversal(UniversalHyperprior, GainedHyperprior):
+    """The same for latents at any rate."""

@@ -1,10 +1,17 @@
-"""One model for every rate, with a context: what is decoded first tells of what comes later."""
+"""One model for every rate, with a context or with universal quantization."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from tfc_models.entropy import GainedAutoregressive, GainedCheckerboard
+from tfc_models.entropy import (
+    GainedAutoregressive,
+    GainedChannelwise,
+    GainedCheckerboard,
+    GainedUniversal,
+)
 from tfc_models.entropy.context import GainedContext
 from tfc_models.layers import (
     Chain,
@@ -15,7 +22,12 @@ from tfc_models.layers import (
     raster_mask,
 )
 from tfc_models.models.gained import GainedStem4
+from tfc_models.models.ms2020 import slice_networks
 from tfc_models.models.registry import register
+
+# Later slices are wider: what comes first tells the most of the others.
+SLICE_ENDS = (0.05, 0.1, 0.2, 0.4, 1.0)
+SLICE_SIZE = 3
 
 
 class _WithContext(GainedStem4):
@@ -77,3 +89,69 @@ class GainedAutoregressiveStem4(_WithContext):
     registered_name = "gained-raster"
     coder_type = GainedAutoregressive
     context_mask = raster_mask(5)
+
+
+@register("gained-channelwise")
+class GainedChannelwiseStem4(GainedStem4):
+    """`gained-stem4` with a context of channels, in five slices, each told by those before.
+
+    ::
+
+        ŷ of slices before ───┬─ 3×3 ─ 3×3 ─ 3×3 ─ μ, and ŷ − μ once that is known
+        ẑ ─┬─ 4×4↑2 ─ 4×4↑2 ──┘
+           └─ 4×4↑2 ─ 4×4↑2 ──── 3×3 ─ 3×3 ─ 3×3 ─ σ
+
+    See `tfc_models.entropy.channelwise`. Slices grow, as He, Yang, Peng, Ma, Qin, Wang, "ELIC"
+    (CVPR 2022) found best: training starts with the latents in the order of their variance.
+    """
+
+    registered_name = "gained-channelwise"
+
+    def _coder(
+        self,
+        hyper_analysis: Chain,
+        features: list[Conv2D],
+        heads: Conv2D,
+        options: tuple[int, int, int, str, str],
+    ) -> GainedChannelwise:
+        latents = heads.filters // 2
+        if latents < len(SLICE_ENDS):
+            raise ValueError(f"latents are {len(SLICE_ENDS)} or more, one a slice; got {latents}.")
+        # Of the features' width at a quarter of the resolution, a half.
+        width, ends = features[1].filters // 4, [0]
+        for end in SLICE_ENDS:
+            ends.append(max(round(latents * end), ends[-1] + 1))
+        scales = [
+            Conv2D(layer.filters, layer.size, up=2, activation=leaky_relu, kernel="plain", name=n)
+            for layer, n in zip(features, ("conv0", "conv1"))
+        ]
+        return GainedChannelwise(
+            hyper_analysis,
+            Chain(features, name="hyper_synthesis"),
+            *options,
+            scale_synthesis=Chain(scales, name="scale_synthesis"),
+            slices=[slice_networks(b - a, width, SLICE_SIZE) for a, b in zip(ends, ends[1:])],
+            support=len(SLICE_ENDS),
+        )
+
+
+@register("gained-universal")
+class GainedUniversalStem4(GainedStem4):
+    """`gained-stem4` with universal quantization in place of rounding (see `mbt2018-universal`)."""
+
+    registered_name = "gained-universal"
+
+    def __init__(self, sharpness: float = 4.0, quantization: str = "noise", **config: Any) -> None:
+        self._sharpness = sharpness
+        super().__init__(quantization=quantization, **config)
+        self._config = (*self._config, ("sharpness", sharpness))
+
+    def _coder(
+        self,
+        hyper_analysis: Chain,
+        features: list[Conv2D],
+        heads: Conv2D,
+        options: tuple[int, int, int, str, str],
+    ) -> GainedUniversal:
+        hyper_synthesis = Chain([*features, heads], name="hyper_synthesis")
+        return GainedUniversal(hyper_analysis, hyper_synthesis, *options, sharpness=self._sharpness)

@@ -1,0 +1,97 @@
+"""Minnen, Singh, "Channel-wise Autoregressive Entropy Models for Learned Image Compression",
+ICIP 2020."""
+
+from __future__ import annotations
+
+from tfc_models.entropy import ChannelwiseHyperprior, Slice
+from tfc_models.layers import Chain, Conv2D, relu
+from tfc_models.models.base import CompressionModel
+from tfc_models.models.registry import register
+from tfc_models.models.transforms import analysis_transform, synthesis_transform
+
+
+@register("ms2020")
+class Ms2020(CompressionModel):
+    """A context of channels: slices of ŷ are told by z and by the slices before.
+
+    ::
+
+        x ─ analysis ─ y ─┬───────────┬───────────────[ N(μ, σ²) ]─ ŷ + tanh(·)/2 ─ synthesis ─ x̂
+                          │           │                    │σ, μ
+                          │           └─ ŷ of slices before ─ k×k ─ k×k ─ 3×3
+                          └─ h_a ─ z ─[ factorized ]─ ẑ ─ h_s ─┘
+
+    See `tfc_models.entropy.channelwise`. The paper's networks are `channels=192, width=224,
+    size=5`; `latents`, `slices` and `support` (how many slices others read) are those of the
+    paper, the narrower networks of the slices are what two CPU cores decode without haste.
+    """
+
+    def __init__(
+        self,
+        channels: int = 128,
+        latents: int = 320,
+        slices: int = 10,
+        support: int = 5,
+        width: int = 64,
+        size: int = 3,
+        lmbda: float = 0.01,
+        distortion: str = "mse",
+        gdn: str = "gdn",
+        kernel: str = "rdft",
+        quantization: str = "mixed",
+        distribution: str = "gaussian",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        if not 1 <= slices <= latents:
+            raise ValueError(f"slices is 1 to the number of latents, {latents}; got {slices}.")
+        between = (channels + latents) // 2
+        ends = [latents * i // slices for i in range(slices + 1)]
+        coder = ChannelwiseHyperprior(
+            Chain(
+                [
+                    Conv2D(latents, 3, activation=relu, kernel=kernel, name="conv0"),
+                    Conv2D(between, 5, down=2, activation=relu, kernel=kernel, name="conv1"),
+                    Conv2D(channels, 5, down=2, use_bias=False, kernel=kernel, name="conv2"),
+                ],
+                name="hyper_analysis",
+            ),
+            _hyper_synthesis(channels, between, latents),
+            channels,
+            distribution,
+            quantization,
+            scale_synthesis=_hyper_synthesis(channels, between, latents),
+            slices=[slice_networks(b - a, width, size) for a, b in zip(ends, ends[1:])],
+            support=support,
+        )
+        super().__init__(
+            "ms2020",
+            analysis_transform(channels, latents, gdn, kernel),
+            synthesis_transform(channels, gdn, kernel),
+            coder,
+            config,
+        )
+
+
+def slice_networks(channels: int, width: int, size: int) -> Slice:
+    """Three times the same: `width` filters, 4/7 of them, and then one for each channel."""
+
+    def network(name: str) -> Chain:
+        layers = [
+            Conv2D(width, size, activation=relu, kernel="plain", name="conv0"),
+            Conv2D(width * 4 // 7, size, activation=relu, kernel="plain", name="conv1"),
+            Conv2D(channels, 3, kernel="plain", name="conv2"),
+        ]
+        return Chain(layers, name=name)
+
+    return Slice(*(network(name) for name in Slice._fields))
+
+
+def _hyper_synthesis(channels: int, between: int, latents: int) -> Chain:
+    return Chain(
+        [
+            Conv2D(channels, 5, up=2, activation=relu, kernel="plain", name="conv0"),
+            Conv2D(between, 5, up=2, activation=relu, kernel="plain", name="conv1"),
+            Conv2D(latents, 3, activation=relu, kernel="plain", name="conv2"),
+        ],
+        name="hyper_synthesis",
+    )
