@@ -51,8 +51,11 @@ def test_ms_ssim_and_its_gradient_are_tensorflows(size):
 
 def test_ms_ssim_says_how_large_a_picture_must_be():
     small = np.zeros([1, 175, 300, 3], np.uint8)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="at least 176"):
+    with pytest.raises(ValueError, match="MS-SSIM needs at least 176×176 pixels; got 175×300"):
         metrics.ms_ssim(small, small)
+    unknown = tf.function(metrics.ms_ssim, input_signature=[tf.TensorSpec([1, None, None, 3])] * 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least 176"):
+        unknown(tf.cast(small, tf.float32), tf.cast(small, tf.float32))
 
 
 @pytest.mark.parametrize("distortion", ["mse", "ms-ssim"])

@@ -20,8 +20,8 @@ from absl import app, flags, logging
 from tfc_models import evaluation, pictures, zoo
 from tfc_models.codec import Codec
 from tfc_models.codec.container import DEFAULT_QUALITY
+from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
-from tfc_models.zoo.remote import sha256_of
 from training.samples import calibration_batch, pictures_in
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "what fit wrote", required=True)

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tfc_models
-from tfc_models import pictures
+from tfc_models import pictures, remote
 from tfc_models.cli.errors import FAILED, CommandError, ModelError, UsageError, one_line
 from tfc_models.cli.plan import Job, find_inputs, plan
 from tfc_models.cli.report import Reporter, print_json, size_text
 from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, write_stdout
 from tfc_models.codec.container import SUFFIX
 from tfc_models.evaluation import timed
-from tfc_models.zoo import remote
 
 if TYPE_CHECKING:
     import numpy as np

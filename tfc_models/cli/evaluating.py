@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tfc_models
-from tfc_models import analysis, evaluation, pictures
+from tfc_models import analysis, evaluation, pictures, remote
 from tfc_models.cli.coding import check_model, load_model, silence_tensorflow
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import make_folder, write_file
-from tfc_models.zoo import DEFAULT, remote
+from tfc_models.zoo import DEFAULT
 
 JOURNAL = "journal.jsonl"
 TABLES = ("results.csv", "results.json", "bd_rate.md")

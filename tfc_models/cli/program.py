@@ -18,7 +18,7 @@ from PIL import Image
 
 import tfc_models
 from tfc_models import pictures
-from tfc_models.cli import coding, comparing, describing, evaluating, exporting, signals
+from tfc_models.cli import coding, comparing, describing, evaluating, exporting, measuring, signals
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
 from tfc_models.evaluation import PEERS
@@ -37,6 +37,7 @@ commands:
   export       a model as a TensorFlow SavedModel, for servers
   evaluate     models beside JPEG, WebP, AVIF and JPEG 2000 over a folder of pictures
   compare      one picture by all of them at one size, side by side
+  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS
 
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
@@ -69,6 +70,11 @@ SVG) and BD-rates to a folder. A run that was ended goes on when the command is 
 COMPARE = """\
 Compresses one picture with a model, then with JPEG, WebP, AVIF and JPEG 2000 to the same
 size, and writes all results side by side, with an enlarged detail, into one PNG file."""
+
+METRICS = """\
+Measures how far B is from A: two pictures of one size, or two folders whose pictures have the
+same names, whatever their suffixes. MSE, NLPD and LPIPS are 0 at equality, SSIM and MS-SSIM 1.
+A dash stands where a picture is too small for a metric; means are of the others."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -222,6 +228,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
     _add_quality(command)
+    _add_background(command)
+    _add_limits(command)
+
+    command = _command(commands, "metrics", METRICS, measuring.measure)
+    command.add_argument("first", metavar="A", help="picture, or folder of pictures")
+    command.add_argument("second", metavar="B", help="the other ones")
+    command.add_argument(
+        "--metric",
+        metavar="NAMES",
+        default=measuring.ALL,
+        help=f"{', '.join(measuring.METRICS)}, with commas, or all (default: all)",
+    )
+    command.add_argument(
+        "--lpips",
+        metavar="WEIGHTS",
+        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
+        f"(default: what {measuring.LPIPS_VARIABLE} names)",
+    )
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_background(command)
     _add_limits(command)
     return parser

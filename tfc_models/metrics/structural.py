@@ -1,13 +1,26 @@
-"""Structural similarity over scales."""
+"""Structural similarity, at one scale and over several."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from tfc_models.metrics.pairs import checked, root
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, DEVIATION = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
 STABILIZERS = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
+SSIM_MIN_SIDE = WINDOW
 MS_SSIM_MIN_SIDE = WINDOW * 2 ** (len(WEIGHTS) - 1)  # the smallest map must hold one window
+
+
+def ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """SSIM of sRGB 0–255 NHWC batches, 1 at equality (Wang et al. 2004), mean over channels.
+
+    Only windows that lie inside the picture count.
+    """
+    a, b = checked(a, b, SSIM_MIN_SIDE, "SSIM")
+    luminance, structure = _similarities(a, b)
+    return tf.reduce_mean(luminance * structure, axis=(1, 2, 3))
 
 
 def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -16,14 +29,7 @@ def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     The numbers are those of `tf.image.ssim_multiscale`, which decides about padding while it
     runs, even for sizes that are known: XLA then takes the pictures for constants.
     """
-    a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
-    sides = tf.shape(a)[1:3]
-    check = tf.debugging.Assert(
-        tf.reduce_all(sides >= MS_SSIM_MIN_SIDE),
-        [f"MS-SSIM needs at least {MS_SSIM_MIN_SIDE}×{MS_SSIM_MIN_SIDE} pixels; got", sides],
-    )
-    with tf.control_dependencies([check]):
-        a = tf.identity(a)
+    a, b = checked(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
     similarity = 1.0
     for i, weight in enumerate(WEIGHTS):
         if i:
@@ -31,7 +37,7 @@ def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         luminance, structure = _similarities(a, b)
         last = i == len(WEIGHTS) - 1
         mean = tf.reduce_mean(luminance * structure if last else structure, axis=(1, 2))
-        similarity *= tf.nn.relu(mean) ** weight
+        similarity *= root(tf.nn.relu(mean), weight)
     return tf.reduce_mean(similarity, axis=-1)
 
 

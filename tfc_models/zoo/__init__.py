@@ -8,7 +8,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfc_models.zoo import remote
+from tfc_models import remote
 
 if TYPE_CHECKING:
     from tfc_models.models import CompressionModel

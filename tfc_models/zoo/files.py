@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfc_models.models.stored import storable
-from tfc_models.zoo.remote import sha256_of
+from tfc_models.remote import sha256_of
 
 
 class Weights(NamedTuple):

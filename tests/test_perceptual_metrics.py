@@ -1,0 +1,377 @@
+"""Metrics beside other implementations of the same, and what all of them promise."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import linalg, ndimage, signal
+from skimage.metrics import structural_similarity
+
+from tests.conftest import cropped
+from tfc_models import metrics
+
+REAL_WEIGHTS = os.environ.get(metrics.LPIPS_VARIABLE)
+
+
+def distorted(*size: int, noise: float = 12.0) -> tuple[np.ndarray, np.ndarray]:
+    picture = cropped(*size).astype(np.float32)
+    rng = np.random.default_rng(1)
+    return picture, np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Files of LPIPS's networks with random weights, as small as their shapes let them be."""
+    folder, rng = tmp_path_factory.mktemp("lpips"), np.random.default_rng(0)
+
+    def convolution(name: str, size: int, inputs: int, outputs: int) -> dict[str, np.ndarray]:
+        kernel = rng.normal(size=[outputs, inputs, size, size]) / size / np.sqrt(inputs / 2)
+        bias = rng.normal(size=outputs) * 0.1
+        return {f"{name}.weight": kernel.astype("f4"), f"{name}.bias": bias.astype("f4")}
+
+    def fire(place: int, inputs: int, squeezed: int, expanded: int) -> dict[str, np.ndarray]:
+        return {
+            **convolution(f"net.{place}.squeeze", 1, inputs, squeezed),
+            **convolution(f"net.{place}.expand1x1", 1, squeezed, expanded),
+            **convolution(f"net.{place}.expand3x3", 3, squeezed, expanded),
+        }
+
+    squeeze = convolution("net.0", 3, 3, 64)
+    fires = (3, 64, 16, 64), (4, 128, 16, 64), (6, 128, 32, 128), (7, 256, 32, 128)
+    fires += (9, 256, 48, 192), (10, 384, 48, 192), (11, 384, 64, 256), (12, 512, 64, 256)
+    for own in fires:
+        squeeze.update(fire(*own))
+    alex = convolution("net.0", 11, 3, 64)
+    for place, size, inputs, outputs in (
+        *((3, 5, 64, 192), (6, 3, 192, 384)),
+        *((8, 3, 384, 256), (10, 3, 256, 256)),
+    ):
+        alex.update(convolution(f"net.{place}", size, inputs, outputs))
+    vgg, before, place = {}, 3, 0
+    for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            vgg.update(convolution(f"net.{place}", 3, before, width))
+            before, place = width, place + 2
+        place += 1
+    paths = {}
+    for name, arrays in (("squeeze", squeeze), ("alex", alex), ("vgg", vgg)):
+        for i, width in enumerate(metrics.BACKBONES[name].channels):
+            arrays[f"lin{i}"] = rng.uniform(0, 1, width).astype("f4")
+        paths[name] = folder / f"{name}.npz"
+        np.savez(paths[name], **arrays)
+    return paths
+
+
+def all_metrics(weights):
+    """Names, functions, the value at equality, and the side of the smallest picture."""
+    return {
+        "mse": (metrics.mse, 0.0, 1),
+        "psnr": (metrics.psnr, np.inf, 1),
+        "ssim": (metrics.ssim, 1.0, 11),
+        "ms_ssim": (metrics.ms_ssim, 1.0, metrics.MS_SSIM_MIN_SIDE),
+        "nlpd": (metrics.nlpd, 0.0, metrics.NLPD_MIN_SIDE),
+        **{
+            f"lpips {name}": (metrics.Lpips(path), 0.0, metrics.BACKBONES[name].least)
+            for name, path in weights.items()
+        },
+    }
+
+
+NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "lpips squeeze", "lpips alex", "lpips vgg")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_all_metrics_promise(name, weights):
+    metric, at_equality, least = all_metrics(weights)[name]
+    a, b = (tf.constant(x[None]) for x in distorted(least + 12, least + 9))
+    both = metric(tf.concat([a, a], 0), tf.concat([b, a], 0))
+    assert both.shape == [2] and both.dtype == tf.float32
+    assert float(both[1]) == pytest.approx(at_equality, abs=1e-5)
+    np.testing.assert_allclose(both[0], metric(a, b)[0], rtol=1e-4)
+    # Whole numbers are taken as well, and either order.
+    whole = [tf.cast(tf.round(x), tf.uint8) for x in (a, b)]
+    np.testing.assert_allclose(metric(*whole), metric(*whole[::-1]), rtol=1e-4)
+    for other in (b, tf.identity(a)):
+        with tf.GradientTape() as tape:
+            tape.watch(other)
+            value = metric(a, other)
+        gradient = tape.gradient(value, other)
+        assert bool(tf.reduce_all(tf.math.is_finite(gradient)))
+        assert (other is not b) or float(tf.norm(gradient)) > 0
+    # Down the gradient, towards the original.
+    sign = -1.0 if at_equality > 0 else 1.0
+    with tf.GradientTape() as tape:
+        tape.watch(b)
+        value = metric(a, b)
+    gradient = tape.gradient(value, b)
+    step = sign * gradient / tf.reduce_max(tf.abs(gradient))
+    assert sign * metric(a, b - 0.5 * step)[0] < sign * value[0]
+    black = tf.zeros([1, least, least, 3])
+    assert float(metric(black, black)[0]) == pytest.approx(at_equality, abs=1e-5)
+    if least > 1:
+        with pytest.raises(ValueError, match=f"needs at least {least}×{least} pixels"):
+            metric(a[:, : least - 1], b[:, : least - 1])
+    with pytest.raises(ValueError, match="two batches of one shape"):
+        metric(a, b[:, :-1])
+    with pytest.raises(ValueError, match="takes batches, NHWC"):
+        metric(a[0], b[0])
+
+
+@pytest.mark.parametrize("size", [(11, 11), (64, 65), (97, 130)])
+def test_ssim_is_scikit_images(size):
+    a, b = distorted(*size)
+    expected = structural_similarity(
+        a,
+        b,
+        data_range=255,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    np.testing.assert_allclose(metrics.ssim(a[None], b[None]), [expected], rtol=1e-4)
+
+
+def nlpd_of_one_channel(a: np.ndarray, b: np.ndarray) -> float:
+    """The definition again, in float64, with SciPy's filters."""
+    line = np.array([0.05, 0.25, 0.4, 0.25, 0.05])
+    pool = np.full([5, 5], 0.04)
+    pool[1::2, 1::2] = 0.03
+    pool[::2, 2] = pool[2, ::2] = 0.05
+
+    def bands(picture: np.ndarray) -> list[np.ndarray]:
+        rest = (175.0 * (picture.astype(np.float64) / 255.0) ** 2.4 + 5.0) ** (1 / 2.6)
+        found = []
+        for _ in range(5):
+            wide = np.pad(rest, 4, mode="reflect")
+            smooth = signal.convolve2d(wide, np.outer(line, line), "valid")
+            spread = np.zeros_like(wide)
+            # Every second, from the second before the picture's first on.
+            samples = smooth[::2, ::2]
+            spread[2 : 2 + 2 * samples.shape[0] : 2, 2 : 2 + 2 * samples.shape[1] : 2] = samples
+            again = 4.0 * signal.convolve2d(spread, np.outer(line, line), "same")[4:-4, 4:-4]
+            band = rest - again
+            found.append(band / (0.17 + ndimage.correlate(np.abs(band), pool, mode="constant")))
+            rest = samples[1:-1, 1:-1]
+        return [*found, rest / (4.86 + np.abs(rest))]
+
+    errors = [np.sqrt(np.mean((x - y) ** 2)) for x, y in zip(bands(a), bands(b))]
+    return float(np.mean(np.power(errors, 0.6)) ** (1 / 0.6))
+
+
+@pytest.mark.parametrize("size", [(65, 65), (96, 130), (101, 67)])
+def test_nlpd_is_what_its_definition_gives_in_scipy(size):
+    a, b = distorted(*size)
+    expected = np.mean([nlpd_of_one_channel(a[..., i], b[..., i]) for i in range(3)])
+    np.testing.assert_allclose(metrics.nlpd(a[None], b[None]), [expected], rtol=1e-4)
+
+
+def convolved(maps: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, pad: int):
+    """Of C × H × W maps, and ReLU; SciPy's correlation, channel by channel."""
+    maps = np.pad(maps, [(0, 0), (pad, pad), (pad, pad)])
+    out = [
+        sum(signal.correlate2d(m, k, "valid") for m, k in zip(maps, filters))[::stride, ::stride]
+        for filters in kernel
+    ]
+    return np.maximum(np.stack(out) + bias[:, None, None], 0.0)
+
+
+def pooled(maps: np.ndarray, size: int, ceil: bool) -> np.ndarray:
+    counts = [int((np.ceil if ceil else np.floor)((n - size) / 2)) + 1 for n in maps.shape[1:]]
+    rows = [
+        [maps[:, 2 * y : 2 * y + size, 2 * x : 2 * x + size].max((1, 2)) for x in range(counts[1])]
+        for y in range(counts[0])
+    ]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
+def lpips_again(name: str, path, a: np.ndarray, b: np.ndarray) -> float:
+    """LPIPS in NumPy, of the networks as torchvision lists them."""
+    w = dict(np.load(path))
+
+    def features(picture: np.ndarray) -> list[np.ndarray]:
+        x = picture.transpose(2, 0, 1) / 127.5 - 1.0
+        shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
+        x = (x - shift[:, None, None]) / scale[:, None, None]
+        found = []
+
+        def conv(name, x, stride=1, pad=1):
+            return convolved(x, w[f"{name}.weight"], w[f"{name}.bias"], stride, pad)
+
+        if name == "squeeze":
+            x = conv("net.0", x, 2, 0)
+            found.append(x)
+            for i in range(2, 13):
+                if i in (2, 5, 8):
+                    x = pooled(x, 3, ceil=True)
+                else:
+                    s = conv(f"net.{i}.squeeze", x, 1, 0)
+                    one = conv(f"net.{i}.expand1x1", s, 1, 0)
+                    x = np.concatenate([one, conv(f"net.{i}.expand3x3", s)])
+                    if i not in (3, 6):
+                        found.append(x)
+        elif name == "alex":
+            for i, stride, pad in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
+                if i in (3, 6):
+                    x = pooled(x, 3, ceil=False)
+                x = conv(f"net.{i}", x, stride, pad)
+                found.append(x)
+        else:
+            for i, group in enumerate(((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))):
+                x = x if i == 0 else pooled(x, 2, ceil=False)
+                for place in group:
+                    x = conv(f"net.{place}", x)
+                found.append(x)
+        return found
+
+    total = 0.0
+    for i, (x, y) in enumerate(zip(features(a), features(b))):
+        x, y = (m / (np.sqrt((m**2).sum(0)) + 1e-10) for m in (x, y))
+        total += ((x - y) ** 2 * w[f"lin{i}"][:, None, None]).sum(0).mean()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("squeeze", (17, 20)), ("squeeze", (26, 23)), ("alex", (37, 48))]
+)
+def test_lpips_is_what_its_definition_gives_in_numpy(name, size, weights):
+    a, b = distorted(*size, noise=40.0)
+    expected = lpips_again(name, weights[name], a, b)
+    found = metrics.lpips(a[None], b[None], weights[name])
+    np.testing.assert_allclose(found, [expected], rtol=1e-3)
+
+
+def test_features_of_vgg_are_those_of_its_definition(weights):
+    """The first two of its five groups; the others are more of the same, and slow in NumPy."""
+    w = dict(np.load(weights["vgg"]))
+    picture = cropped(16, 18).astype(np.float32)
+    found = metrics.BACKBONES["vgg"].features(w, picture[None])
+    assert [f.shape[1:3].as_list() for f in found] == [[16, 18], [8, 9], [4, 4], [2, 2], [1, 1]]
+    shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
+    x = ((picture / 127.5 - 1.0 - shift) / scale).transpose(2, 0, 1)
+    for i in (0, 2):
+        x = convolved(x, w[f"net.{i}.weight"], w[f"net.{i}.bias"], 1, 1)
+    np.testing.assert_allclose(found[0][0], x.transpose(1, 2, 0), atol=1e-3)
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")
+def test_real_weights_tell_pairs_of_noise_apart_as_published():
+    rng = np.random.default_rng(0)
+    pairs = rng.uniform(0, 255, [2, 8, 64, 64, 3]).astype(np.float32)
+    assert float(tf.reduce_mean(metrics.lpips(*pairs))) == pytest.approx(0.1, abs=0.02)
+
+
+def test_weights_that_are_not_lpips_are_refused(weights, tmp_path, monkeypatch):
+    monkeypatch.delenv(metrics.LPIPS_VARIABLE, raising=False)
+    picture = np.zeros([1, 64, 64, 3], np.float32)
+    with pytest.raises(ValueError, match="set TFC_MODELS_LPIPS to it"):
+        metrics.lpips(picture, picture)
+    with pytest.raises(FileNotFoundError, match="there is no file of weights"):
+        metrics.lpips(picture, picture, tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("not weights")
+    with pytest.raises(ValueError, match="no file of weights"):
+        metrics.lpips(picture, picture, tmp_path / "text.npz")
+    arrays = dict(np.load(weights["squeeze"]))
+    np.savez(tmp_path / "short.npz", **{k: v for k, v in arrays.items() if "net.12" not in k})
+    with pytest.raises(ValueError, match=r"whole backbone.*net\.12"):
+        metrics.lpips(picture, picture, tmp_path / "short.npz")
+    np.savez(tmp_path / "lines.npz", **{k: v for k, v in arrays.items() if k != "lin6"})
+    with pytest.raises(ValueError, match="is not LPIPS: its linear layers have"):
+        metrics.lpips(picture, picture, tmp_path / "lines.npz")
+    with pytest.raises(ValueError, match="#sha256="):
+        metrics.lpips(picture, picture, "https://example.org/weights.npz")
+    monkeypatch.setenv(metrics.LPIPS_VARIABLE, str(weights["squeeze"]))
+    assert metrics.lpips(picture, picture).numpy().tolist() == [0.0]
+
+
+def test_frechet_distance_is_that_of_normal_distributions():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=[400, 6]) @ rng.normal(size=[6, 6])
+    b = rng.normal(size=[300, 6]) @ rng.normal(size=[6, 6]) + 0.5
+    first, second = np.cov(a.T), np.cov(b.T)
+    root = linalg.sqrtm(first @ second).real
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(first + second - 2 * root)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0.0, abs=1e-6)
+    assert metrics.frechet_distance(a, a + 2.0) == pytest.approx(24.0, rel=1e-6)
+    few = rng.normal(size=[4, 6])  # singular
+    assert np.isfinite(metrics.frechet_distance(few, a))
+
+
+def test_kernel_distance_is_unbiased():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=[7, 3]), rng.normal(size=[5, 3]) + 1.0
+
+    def mean(x, y, same):
+        pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if not (same and i == j)]
+        return np.mean([(x[i] @ y[j] / 3 + 1) ** 3 for i, j in pairs])
+
+    expected = mean(a, a, True) + mean(b, b, True) - 2 * mean(a, b, False)
+    assert metrics.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    same = [metrics.kernel_distance(*rng.normal(size=[2, 30, 4])) for _ in range(300)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(len(same))
+    assert min(same) < 0 < metrics.kernel_distance(a, b)
+
+
+def test_sets_that_have_no_distance_are_refused():
+    good = np.zeros([4, 3])
+    for other, words in (
+        (np.zeros([4, 2]), "equally many features"),
+        (np.zeros([1, 3]), "two pictures or more"),
+        (np.full([4, 3], np.nan), "not numbers"),
+    ):
+        for distance in (metrics.frechet_distance, metrics.kernel_distance):
+            with pytest.raises(ValueError, match=words):
+                distance(good, other)
+    with pytest.raises(ValueError, match="no pictures in the set"):
+        metrics.features_of([], lambda batch: batch)
+
+
+def test_distances_between_sets_take_any_features(weights):
+    backbone, w = metrics.BACKBONES["squeeze"], dict(np.load(weights["squeeze"]))
+
+    def extractor(batch: np.ndarray) -> np.ndarray:
+        return tf.reduce_mean(backbone.features(w, batch)[2], axis=(1, 2)).numpy()
+
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 200, [40, 2])
+    crops = np.stack([cropped(264, 264)[y : y + 48, x : x + 48] for y, x in places])
+    noisy = np.clip(crops + rng.normal(0, 40, crops.shape), 0, 255)
+    clean, other, far = (
+        metrics.features_of(np.array_split(p, 3), extractor)
+        for p in (crops[::2], crops[1::2], noisy[1::2])
+    )
+    assert clean.shape == (20, 256)
+    for distance in (metrics.frechet_distance, metrics.kernel_distance):
+        assert distance(clean, far) > 2 * abs(distance(clean, other))
+
+
+def test_a_fit_finds_the_weights_that_made_the_ratings(weights, tmp_path):
+    count = sum(metrics.BACKBONES["alex"].channels)
+    rng = np.random.default_rng(0)
+    line = np.where(rng.uniform(size=count) < 0.02, rng.uniform(0, 2, count), 0.0)
+    truth = metrics.SemanticSubstitute("alex", weights["alex"], line)
+    a = np.stack([cropped(40 + i, 40)[i : i + 40] for i in range(40)]).astype(np.float32)
+    b = np.clip(a + rng.normal(size=a.shape) * rng.uniform(5, 60, [40, 1, 1, 1]), 0, 255)
+    b = b.astype(np.float32)
+    ratings = truth(a, b).numpy()
+    fitted = metrics.SemanticSubstitute.fitted("alex", weights["alex"], a, b, ratings)
+    assert np.all(fitted.line >= 0)
+    unseen = b[::-1].copy()
+    correlation = np.corrcoef(fitted(a, unseen), truth(a, unseen))[0, 1]
+    assert correlation > 0.9
+    assert np.all(fitted(a[:2], a[:2]).numpy() == 0)
+    fitted.save(tmp_path / "fitted.npz")
+    again = metrics.SemanticSubstitute("alex", tmp_path / "fitted.npz")
+    np.testing.assert_array_equal(again(a[:3], b[:3]), fitted(a[:3], b[:3]))
+    with pytest.raises(ValueError, match="has no fitted weights"):
+        metrics.SemanticSubstitute("alex", weights["alex"])
+    with pytest.raises(ValueError, match="squeeze, alex, vgg"):
+        metrics.SemanticSubstitute("resnet", weights["alex"])
+    with pytest.raises(ValueError, match="numbers from 0 on"):
+        metrics.SemanticSubstitute("alex", weights["alex"], -line)
+    with pytest.raises(ValueError, match="as many ratings as pairs"):
+        metrics.SemanticSubstitute.fitted("alex", weights["alex"], a, b, ratings[1:])

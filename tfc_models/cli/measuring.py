@@ -1,0 +1,196 @@
+"""`tfc-models metrics`: how far pictures are from others, by every metric."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfc_models import pictures
+from tfc_models.cli.coding import silence_tensorflow
+from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
+from tfc_models.cli.plan import Found, find_inputs
+from tfc_models.cli.report import Reporter, print_json, print_table
+from tfc_models.evaluation.measuring import finite
+
+ALL = "all"
+# The variable that names LPIPS's weights; the metrics themselves need TensorFlow to be asked.
+LPIPS_VARIABLE = "TFC_MODELS_LPIPS"
+
+
+class Shown(NamedTuple):
+    """A metric as the table has it: its heading, and how many digits say something."""
+
+    title: str
+    digits: int
+
+
+METRICS = {
+    "mse": Shown("MSE", 2),
+    "psnr": Shown("PSNR dB", 2),
+    "ssim": Shown("SSIM", 4),
+    "ms-ssim": Shown("MS-SSIM", 4),
+    "nlpd": Shown("NLPD", 4),
+    "lpips": Shown("LPIPS", 4),
+}
+
+
+class _Pair(NamedTuple):
+    name: str
+    files: tuple[Found, Found]
+
+
+def measure(options: argparse.Namespace) -> int:
+    """A row for every pair, and their means."""
+    reporter = Reporter("metrics", options.quiet)
+    names = _names(options, reporter)
+    pairs = _pairs(options, reporter)
+    silence_tensorflow()
+    functions = _functions(names, options.lpips)
+    rows: dict[str, dict[str, float | None]] = {}
+    with reporter.progress(pairs, "measuring") as progress:
+        for pair in progress:
+            try:
+                rows[pair.name] = _measured(pair, functions, options, reporter)
+            except (pictures.PictureError, CommandError, OSError) as error:
+                reporter.error(f"{pair.name}: {one_line(error)}")
+    if not rows:
+        return FAILED
+    means = {name: _mean([row[name] for row in rows.values()]) for name in names}
+    if options.json:
+        results = [{"pair": pair, **_without_infinity(row)} for pair, row in rows.items()]
+        print_json({"pairs": results, "mean": _without_infinity(means)})
+    else:
+        _print(names, rows, means)
+    return FAILED if reporter.failures else 0
+
+
+def _names(options: argparse.Namespace, reporter: Reporter) -> list[str]:
+    asked = dict.fromkeys(n.strip().lower() for n in options.metric.split(",") if n.strip())
+    for name in asked:
+        if name != ALL and name not in METRICS:
+            known = ", ".join(METRICS)
+            raise UsageError(f"there is no metric {name!r}; the metrics are: {known}, or {ALL}.")
+    if not asked:
+        raise UsageError("there is nothing to measure: give --metric.")
+    names = list(METRICS) if ALL in asked else list(asked)
+    if "lpips" in names and not (options.lpips or os.environ.get(LPIPS_VARIABLE)):
+        text = f"LPIPS needs its weights: give --lpips, or set {LPIPS_VARIABLE}."
+        if "lpips" in asked:
+            raise UsageError(text)
+        names.remove("lpips")
+        reporter.line(f"{text} It is left out.")
+    return names
+
+
+def _pairs(options: argparse.Namespace, reporter: Reporter) -> list[_Pair]:
+    """Two files, or what has the same name in two folders, whatever the suffix."""
+    sides = [pathlib.Path(options.first), pathlib.Path(options.second)]
+    if sides[0].is_dir() != sides[1].is_dir():
+        raise UsageError("give two pictures, or two folders of pictures.")
+    found = [find_inputs([str(s)], pictures.has_picture_suffix, "pictures") for s in sides]
+    if not sides[0].is_dir():
+        return [_Pair(sides[1].name, (found[0][0], found[1][0]))]
+    by_name: list[dict[str, Found]] = []
+    for side, files in zip(sides, found):
+        named: dict[str, Found] = {}
+        for file in files:
+            if file.error:
+                raise CommandError(f"{file.path}: {file.error}")
+            name = file.relative.with_suffix("").as_posix()
+            if name in named:
+                raise CommandError(
+                    f"{side} has both {named[name].relative} and {file.relative}: "
+                    "pairs go by names without suffixes."
+                )
+            named[name] = file
+        by_name.append(named)
+    first, second = by_name
+    for name in sorted(first.keys() ^ second.keys()):
+        other = sides[1] if name in first else sides[0]
+        path = first[name].path if name in first else second[name].path
+        reporter.error(f"{path}: {other} has no {name}; left out.")
+    return [_Pair(name, (first[name], second[name])) for name in first if name in second]
+
+
+def _functions(names: list[str], weights: str | None) -> dict[str, tuple[Callable[..., Any], int]]:
+    """Of each metric: how it is computed, and the side of the smallest picture."""
+    from tfc_models import metrics
+
+    known: dict[str, tuple[Callable[..., Any], int]] = {
+        "mse": (metrics.mse, 1),
+        "psnr": (metrics.psnr, 1),
+        "ssim": (metrics.ssim, metrics.SSIM_MIN_SIDE),
+        "ms-ssim": (metrics.ms_ssim, metrics.MS_SSIM_MIN_SIDE),
+        "nlpd": (metrics.nlpd, metrics.NLPD_MIN_SIDE),
+    }
+    if "lpips" in names:
+        try:
+            lpips = metrics.Lpips(weights or os.environ[LPIPS_VARIABLE])
+        except (ValueError, OSError) as error:
+            raise CommandError(one_line(error)) from error
+        known["lpips"] = (lpips, lpips.backbone.least)
+    return {name: known[name] for name in names}
+
+
+def _measured(
+    pair: _Pair,
+    functions: dict[str, tuple[Callable[..., Any], int]],
+    options: argparse.Namespace,
+    reporter: Reporter,
+) -> dict[str, float | None]:
+    """None for a metric that the picture is too small for."""
+    batches = []
+    for file in pair.files:
+        if file.error or file.path is None:
+            raise CommandError(f"{file.path}: {file.error or 'not a file'}")
+        limits = options.max_pixels, options.max_side
+        try:
+            picture, notes = pictures.read(file.path, options.background, *limits)
+        except (pictures.PictureError, OSError) as error:
+            raise CommandError(f"{file.path}: {one_line(error)}") from error
+        for note in notes:
+            reporter.line(f"{file.path}: {note}")
+        batches.append(picture[None])
+    sizes = [f"{b.shape[2]}×{b.shape[1]}" for b in batches]
+    if sizes[0] != sizes[1]:
+        raise CommandError(f"the pictures differ in size: {sizes[0]} and {sizes[1]}.")
+    side = min(batches[0].shape[1:3])
+    return {
+        name: float(function(*batches)[0]) if side >= least else None
+        for name, (function, least) in functions.items()
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _without_infinity(row: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else finite(value) for name, value in row.items()}
+
+
+def _print(
+    names: list[str],
+    rows: dict[str, dict[str, float | None]],
+    means: dict[str, float | None],
+) -> None:
+    columns = {"picture": "left", **{METRICS[name].title: "right" for name in names}}
+    if len(rows) > 1:
+        rows = {**rows, f"mean of {len(rows)}": means}
+
+    def text(name: str, value: float | None) -> str:
+        if value is None:
+            return "–"
+        return "∞" if math.isinf(value) else f"{value:.{METRICS[name].digits}f}"
+
+    print_table(
+        columns,
+        ((pair, *(text(name, row[name]) for name in names)) for pair, row in rows.items()),
+    )

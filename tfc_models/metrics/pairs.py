@@ -1,0 +1,31 @@
+"""What every metric takes: two batches of one shape, and no picture too small for it."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def checked(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both as float32 NHWC; refuses other shapes, and sides below `least` pixels."""
+    a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+    for batch in (a, b):
+        if batch.shape.rank not in (None, 4):
+            raise ValueError(f"{metric} takes batches, NHWC; got the shape {batch.shape}.")
+    if not a.shape.is_compatible_with(b.shape):
+        raise ValueError(f"{metric} takes two batches of one shape; got {a.shape} and {b.shape}.")
+    text = f"{metric} needs at least {least}×{least} pixels; got"
+    known = a.shape[1:3] if a.shape.rank else tf.TensorShape([None])
+    if known.is_fully_defined():
+        if min(known) < least:
+            raise ValueError(f"{text} {known[0]}×{known[1]}.")
+        return a, b
+    sides = tf.shape(a)[1:3]
+    check = tf.debugging.Assert(tf.reduce_all(sides >= least), [text, sides])
+    with tf.control_dependencies([check]):
+        return tf.identity(a), tf.identity(b)
+
+
+def root(values: tf.Tensor, exponent: float) -> tf.Tensor:
+    """values^exponent of values from 0 on, with a gradient of 0, not of infinity, at 0."""
+    positive = values > 0.0
+    return tf.where(positive, tf.where(positive, values, 1.0) ** exponent, 0.0)

@@ -1,0 +1,70 @@
+"""Distances between two sets of pictures, of the features of their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+BLOCK = 1024  # rows of a kernel matrix at a time
+
+
+def features_of(
+    pictures: Iterable[np.ndarray], extractor: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """What an extractor makes of batches of pictures, one row a picture; float64."""
+    rows = [np.asarray(extractor(batch), np.float64) for batch in pictures]
+    if not rows:
+        raise ValueError("there are no pictures in the set.")
+    return np.concatenate([row.reshape(len(row), -1) for row in rows])
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between the normal distributions that have two sets' means and covariances.
+
+    |μ − μ'|² + tr(C + C' − 2 (C C')^½), of features, one row a picture (Heusel et al. 2017,
+    with Inception's). With fewer pictures than features covariances are singular, and the
+    distance of any two such sets is too large by an amount that depends on how many there are:
+    compare only sets of one size.
+    """
+    a, b = _checked(a, b)
+    means = [np.mean(x, axis=0) for x in (a, b)]
+    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    values, vectors = np.linalg.eigh(first)
+    half = vectors * np.sqrt(np.maximum(values, 0.0))
+    # tr (C C')^½ is that of the symmetric C^½ C' C^½, whose eigenvalues are not negative.
+    product = np.maximum(np.linalg.eigvalsh(half.T @ second @ half), 0.0)
+    distance = np.sum((means[0] - means[1]) ** 2)
+    distance += np.trace(first) + np.trace(second) - 2.0 * np.sum(np.sqrt(product))
+    return float(max(distance, 0.0))
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The squared maximum mean discrepancy under (x·y/d + 1)³, without bias.
+
+    Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs" (ICLR 2018). Its expectation
+    is 0 for two sets of one distribution whatever their sizes, so that it may come out below 0.
+    """
+    a, b = _checked(a, b)
+    within = [(_sum(x, x) - np.sum(_kernel_diagonal(x))) / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return float(sum(within) - 2.0 * _sum(a, b) / (len(a) * len(b)))
+
+
+def _kernel_diagonal(x: np.ndarray) -> np.ndarray:
+    return (np.sum(np.square(x), axis=1) / x.shape[1] + 1.0) ** 3
+
+
+def _sum(x: np.ndarray, y: np.ndarray) -> float:
+    blocks = (x[i : i + BLOCK] @ y.T / x.shape[1] + 1.0 for i in range(0, len(x), BLOCK))
+    return float(sum(np.sum(block**3) for block in blocks))
+
+
+def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"sets are rows of equally many features; got {a.shape} and {b.shape}.")
+    if min(len(a), len(b)) < 2:
+        raise ValueError("a distance between sets needs two pictures or more in each.")
+    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+        raise ValueError("features of a set are not numbers.")
+    return a, b
