@@ -22,7 +22,7 @@ demo: venv ## Compress and decompress sample photos; pictures and figures go to 
 	$(VENV_PYTHON) -m tfc_models.demo --output demo_out
 
 test: lint ## Run lint, then all tests in two processes. ARGS="-k gdn -x" goes to pytest.
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: venv ## Check style and formatting (ruff) and who may import whom (import-linter).
 	$(VENV_PYTHON) -m ruff check

@@ -214,5 +214,8 @@ def test_a_context_starts_from_the_model_without(tmp_path):
 def test_more_slices_than_latents_are_refused():
     with pytest.raises(ValueError, match="slices is 1 to the number of latents, 12; got 13"):
         models.build("ms2020", channels=8, latents=12, slices=13)
+    for option in ({"support": -1}, {"width": 1}, {"size": 0}):
+        with pytest.raises(ValueError, match="support is 0 or more, width 2 or more and size 1"):
+            models.build("ms2020", **{**SMALL["ms2020"], **option})
     with pytest.raises(ValueError, match="latents are 5 or more, one a slice; got 4"):
         models.build("gained-channelwise", channels=8, latents=4)

@@ -11,9 +11,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.conftest import GOLDEN, SMALL, cropped
-from tfc_models import zoo
+from tfc_models import models, zoo
+from tfc_models.zoo import files
 
 WORKER = pathlib.Path(__file__).with_name("portability_worker.py")
 ROOT = WORKER.parents[1]
@@ -73,6 +75,18 @@ def pictures():
     yield cropped(1800, 2300)
 
 
+def save_wide_model(path: pathlib.Path) -> None:
+    """Random weights; so wide that exact layers go in groups, and latents of some size."""
+    tf.keras.utils.set_random_seed(0)
+    sizes = {"channels": 16, "latents": 64, "slices": 4, "support": 2, "width": 32, "size": 5}
+    model = models.build("ms2020", kernel="plain", **sizes)
+    state = model.state()
+    model.assign_state({**state, "analysis/conv3/kernel": 60.0 * state["analysis/conv3/kernel"]})
+    model.freeze()
+    assert max(model.coder.pieces) > 1
+    files.save(model, path)
+
+
 @pytest.fixture(scope="module")
 def coded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("portability")
@@ -80,6 +94,7 @@ def coded(tmp_path_factory):
     shutil.copy(paths.pop(FLOATING), folder / "weights.npz")
     for name, path in {**paths, **{n: GOLDEN / f"{n}.npz" for n in ALSO}}.items():
         shutil.copy(path, folder / f"{name}.weights")
+    save_wide_model(folder / "wide.weights")
     for i, picture in enumerate(pictures()):
         np.save(folder / f"{i:02d}.npy", picture)
     worker("encode", folder, "as it is")
@@ -96,7 +111,7 @@ def of_floating(report: dict) -> list[dict]:
 @pytest.mark.slow
 def test_latents_are_identical_under_every_setting(coded):
     reference = {name: told["latent"] for name, told in coded["as it is"].items()}
-    assert len(reference) == PICTURES + (len(ALSO) + len(zoo.entries()) - 1)
+    assert len(reference) == PICTURES + (len(ALSO) + 1 + len(zoo.entries()) - 1)
     for setting, report in coded.items():
         assert {name: told["latent"] for name, told in report.items()} == reference, setting
 

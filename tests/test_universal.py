@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_compression as tfc
+from scipy import stats
 
 from tests.conftest import SMALL, cropped, golden_model
 from tfc_models import models
 from tfc_models.codec import Codec
-from tfc_models.entropy.universal import LEVELS, UniversalHyperprior
+from tfc_models.entropy.universal import UniversalHyperprior
 
 NAME = "mbt2018-universal"
 NAMES = [NAME, "gained-universal"]
@@ -42,11 +43,29 @@ def test_dithered_errors_are_uniform_and_tell_nothing_of_the_input():
     assert abs(np.corrcoef(given(0.0, small) - small, small)[0, 1]) < 0.01
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 2.0, 4.0, 8.0])
-@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("sharpness", [0.0, 4.0])
+def test_what_is_sent_differs_from_what_was_meant_by_uniform_noise_whatever_that_is(sharpness):
+    """z − s_α(v), in a frozen coder, in every range of v, by Kolmogorov and Smirnov."""
+    model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
+    coder = Codec(model).model.coder
+    v = np.random.default_rng(0).normal(size=200_000).astype(np.float32) * 0.8
+    y = tf.constant(v.reshape(1, -1, 1, 1))
+    symbols, level = coder._symbols(y, tf.zeros_like(y))
+    error = (symbols + coder._offset(level) - coder._softly(y)).numpy().ravel()
+    edges = np.quantile(v, np.linspace(0, 1, 9))
+    for low, high in zip(edges, edges[1:]):
+        inside = error[(v >= low) & (v < high)]
+        # 64 levels are uniform but for 1/128; on top of it what 25,000 draws may differ by.
+        assert stats.kstest(inside, "uniform", (-0.5, 1.0)).statistic < 1 / 128 + 0.012
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "scale"),
+    [*((a, s) for a in (0.0, 2.0, 4.0) for s in (0.11, 0.3, 1.0, 5.0)), (8.0, 0.25), (8.0, 1.0)],
+)
 def test_the_coded_size_is_the_noisy_bound(sharpness, scale):
     """E[−log p(s + U)], which training minimizes, is what coding takes on average."""
-    coder, count = coder_of(sharpness), 400_000
+    coder, count = coder_of(sharpness), 3_000_000
     rng = np.random.default_rng(1)
     y = tf.constant(rng.normal(size=[1, count, 1, 1]) * scale, tf.float32)
     index = 63.0 * np.log(scale / 0.11) / np.log(256 / 0.11)
@@ -68,15 +87,15 @@ def test_real_strings_are_as_long_as_estimated(scale, name):
     strings, seeds = coder._encoded(y, index, zero)
     _, bits = coder._estimated(y, index, zero)
     assert 8 * len(strings.numpy()[0]) == pytest.approx(float(bits[0]), rel=0.01)
-    assert seeds.numpy()[0] == bytes(4)
+    assert int.from_bytes(seeds.numpy()[0], "little", signed=True) == int(coder._seeds(y)[0])
 
 
 def test_between_dither_and_rounding():
     values = np.random.default_rng(0).normal(size=50_000) * 2.0
     rounded = np.round(values)
-    errors = [np.mean((given(a, values) - rounded) ** 2) for a in (0.0, 2.0, 6.0, 20.0, 60.0)]
+    errors = [np.mean((given(a, values) - rounded) ** 2) for a in (0.0, 2.0, 6.0, 15.0)]
     assert errors == sorted(errors, reverse=True)
-    assert errors[0] == pytest.approx(1 / 6, rel=0.05) and errors[-1] < 0.03
+    assert errors[0] == pytest.approx(1 / 6, rel=0.05) and errors[-1] < 0.05
     # Soft rounding has an inverse, and its conditional mean is the least squares' estimate.
     x = tf.constant(values[:1000], tf.float32)
     np.testing.assert_allclose(tfc.soft_round_inverse(tfc.soft_round(x, 5.0), 5.0), x, atol=2e-3)
@@ -91,15 +110,21 @@ def test_levels_come_from_the_seed_in_the_file(name):
     codec.model.set_bfloat16("off")
     first = codec.compress(picture)
     level = codec.model.coder._dither(tf.constant([0, 7]), tf.constant([2, 40, 40, 12]))
-    assert set(np.unique(level)) == set(range(LEVELS))
+    count = codec.model.coder.levels_of_dither
+    assert count == {"mbt2018-universal": 16}.get(name, 64)
+    assert set(np.unique(level)) == set(range(count))
     assert np.mean(level[0] == level[1]) < 0.1
-    assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * LEVELS - 1).max() < 0.1
-    other = golden_model(name)
-    other.coder.seed = 7
-    second = Codec(other).compress(picture)
+    assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * count - 1).max() < 0.2
+    assert codec.compress(picture) == first
+    codec.model.coder.seed.assign_add(7)  # takes effect at once
+    second = codec.compress(picture)
+    codec.model.coder.seed.assign(0)
     assert second != first
     # Whoever decodes takes the seed that he finds.
     assert not np.array_equal(codec.latents(first), codec.latents(second))
+    # Every picture of a batch has its own.
+    y = codec.model.to_latents(tf.constant(np.stack([picture[:64, :64], picture[16:80, :64]])))
+    assert len(set(codec.model.coder._seeds(y).numpy())) == 2
     assert codec.decompress(second).shape == (90, 70, 3)
 
 
@@ -116,7 +141,7 @@ def test_training_becomes_sharper(tmp_path):
 def test_at_every_rate_the_error_is_that_of_dither():
     model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=0.0)
     assert model.config["sharpness"] == 0.0
-    picture = tf.constant(cropped(160, 160)[None], tf.float32)
+    picture = tf.constant(cropped(512, 512)[None], tf.float32)
     for rate in (0.0, 50.0, 100.0):
         y = 40.0 * model.to_latents(picture, tf.constant([rate]))
         y_hat, _ = model.coder(y, training=False, rate=tf.constant([rate]))
@@ -126,8 +151,8 @@ def test_at_every_rate_the_error_is_that_of_dither():
         assert abs(np.corrcoef(error.ravel(), y.numpy().ravel())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize("options", [{"sharpness": -1.0}, {"sharpness": 1e4}])
+@pytest.mark.parametrize("options", [{"sharpness": -1.0}, {"sharpness": 16.0}])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_cannot_be_is_refused(options, name):
-    with pytest.raises(ValueError, match="sharpness is 0 to 100"):
+    with pytest.raises(ValueError, match="sharpness is 0 to 15"):
         models.build(name, **SMALL[name], **options)

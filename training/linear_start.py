@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfc_models.entropy import ChannelwiseHyperprior
 from tfc_models.entropy.context import ContextHyperprior
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
+from tfc_models.entropy.reading import GainedReading
 from tfc_models.layers import GDN, Conv2D
 from tfc_models.models import CompressionModel
 from training import data
@@ -109,6 +110,9 @@ def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -
     model.synthesis.layers[0].logarithm.assign(np.log(scale / gains))
     for last in model.coder.heads:
         last.assign_state({**last.state(), "kernel": 0.1 * last.kernel})
+    if isinstance(model.coder, GainedReading):
+        # A context reads latents divided by it: coefficients, whatever the rate.
+        model.coder.mean_gain.logarithm.assign(np.log(gains / scale))
     # Coefficients are more peaked than Gaussian: their mean absolute value fits better.
     deviation = gains * np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
     index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)

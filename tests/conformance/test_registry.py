@@ -110,7 +110,7 @@ def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
     model = models.build(model_name, **SMALL[model_name], lmbda=0.01)
     pictures = tf.constant(cropped(64, 128)[None], tf.float32)
     # A graph of many networks takes long to build, and two dozen steps do not.
-    eager = model_name not in ("bls2017", "mbt2018-mean", "gained-checkerboard")
+    eager = model_name not in ("bls2017", "mbt2018-mean")
     optimizer = tf.keras.optimizers.Adam(2e-3)
     model.compile(optimizer=optimizer, run_eagerly=eager, jit_compile=False)
     dataset = tf.data.Dataset.from_tensors(pictures).repeat(24)
@@ -131,7 +131,7 @@ def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
         model.assign_state(model.state())
 
 
-def test_weights_that_are_not_numbers_are_refused_and_never_coded(model_name):
+def test_weights_that_are_not_numbers_are_refused_and_never_coded(model_name, without_graphs):
     model = models.build(model_name, **SMALL[model_name])
     bias = model.analysis.layers[0].bias
     bias.assign(bias * np.nan)
@@ -196,6 +196,14 @@ def test_tiles_give_what_a_whole_picture_gives(codec):
     # The synthesis' maps are bfloat16.
     assert float(tf.reduce_mean(tf.abs(parts - whole))) < 0.01
     assert float(tf.reduce_max(tf.abs(parts - whole))) < 4.0
+
+
+@pytest.fixture
+def without_graphs():
+    """For what is done once: to build a graph takes most of the time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 RELOAD = """
@@ -277,7 +285,7 @@ def test_the_golden_file_decodes_as_on_the_day_it_was_made(codec, model_name):
     assert np.abs(decoded - expected).max() <= 1
 
 
-def test_a_weights_file_gives_the_same_codec(model_name, tmp_path):
+def test_a_weights_file_gives_the_same_codec(model_name, tmp_path, without_graphs):
     model = models.build(model_name, **SMALL[model_name])
     codec = Codec(model)
     files.save(model, tmp_path / "weights.npz")

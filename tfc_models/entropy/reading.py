@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -51,6 +51,9 @@ class ReadingHyperprior(MeanScaleHyperprior):
         unit = np.exp2(self._seen[channels].astype(np.float64)).astype(np.float32)
         return tf.round(y_hat * unit)
 
+    def _predicted(self, z_hat: tf.Tensor, shape: tf.Tensor) -> NoReturn:
+        raise NotImplementedError("what z tells here are features, not indexes and means.")
+
     def _read_integers(self, exponent: np.ndarray) -> Integers:
         return activation_integers(exponent)
 
@@ -69,7 +72,10 @@ class ReadingHyperprior(MeanScaleHyperprior):
 
 
 class GainedReading(ReadingHyperprior, GainedHyperprior):
-    """The same for latents at any rate: they are read without the gain of their rate."""
+    """The same for latents at any rate: they are read divided by the gain of their means.
+
+    That is learned, and follows the rate's own gain as far as it helps to predict.
+    """
 
     def _to_read(
         self, y_hat: tf.Tensor, rate: tf.Tensor | None, channels: slice = ALL
@@ -86,7 +92,12 @@ class GainedReading(ReadingHyperprior, GainedHyperprior):
         return tf.round(y_hat * inverse * unit)
 
     def _integer_gains(self, gain: np.ndarray) -> dict[str, np.ndarray]:
-        inverse = np.clip(np.rint(2.0**INVERSE_BITS / gain), 0, LARGEST_INVERSE)
+        inverse = np.rint(2.0**INVERSE_BITS / gain)
+        if inverse.max() > LARGEST_INVERSE:
+            raise ValueError(
+                f"a gain of means, {gain.min():.2g}, is too small to be read exactly: "
+                "training went astray."
+            )
         return {**super()._integer_gains(gain), "inverse_gain": inverse.astype(np.int32)}
 
 

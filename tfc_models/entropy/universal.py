@@ -21,13 +21,12 @@ from tfc_models.entropy.hyperprior import (
     scale_of,
 )
 
-LEVELS = 16  # of dither: (i + 1/2)/16 − 1/2, so that their mean is that of uniform noise
+# Levels of dither: (i + 1/2)/64 − 1/2, so that their mean is that of uniform noise. A frozen
+# model has as many as it has estimates, which some have 16 of.
+LEVELS = 64
 SEED_BYTES = 4
 SOFTEST = 1e-3  # Below it, rounding is not felt, and the formulas divide by zero.
-
-
-def _parts() -> np.ndarray:
-    return np.minimum(parts_of_scales(), LEVELS)
+SHARPEST = 15.0  # Beyond it, gradients of the inverse are infinite in float32.
 
 
 class UniversalHyperprior(MeanScaleHyperprior):
@@ -46,20 +45,23 @@ class UniversalHyperprior(MeanScaleHyperprior):
     The rate is that of z = s + u under the density of s_α(V) + U; the decoder's estimate r_α(z)
     is for the synthesis only.
 
-    Frozen, u is one of 16 levels, and r_α a table of 16 numbers beside the integer. tfc's
-    universal entropy models take 15 levels, without one at ±1/2: for small scales their coded
-    size is a few percent less than the bound that was trained for.
+    Frozen, u is one of 64 levels, and r_α a table of 64 numbers beside the integer. tfc's
+    universal entropy models take 15 levels: for small scales, whose bits are spent where u is
+    nearly ±1/2, their coded size is a few percent less than the bound that was trained for.
+
+    The seed is made of the latents, so that every file has its own; `seed` is added to it.
     """
 
     parts = ("y", "z", "seed")
 
     def __init__(self, *arguments: Any, sharpness: float = 4.0) -> None:
         super().__init__(*arguments)
-        if not 0.0 <= sharpness <= 100.0:
-            raise ValueError(f"sharpness is 0 to 100; got {sharpness!r}.")
+        if not 0.0 <= sharpness <= SHARPEST:
+            raise ValueError(f"sharpness is 0 to {SHARPEST:.0f}; got {sharpness!r}.")
         if self.distribution != "gaussian" or self.quantization != "noise":
             raise ValueError("universal quantization is for gaussian latents, trained with noise.")
-        self.sharpness, self.seed = float(sharpness), 0
+        self.sharpness = float(sharpness)
+        self.seed = tf.Variable(0, trainable=False, dtype=tf.int32, name="seed")
         self.alpha = tf.Variable(self.sharpness, trainable=False, dtype=tf.float32, name="alpha")
         self._estimates = np.zeros(0, np.int16)
 
@@ -116,27 +118,43 @@ class UniversalHyperprior(MeanScaleHyperprior):
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         symbols, level = self._symbols(y, mean)
-        nats = self._density(scale_of(index)).log_prob(symbols + self._offset(level))
-        bits = tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+        z = symbols + self._offset(level)
+        if self.frozen:
+            logarithms = self._density(scale_of(index)).log_prob(z) / math.log(2.0)
+        else:
+            logarithms = self._log2(z, index)  # under the α of the moment
+        bits = -tf.reduce_sum(logarithms, axis=(1, 2, 3))
         return symbols + self._estimate(level) + mean, bits
 
+    @property
+    def levels_of_dither(self) -> int:
+        """How many there are."""
+        return len(self._estimates) or LEVELS
+
     def _seeds(self, y: tf.Tensor) -> tf.Tensor:
-        return tf.fill([tf.shape(y)[0]], tf.constant(self.seed, tf.int32))
+        """A seed for each example: the file tells it, so that how it is found is no matter."""
+        flat = tf.reshape(y, [tf.shape(y)[0], -1])
+        places = tf.random.stateless_uniform(tf.shape(flat)[1:], [0, 0], None, None, tf.int32)
+        # Whole numbers, whose sums wrap around alike in any order.
+        return tf.reduce_sum(tf.cast(tf.round(flat), tf.int32) * places, axis=1) + self.seed
+
+    def _parts(self) -> np.ndarray:
+        return np.minimum(parts_of_scales(), self.levels_of_dither)
 
     def _dither(self, seeds: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        """Levels, 0 to 15, for each latent of each example."""
+        """Levels, from 0 on, for each latent of each example."""
 
         def one(seed: tf.Tensor) -> tf.Tensor:
             # Philox's integers are the same on every machine.
             bits = tf.random.stateless_uniform(
                 shape[1:], tf.stack([seed, 0]), None, None, tf.int32, "philox"
             )
-            return tf.math.floormod(bits, LEVELS)
+            return tf.math.floormod(bits, self.levels_of_dither)
 
         return tf.map_fn(one, seeds, fn_output_signature=tf.int32)
 
     def _offset(self, level: tf.Tensor) -> tf.Tensor:
-        return (tf.cast(level, tf.float32) + 0.5) / LEVELS - 0.5
+        return (tf.cast(level, tf.float32) + 0.5) / self.levels_of_dither - 0.5
 
     def _estimate(self, level: tf.Tensor) -> tf.Tensor:
         """r_α of the offset: what it is of an integer and the offset, less the integer."""
@@ -154,7 +172,7 @@ class UniversalHyperprior(MeanScaleHyperprior):
             self._estimates = state["estimates"]
 
     def _table_prior(self) -> Any:
-        index = np.repeat(np.arange(SCALES), _parts())
+        index = np.repeat(np.arange(SCALES), self._parts())
         return self._density(scale_of(tf.constant(index, tf.float32)))
 
     def _density(self, scale: tf.Tensor) -> Any:
@@ -164,22 +182,21 @@ class UniversalHyperprior(MeanScaleHyperprior):
         return tfc.NoisySoftRoundedNormal(alpha=self.sharpness, loc=0.0, scale=scale)
 
     def _table_offset(self) -> np.ndarray:
-        parts = [(np.arange(p) + 0.5) / p - 0.5 for p in _parts()]
+        parts = [(np.arange(p) + 0.5) / p - 0.5 for p in self._parts()]
         return np.concatenate(parts).astype(np.float32)
 
     def _entries(self, index: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
         """The table's entry for scales and offsets."""
-        parts = _parts()
+        parts = self._parts()
         first = np.cumsum(parts) - parts
         index = tf.cast(index, tf.int32)
-        part = level * tf.gather(tf.constant(parts, tf.int32), index) // LEVELS
+        part = level * tf.gather(tf.constant(parts, tf.int32), index) // self.levels_of_dither
         return tf.gather(tf.constant(first, tf.int32), index) + part
 
     def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
         symbols, level = self._symbols(y, mean)
-        seed = tf.constant(self.seed.to_bytes(SEED_BYTES, "little"))
         strings = ordered.encode(self, symbols, self._entries(index, level))
-        return strings, tf.broadcast_to(seed, tf.shape(y)[:1])
+        return strings, _written(self._seeds(y))
 
     def _decoded(
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
@@ -204,6 +221,14 @@ class UniversalHyperprior(MeanScaleHyperprior):
         """Everything learned, as plain values, and what freezing made."""
         estimates = {"estimates": self._estimates} if self.frozen else {}
         return {**super().state(), **estimates}
+
+
+def _written(seeds: tf.Tensor) -> tf.Tensor:
+    """Strings of four bytes, the lowest first."""
+    shifts = tf.constant([0, 8, 16, 24], tf.int32)
+    values = tf.bitwise.bitwise_and(tf.bitwise.right_shift(seeds[:, None], shifts), 255)
+    characters = tf.constant([bytes([i]) for i in range(256)])
+    return tf.strings.reduce_join(tf.gather(characters, values), axis=1)
 
 
 class GainedUniversal(UniversalHyperprior, GainedHyperprior):

@@ -97,7 +97,7 @@ class GainedChannelwiseStem4(GainedStem4):
 
     ::
 
-        ŷ of slices before ───┬─ 3×3 ─ 3×3 ─ 3×3 ─ μ, and ŷ − μ once that is known
+        ŷ of slices before ───┬─ 3×3 ─ 3×3 ─ 3×3 ─ μ, and y − ŷ once ŷ is known
         ẑ ─┬─ 4×4↑2 ─ 4×4↑2 ──┘
            └─ 4×4↑2 ─ 4×4↑2 ──── 3×3 ─ 3×3 ─ 3×3 ─ σ
 

@@ -44,6 +44,11 @@ class Ms2020(CompressionModel):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if not 1 <= slices <= latents:
             raise ValueError(f"slices is 1 to the number of latents, {latents}; got {slices}.")
+        if support < 0 or width < 2 or size < 1:
+            raise ValueError(
+                f"support is 0 or more, width 2 or more and size 1 or more; got {support}, "
+                f"{width} and {size}."
+            )
         between = (channels + latents) // 2
         ends = [latents * i // slices for i in range(slices + 1)]
         coder = ChannelwiseHyperprior(
