@@ -18,6 +18,7 @@ from serving.errors import ServingError, failed
 from serving.service import COPIES, Budget, Service
 
 READ_SECONDS = 60.0  # for a body to come
+DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, how many limits
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
 
 
@@ -39,6 +40,7 @@ class Bodies:
                 closes=True,
             )
         if claimed.isdecimal() and int(claimed) > self.limit:
+            await self._discard(request)
             raise self._too_large()
         parts: list[bytes] = []
         held = 0
@@ -64,6 +66,25 @@ class Bodies:
                 raise self._too_large()
             self._budget.take(COPIES * len(part))
             parts.append(part)
+
+    async def _discard(self, request: fastapi.Request) -> None:
+        """Lets a client finish what is not much too large: most read no answer before that.
+
+        One that asks first whether to send it (Expect: 100-continue) is told without.
+        """
+        if "expect" in request.headers:
+            return
+        size = 0
+
+        async def drain() -> None:
+            nonlocal size
+            async for part in request.stream():
+                size += len(part)
+                if size > DISCARDED * self.limit:
+                    return
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(drain(), DISCARD_SECONDS)
 
     def _too_large(self) -> ServingError:
         return ServingError(

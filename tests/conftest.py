@@ -7,10 +7,6 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Several processes beside each other: one thread each is faster for all.
-    for pool in ("INTRAOP", "INTEROP"):
-        os.environ.setdefault(f"TF_NUM_{pool}_THREADS", "1")
 
 import numpy as np
 import pytest

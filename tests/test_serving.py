@@ -195,6 +195,9 @@ def test_status_and_metadata_over_rest(server):
 def test_limits_of_size(server):
     status, answer = server.ask("/v1/models/one:predict", b"x" * 1_000_001)
     assert status == 413 and "larger than the server's 1000000 bytes" in answer["error"]
+    # More than fits into the buffers between them: who is still sending gets the answer, too.
+    for _ in range(5):
+        assert server.ask("/v1/models/one:predict", b"x" * 1_900_000)[0] == 413
     # A PNG that says it is large, and has nothing to show for it: no decoder is asked.
     bomb = PNG[:16] + (50_000).to_bytes(4, "big") * 2 + PNG[24:]
     for picture in (bomb, png(np.zeros((201, 201, 3), np.uint8))):
