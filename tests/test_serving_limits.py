@@ -76,7 +76,15 @@ def test_limits_over_grpc(narrow):
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request_of(PNG), timeout=0.001)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert stub.Predict(request_of(PNG), timeout=60).model_spec.version.value == 1
+        # The one that was late may hold the queue's only place for a while.
+        for _ in range(100):
+            try:
+                answer = stub.Predict(request_of(PNG), timeout=60)
+                break
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                time.sleep(0.1)
+        assert answer.model_spec.version.value == 1
 
 
 def test_a_client_that_is_gone_is_noticed(base):
