@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 MARK = "#sha256="
+LPIPS_VARIABLE = "TFC_MODELS_LPIPS"  # of the environment: where LPIPS's weights are
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 2**30  # bytes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,11 +15,10 @@ from tfc_models.cli.coding import silence_tensorflow
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
-from tfc_models.evaluation.measuring import finite
+from tfc_models.evaluation.measuring import figure_text, finite
+from tfc_models.remote import LPIPS_VARIABLE
 
 ALL = "all"
-# The variable that names LPIPS's weights; the metrics themselves need TensorFlow to be asked.
-LPIPS_VARIABLE = "TFC_MODELS_LPIPS"
 
 
 class Shown(NamedTuple):
@@ -184,13 +182,10 @@ def _print(
     columns = {"picture": "left", **{METRICS[name].title: "right" for name in names}}
     if len(rows) > 1:
         rows = {**rows, f"mean of {len(rows)}": means}
-
-    def text(name: str, value: float | None) -> str:
-        if value is None:
-            return "–"
-        return "∞" if math.isinf(value) else f"{value:.{METRICS[name].digits}f}"
-
     print_table(
         columns,
-        ((pair, *(text(name, row[name]) for name in names)) for pair, row in rows.items()),
+        (
+            (pair, *(figure_text(row[name], METRICS[name].digits) for name in names))
+            for pair, row in rows.items()
+        ),
     )

@@ -22,6 +22,7 @@ from tfc_models.cli import coding, comparing, describing, evaluating, exporting,
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
 from tfc_models.evaluation import PEERS
+from tfc_models.remote import LPIPS_VARIABLE
 
 NAME = "tfc-models"
 OVERVIEW = """\
@@ -244,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         "--lpips",
         metavar="WEIGHTS",
         help="LPIPS's weights (npz): a file, or https://…#sha256=… "
-        f"(default: what {measuring.LPIPS_VARIABLE} names)",
+        f"(default: what {LPIPS_VARIABLE} names)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_background(command)

@@ -70,14 +70,19 @@ def measure(picture: np.ndarray, coded: Coded) -> Figures:
     )
 
 
+def figure_text(value: float | None, digits: int) -> str:
+    """A figure for people: ∞ where pictures are equal, a dash for none."""
+    return "–" if value is None else "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
 def psnr_text(psnr: float | None) -> str:
     """PSNR for people: two digits, ∞ for a picture that came back unchanged."""
-    return "–" if psnr is None else "∞" if math.isinf(psnr) else f"{psnr:.2f}"
+    return figure_text(psnr, 2)
 
 
 def ms_ssim_text(ms_ssim: float | None) -> str:
     """MS-SSIM for people: four digits, a dash for none."""
-    return "–" if ms_ssim is None else f"{ms_ssim:.4f}"
+    return figure_text(ms_ssim, 4)
 
 
 def finite(value: float) -> float | None:

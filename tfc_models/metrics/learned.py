@@ -15,8 +15,8 @@ import tensorflow as tf
 from tfc_models import remote
 from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.pairs import checked
+from tfc_models.remote import LPIPS_VARIABLE
 
-LPIPS_VARIABLE = "TFC_MODELS_LPIPS"
 TINY = 1e-10
 
 

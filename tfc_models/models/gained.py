@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -49,6 +50,7 @@ class GainedStem4(CompressionModel):
     """
 
     registered_name = "gained-stem4"
+    coder_type: type[GainedHyperprior] = GainedHyperprior
     many_rates = True
 
     def __init__(
@@ -133,9 +135,10 @@ class GainedStem4(CompressionModel):
         features: list[Conv2D],
         heads: Conv2D,
         options: tuple[int, int, int, str, str],
+        **own: Any,
     ) -> GainedHyperprior:
         hyper_synthesis = Chain([*features, heads], name="hyper_synthesis")
-        return GainedHyperprior(hyper_analysis, hyper_synthesis, *options)
+        return self.coder_type(hyper_analysis, hyper_synthesis, *options, **own)
 
     def lambda_at(self, rate: tf.Tensor) -> tf.Tensor:
         """Weight of the distortion against bits per pixel, at a rate."""

@@ -140,18 +140,12 @@ class GainedUniversalStem4(GainedStem4):
     """`gained-stem4` with universal quantization in place of rounding (see `mbt2018-universal`)."""
 
     registered_name = "gained-universal"
+    coder_type = GainedUniversal
 
     def __init__(self, sharpness: float = 4.0, quantization: str = "noise", **config: Any) -> None:
         self._sharpness = sharpness
         super().__init__(quantization=quantization, **config)
         self._config = (*self._config, ("sharpness", sharpness))
 
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-    ) -> GainedUniversal:
-        hyper_synthesis = Chain([*features, heads], name="hyper_synthesis")
-        return GainedUniversal(hyper_analysis, hyper_synthesis, *options, sharpness=self._sharpness)
+    def _coder(self, *parts: Any) -> GainedUniversal:
+        return super()._coder(*parts, sharpness=self._sharpness)
