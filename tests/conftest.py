@@ -100,23 +100,25 @@ SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "tes
 BY_MODEL = ("test_registry", "test_damage")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What goes to one process together, and in which order.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What goes to one process together (xdist reads it before it lets items be modified).
 
     Tests of a file share what they have set up; of files with tests for every model, those of a
-    model do. What takes minutes comes first: a process that begins it last is waited for.
+    model do.
     """
+    group = item.path.stem
+    if group in BY_MODEL and hasattr(item, "callspec"):
+        parameters = item.callspec.params
+        group += "-" + str(parameters.get("model_name", parameters.get("name", "")))
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first: a process that begins it last is waited for."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem
         slow = (i for i, file in enumerate(SLOW_FILES) if name.startswith(file))
         return next(slow, len(SLOW_FILES) + (name not in BY_MODEL))
 
-    for item in items:
-        group = item.path.stem
-        if group in BY_MODEL and hasattr(item, "callspec"):
-            parameters = item.callspec.params
-            group += "-" + str(parameters.get("model_name", parameters.get("name", "")))
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=place)
