@@ -39,6 +39,10 @@ EXTRAS_REQUIRE = {
         "tensorflow-datasets>=4.9.3,<4.10",
         "tensorflow-metadata<1.18",  # Later ones need protobuf 5, and do not say so.
     ],
+    # Pairs of frames out of videos, for PIM.
+    "video": [
+        "av>=12",
+    ],
     "serving": [
         "absl-py>=1.4",
         "fastapi>=0.110",
@@ -88,6 +92,7 @@ setup(
     package_data={
         "tfc_models": ["py.typed"],
         "tfc_models.analysis": ["*.json"],
+        "tfc_models.perceptual": ["weights/*.md", "weights/*.npz"],
         "tfc_models.zoo": ["weights/*.json", "weights/*.md", "weights/*.npz"],
     },
     zip_safe=False,

@@ -4,11 +4,12 @@
     /tmp/peer/bin/python benchmarks/peer_compressai.py
 
 Random weights, as its authors' model zoo needs a download; coding random latents is, if
-anything, faster. Run it beside `make bench`, on the same machine.
+anything, faster. `benchmarks.beside_compressai` runs it by turns with ours.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import torch
@@ -37,6 +38,8 @@ def main() -> None:
         JointAutoregressiveHierarchicalPriors: (192, 192, 3),
     }
     for kind, (channels, latents, rounds) in sizes.items():
+        if sys.argv[1:] and kind.__name__ not in sys.argv[1:]:
+            continue
         model = kind(channels, latents).eval()
         model.update(force=True)
         with torch.no_grad():

@@ -100,6 +100,16 @@ SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "tes
 BY_MODEL = ("test_registry", "test_damage")
 
 
+# One for each way of coding: what is `sampled` runs over these alone without --exhaustive.
+SAMPLE = ("gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2020")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive", action="store_true", help="all models in tests that take minutes"
+    )
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """What goes to one process together (xdist reads it before it lets items be modified).
 
@@ -113,8 +123,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.xdist_group(group))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes comes first: a process that begins it last is waited for."""
+
+    def left_out(item: pytest.Item) -> bool:
+        if config.getoption("--exhaustive") or not item.get_closest_marker("sampled"):
+            return False
+        return item.callspec.params["model_name"] not in SAMPLE
+
+    if others := [item for item in items if left_out(item)]:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if not left_out(item)]
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem

@@ -1,11 +1,12 @@
 """Decodes latents under one setting of the machine; run by test_portability in a process.
 
-    python portability_worker.py encode|decode FOLDER SETTING
+    python portability_worker.py encode|decode FOLDER WAY [WAY …]
 
 `encode` writes files of each picture: by the frozen model of weights.npz, by the same model
-with its float network in place of the exact one, and, of two pictures, by the other models.
-`decode` prints, for each file, the latent's hash; and for the float network how many scale
-indexes and means differ from those of the encoding process, and how many latents then do.
+with its float network in place of the exact one, and, of one picture, by the other models.
+`decode` prints, for each way of decoding and each file, the latent's hash; and for the float
+network how many scale indexes and means differ from those of the encoding process, and how many
+latents then do. The environment is the setting; a process can decode in several ways.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tfc_models.layers import pad_to_multiple
 from tfc_models.models import STRIDE
 from tfc_models.zoo import files
 
-PLAIN_SETTINGS = ("sse41", "avx2", "avx512", "one thread", "saved model")
+GRAPH, EAGER, BATCH, SAVED, XLA = WAYS = ("graph", "eager", "batch of 4", "saved model", "xla")
 
 
 def models(weights_path: pathlib.Path):
@@ -72,7 +73,10 @@ def encode(folder: pathlib.Path) -> None:
     for weights in sorted(folder.glob("*.weights")):
         also = Codec(zoo.build_model(files.read(weights)))
         path = min(folder.glob("*.npy"))
+        # Without graphs, which take most of the time to build.
+        tf.config.run_functions_eagerly(True)
         data = also.compress(np.load(path), 30 if also.many_rates else None)
+        tf.config.run_functions_eagerly(False)
         path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
 
 
@@ -86,27 +90,39 @@ def latents_off(codec, index, mean, was) -> int:
     return int(np.sum(np.abs(latent - was["latent"]) > 0.5))
 
 
-def decode(folder: pathlib.Path, setting: str) -> dict:
+def decode(folder: pathlib.Path, ways: list[str]) -> dict:
     codec, floating = models(folder / "weights.npz")
     floating.set_bfloat16("off")
+    others = {
+        weights.stem: Codec(zoo.build_model(files.read(weights)))
+        for weights in sorted(folder.glob("*.weights"))
+    }
+    lost = {path.stem: lost_by(floating, codec, path) for path in sorted(folder.glob("*.tfcm"))}
+    return {way: decoded_in(way, folder, codec, lost, others) for way in ways}
+
+
+def lost_by(floating, codec, path: pathlib.Path) -> dict[str, int]:
+    """How much of a picture the float network tells otherwise here than where it was coded."""
+    with np.load(path.with_suffix(".npz")) as was:
+        index, mean = float_parameters(floating, tf.constant(was["z"]), tf.constant(was["y"]))
+        return {
+            "indexes": int(np.sum(index != was["index"])),
+            "means": int(np.sum(mean != was["mean"])),
+            "latents": latents_off(codec, index, mean, was),
+        }
+
+
+def decoded_in(way: str, folder: pathlib.Path, codec, lost: dict, others: dict) -> dict:
     report = {}
     for path in sorted(folder.glob("*.tfcm")):
-        latents = decoded(codec, path.read_bytes(), setting)
-        if setting == "saved model":
+        latents = decoded(codec, path.read_bytes(), way)
+        if way == SAVED:
             verified_by_saved_model(folder, path.read_bytes())
-        told = {"latent": sha256(latents)}
-        with np.load(path.with_suffix(".npz")) as was:
-            index, mean = float_parameters(floating, tf.constant(was["z"]), tf.constant(was["y"]))
-            told["indexes"] = int(np.sum(index != was["index"]))
-            told["means"] = int(np.sum(mean != was["mean"]))
-            told["latents"] = latents_off(codec, index, mean, was)
-        report[path.stem] = told
-    for weights in sorted(folder.glob("*.weights")):
-        codec = Codec(zoo.build_model(files.read(weights)))
-        for path in sorted(folder.glob(f"*.{weights.stem}.also")):
-            # Most of them without graphs, which take most of the time to build.
-            how = "eager" if setting in PLAIN_SETTINGS else setting
-            report[path.stem] = {"latent": sha256(decoded(codec, path.read_bytes(), how))}
+        report[path.stem] = {"latent": sha256(latents), **lost[path.stem]}
+    for name, other in others.items():
+        for path in sorted(folder.glob(f"*.{name}.also")):
+            how = EAGER if way == SAVED else way
+            report[path.stem] = {"latent": sha256(decoded(other, path.read_bytes(), how))}
     return report
 
 
@@ -114,12 +130,12 @@ def sha256(latents: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(latents).tobytes()).hexdigest()
 
 
-def decoded(codec, data: bytes, setting: str) -> np.ndarray:
-    if setting == "batch of 4":
+def decoded(codec, data: bytes, way: str) -> np.ndarray:
+    if way == BATCH:
         return batch_of_four(codec, data)
-    if setting == "xla" and hasattr(codec.model.coder, "exact"):
+    if way == XLA and hasattr(codec.model.coder, "exact"):
         return compiled(codec, data)
-    tf.config.run_functions_eagerly(setting == "eager")
+    tf.config.run_functions_eagerly(way == EAGER)
     latents = codec.latents(data)
     tf.config.run_functions_eagerly(False)
     return latents
@@ -184,12 +200,12 @@ def verified_by_saved_model(folder, data):
 
 
 def main() -> None:
-    verb, folder, setting = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
+    verb, folder, ways = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:]
     if verb == "encode":
         encode(folder)
         models(folder / "weights.npz")[0].save(folder / "saved")
     else:
-        print(json.dumps(decode(folder, setting)))
+        print(json.dumps(decode(folder, ways)))
 
 
 if __name__ == "__main__":

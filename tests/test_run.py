@@ -178,6 +178,17 @@ def test_every_kind_of_variable_has_a_rate():
         assert ({"blocks", "gains"} <= found) == model.many_rates
 
 
+def test_what_learns_at_a_rate_of_0_stays_as_it_is(tmp_path, folder):
+    rates = {**configs.RATES, "transforms": 0.0, "blocks": 0.0, "gains": 0.0}
+    run = new_run(tmp_path / "out", folder, rates=rates)
+    before = run.trainer.model.state()
+    assert set(run.trainer.groups) == {"entropy", "densities"}
+    run.trainer.train(tf.constant(np.stack([cropped(64, 64)] * 2)), rates)
+    after = run.trainer.model.state()
+    changed = {name for name, value in after.items() if not np.array_equal(value, before[name])}
+    assert changed and not any(n.startswith(("analysis", "synthesis")) for n in changed)
+
+
 def test_rates_warm_up_wait_and_decay():
     config = Config(model="m", steps=1, head_start=0.2, warmup=0.1, decay=0.5, last_rate=0.1)
     peaks = config.rates
@@ -206,10 +217,11 @@ def test_configs_are_read_and_changed():
     "path", sorted((ROOT / "training" / "configs").glob("*.py")), ids=lambda p: p.stem
 )
 def test_every_config_says_what_it_takes_and_reaches(path):
-    config = configs.read(str(path), [])
-    assert config.model in models.names()
+    config = configs.read(str(path), [], configs.RunConfig)
+    assert config.model in (*models.names(), "pim")
     text = path.read_text()
-    for word in ("python -m training.main", f"configs/{path.name}", "cores", "bpp", "dB"):
+    words = ("training.pim", "nats") if config.model == "pim" else ("training.main", "bpp", "dB")
+    for word in (f"python -m {words[0]}", f"configs/{path.name}", "cores", *words[1:]):
         assert word in text
 
 

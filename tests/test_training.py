@@ -18,6 +18,7 @@ from tests.conftest import cropped, photo
 from tfc_models import models, zoo
 from tfc_models.codec import Codec
 from tfc_models.zoo import files
+from training import config as configs
 from training.linear_start import linear_start, quantization_step
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -144,6 +145,7 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
         (["--steps=3", "--data=/nowhere"], "no pictures in /nowhere"),
         (["--set=arguments.depth=3", "--steps=3"], "depth"),
         (["--set=rates.blocks=fast", "--steps=3"], "rates.blocks is a number"),
+        ([f"--set=rates.{kind}=0" for kind in configs.RATES], "nothing to train"),
         (["--set=batch=two", "--steps=3"], "batch is of type int; got 'two'"),
         (["--set=warmup=-1", "--steps=3"], "warmup is a fraction"),
         (["--set=validation_rates=(0,200)", "--steps=3"], "validation_rates are 0 to 100"),

@@ -6,16 +6,21 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 import types
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 
 import tfc_models
-from tests.conftest import GOLDEN, cropped
-from tfc_models import zoo
+from tests.conftest import GOLDEN, ROOT, cropped
+from tfc_models import models, zoo
 from tfc_models.codec import codec_for
+from tfc_models.models.stored import storable
+from tfc_models.zoo import files
 
 SOURCE = GOLDEN / "bls2017.npz"
 SHA256 = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
@@ -105,3 +110,28 @@ def test_every_version_of_a_name_decodes(monkeypatch, tmp_path):
         assert codec_for(data).decompress(data).shape == picture.shape
     finally:
         zoo.entries.cache_clear()
+
+
+def test_large_arrays_lie_by_bytes_and_come_back(tmp_path):
+    model = models.build("bls2017", channels=16, latents=16)
+    files.save(model, tmp_path / "weights.npz")
+    with np.load(tmp_path / "weights.npz") as arrays:
+        assert any(name.endswith(files.PLANES) for name in arrays.files)
+    state = files.read(tmp_path / "weights.npz").state
+    for name, value in storable(model.state()).items():
+        np.testing.assert_array_equal(state[name], value)
+        assert state[name].dtype == value.dtype
+
+
+def test_weights_of_a_later_release_are_refused_by_name(tmp_path):
+    path = tmp_path / "weights.npz"
+    meta = json.dumps({"format": files.FORMAT + 1, "model": "bls2017", "config": {}})
+    np.savez(path, __meta__=np.array(meta))
+    with pytest.raises(ValueError, match="of a later release of tfc-models"):
+        files.read(path)
+
+
+def test_the_op_library_may_come_before_the_codecs():
+    """TensorFlow would load a library twice, and lose its operations, by another path."""
+    code = "import tfc_models; tfc_models.register_ops(); import tensorflow_compression"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)

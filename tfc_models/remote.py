@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pathlib
 import re
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
+
+import numpy as np
 
 MARK = "#sha256="
 LPIPS_VARIABLE = "TFC_MODELS_LPIPS"  # of the environment: where LPIPS's weights are
@@ -71,3 +75,21 @@ def sha256_of(path: pathlib.Path) -> str:
         while block := file.read(2**20):
             sha.update(block)
     return sha.hexdigest()
+
+
+def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Arrays of an npz by name: a file, or an https address that ends in #sha256=….
+
+    Raises:
+        ValueError: not an npz, or not the one that the digest says.
+        OSError: it cannot be read or fetched.
+    """
+    name = os.fspath(source)
+    path = fetch(name) if is_address(name) else pathlib.Path(name)
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return {k: arrays[k] for k in arrays.files}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file of weights {path}.") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError):
+        raise ValueError(f"{path} is no file of weights (npz), or is damaged.") from None

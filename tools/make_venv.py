@@ -118,7 +118,7 @@ def install() -> None:
     for command in (
         [*pinned, "pip", "setuptools", "wheel"],
         # Without isolation, as an isolated build would fetch unpinned build tools.
-        [*pinned, "--no-build-isolation", "--editable", ".[dev,train,serving,beam]"],
+        [*pinned, "--no-build-isolation", "--editable", ".[dev,train,video,serving,beam]"],
         [*pip, "check"],
     ):
         done = subprocess.run(command, cwd=ROOT, env=environment(), check=False)

@@ -25,15 +25,12 @@ _KINDS = {"int": int, "float": (int, float), "str": str}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """A training run. Rates of learning are peaks; fractions are of the budget."""
+class RunConfig:
+    """What all training runs have. Rates of learning are peaks; fractions are of the budget."""
 
     model: str
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What the model is built with: widths, lambda, distortion, kernel, gdn, …"""
-
-    start: str = "linear"
-    """linear (see training.linear_start), random, or the path of a weights file."""
 
     # The budget: one of the two. `minutes` counts what all runs on the workdir took together.
     steps: int = 0
@@ -41,14 +38,8 @@ class Config:
 
     batch: int = 8
     crop: int = 256
-    downscale: float = 2.0
-    """Crops are scaled down by a random factor up to this one."""
 
     optimizer: str = "adam"
-    rates: dict[str, float] = dataclasses.field(default_factory=lambda: dict(RATES))
-    """Rate of learning of each kind of variable (see training.trainer.kinds)."""
-    head_start: float = 0.0
-    """Fraction during which the transforms wait for the entropy model."""
     warmup: float = 0.02
     decay: float = 0.5
     """Fraction, at the end, over which the rates fall to `last_rate` times their peak."""
@@ -58,10 +49,7 @@ class Config:
     """A step whose loss is so many times the running mean is skipped."""
     average: float = 0.998
     """Decay per step of the moving average of the weights, which is what is kept."""
-    bfloat16: str = "auto"
 
-    validation_rates: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
-    """Where a model of many rates is validated; others have one."""
     log_steps: int = 25
     checkpoint_minutes: float = 3.0
     validation_minutes: float = 10.0
@@ -77,33 +65,60 @@ class Config:
         if self.optimizer not in OPTIMIZERS:
             choices = ", ".join(OPTIMIZERS)
             raise ValueError(f"optimizer is one of {choices}; got {self.optimizer!r}.")
-        if self.start not in STARTS and not self.start.endswith(".npz"):
-            raise ValueError(f"start is linear, random or a weights file; got {self.start!r}.")
         for name in ("batch", "crop", "log_steps", "clip_norm", "spike"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is above 0; got {getattr(self, name)}.")
-        if sorted(self.rates) != sorted(RATES):
-            raise ValueError(f"rates are of {', '.join(RATES)}; got {', '.join(self.rates)}.")
         for name in ("head_start", "warmup", "decay", "last_rate", "average"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
+            if not 0.0 <= getattr(self, name, 0.0) <= 1.0:
                 raise ValueError(f"{name} is a fraction, 0 to 1; got {getattr(self, name)}.")
-        for name, rate in self.rates.items():
-            if not isinstance(rate, (int, float)) or not 0.0 <= rate < math.inf:
-                raise ValueError(f"rates.{name} is a number, 0 or more; got {rate!r}.")
-        if not all(0.0 <= rate <= 100.0 for rate in self.validation_rates):
-            raise ValueError(f"validation_rates are 0 to 100; got {self.validation_rates}.")
         if self.crop % 16:
             raise ValueError(f"crop is a multiple of 16; got {self.crop}.")
-        if self.downscale < 1.0:
-            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """What `training.portable.schedule` makes rates of learning of."""
+        raise NotImplementedError
 
     def learning_rates(self, fraction: float) -> dict[str, float]:
         """Of each kind of variable, at a fraction of the budget."""
         return schedule.learning_rates(fraction, **self.schedule)
 
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunConfig):
+    """A training run of a compression model."""
+
+    start: str = "linear"
+    """linear (see training.linear_start), random, or the path of a weights file."""
+    downscale: float = 2.0
+    """Crops are scaled down by a random factor up to this one."""
+    rates: dict[str, float] = dataclasses.field(default_factory=lambda: dict(RATES))
+    """Rate of learning of each kind of variable (see training.trainer.kinds); 0: not trained."""
+    head_start: float = 0.0
+    """Fraction during which the transforms wait for the entropy model."""
+    bfloat16: str = "auto"
+    validation_rates: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
+    """Where a model of many rates is validated; others have one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start not in STARTS and not self.start.endswith(".npz"):
+            raise ValueError(f"start is linear, random or a weights file; got {self.start!r}.")
+        if sorted(self.rates) != sorted(RATES):
+            raise ValueError(f"rates are of {', '.join(RATES)}; got {', '.join(self.rates)}.")
+        for name, rate in self.rates.items():
+            if not isinstance(rate, (int, float)) or not 0.0 <= rate < math.inf:
+                raise ValueError(f"rates.{name} is a number, 0 or more; got {rate!r}.")
+        if not any(self.rates.values()):
+            raise ValueError("rates are all 0: there is nothing to train.")
+        if not all(0.0 <= rate <= 100.0 for rate in self.validation_rates):
+            raise ValueError(f"validation_rates are 0 to 100; got {self.validation_rates}.")
+        if self.downscale < 1.0:
+            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+
     @property
     def schedule(self) -> dict[str, Any]:
-        """What `training.portable.schedule` makes rates of learning of."""
+        """See the base class."""
         return {
             "peaks": self.rates,
             "waiting": WAITING,
@@ -114,7 +129,41 @@ class Config:
         }
 
 
-def read(path: str, changes: list[str]) -> Config:
+@dataclasses.dataclass(frozen=True)
+class PimTraining(RunConfig):
+    """A training run of PIM's encoders (see training.pim)."""
+
+    rate: float = 1e-3
+    gap: tuple[float, float] = (0.05, 0.25)
+    """Seconds between the frames of a pair, from and to, where pairs are chosen here."""
+    motion: tuple[float, float] = (1.0, 45.0)
+    """Mean absolute difference of their pixels, from and to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch < 2:
+            raise ValueError("batch is 2 or more: pairs are told apart from one another.")
+        if not 0.0 < self.rate < math.inf:
+            raise ValueError(f"rate is above 0; got {self.rate}.")
+        for name in ("gap", "motion"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
+                raise ValueError(f"{name} is two numbers, from and to; got {limits}.")
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """See the base class."""
+        return {
+            "peaks": {"encoders": self.rate},
+            "waiting": (),
+            "head_start": 0.0,
+            "warmup": self.warmup,
+            "decay": self.decay,
+            "last_rate": self.last_rate,
+        }
+
+
+def read(path: str, changes: list[str], kind: type[RunConfig] = Config) -> Any:
     """The CONFIG of a file, with `key=value` changes; `arguments.key=value` is for the model.
 
     >>> read("training/configs/mbt2018_mean.py", ["minutes=5", "arguments.lmbda=0.02"])
@@ -122,11 +171,11 @@ def read(path: str, changes: list[str]) -> Config:
     if not pathlib.Path(path).is_file():
         raise ValueError(f"there is no config file {path}.")
     config = runpy.run_path(path).get("CONFIG")
-    if not isinstance(config, Config):
-        raise ValueError(f"{path} does not set CONFIG to a training.config.Config.")
-    known = {field.name for field in dataclasses.fields(Config)}
+    if not isinstance(config, kind):
+        raise ValueError(f"{path} does not set CONFIG to a training.config.{kind.__name__}.")
+    known = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
-    parts = {"arguments": dict(config.arguments), "rates": dict(config.rates)}
+    parts = {name: dict(getattr(config, name)) for name in ("arguments", "rates") if name in known}
     for change in changes:
         key, equals, text = change.partition("=")
         try:

@@ -18,7 +18,6 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tfc_models.entropy import UniversalHyperprior
 from training import data
 from training.trainer import Trainer
 from training.validation import Point, Validation, rd_picture
@@ -58,10 +57,12 @@ class Run:
         self._manager = tf.train.CheckpointManager(
             trainer.checkpoint, str(workdir / "checkpoints"), max_to_keep=2
         )
-        self._validation = None
-        if validation and self.chief:
-            self._validation = Validation(trainer.model, validation, self.config.validation_rates)
+        self._validation = self._validation_of(validation) if validation and self.chief else None
         self._signal = 0
+
+    def _validation_of(self, source: str) -> Any:
+        """What `_validate` asks."""
+        return Validation(self.trainer.model, source, self.config.validation_rates)
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; False if there is none."""
@@ -113,8 +114,7 @@ class Run:
         while self._fraction() < 1.0:
             batch = next(batches)
             rates = config.learning_rates(self._fraction())
-            if isinstance(trainer.model.coder, UniversalHyperprior):
-                trainer.model.coder.anneal(self._fraction())
+            trainer.before_step(self._fraction())
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)
@@ -129,7 +129,7 @@ class Run:
             recent = [*recent, now][-RECENT - 1 :]
             if step % config.log_steps == 0:
                 means = {k: float(np.mean([w[k] for w in window])) for k in losses}
-                means["learning_rate"] = rates["transforms"]
+                means["learning_rate"] = next(iter(rates.values()))
                 means["pictures_per_second"] = self._speed(recent)
                 self._log(step, means)
             show(self._fraction(), {**losses, "speed": self._speed(recent)})
@@ -266,7 +266,9 @@ class Run:
             task = bar.add_task("", total=1.0, completed=self._fraction())
 
             def show(fraction: float, losses: dict[str, float]) -> None:
-                text = f"loss {losses['loss']:.3f}  {losses['bpp']:.3f} bpp  "
+                text = f"loss {losses['loss']:.3f}  "
+                if "bpp" in losses:
+                    text += f"{losses['bpp']:.3f} bpp  "
                 if "mse" in losses:
                     text += f"{10 * np.log10(255**2 / max(losses['mse'], 1e-9)):.2f} dB  "
                 text += f"{losses['speed']:.1f} pictures/s"

@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models import models
+from tfc_models.entropy import UniversalHyperprior
 from tfc_models.layers import Gain, GainedResidual
 from tfc_models.zoo import files
-from training.config import Config
+from training.config import Config, RunConfig
 from training.linear_start import start_from
 
 Losses = dict[str, tf.Tensor]
@@ -31,12 +32,18 @@ class Trainer:
     """
 
     def __init__(self, model: models.CompressionModel, config: Config) -> None:
+        self._build(model, config, kinds(model), [k for k, rate in config.rates.items() if rate])
+
+    def _build(self, model: Any, config: RunConfig, of: list[str], trained: list[str]) -> None:
+        """What trains a model whose variables are `of` these kinds, some of them `trained`."""
         self.model, self.config = model, config
         self.strategy = tf.distribute.get_strategy()
-        self.variables = list(model.trainable_variables)
+        self.variables: list[tf.Variable] = []
         self.groups: dict[str, list[tf.Variable]] = {}
-        for variable, kind in zip(self.variables, kinds(model)):
-            self.groups.setdefault(kind, []).append(variable)
+        for variable, kind in zip(model.trainable_variables, of):
+            if kind in trained:
+                self.variables.append(variable)
+                self.groups.setdefault(kind, []).append(variable)
         self.optimizers = {kind: _optimizer(config) for kind in self.groups}
         for kind, optimizer in self.optimizers.items():
             optimizer.build(self.groups[kind])
@@ -108,7 +115,7 @@ class Trainer:
         context = tf.distribute.get_replica_context()
         replicas = self.strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            losses = self.model.losses_of(batch, training=True)
+            losses = self._losses_of(batch)
             loss = losses["loss"] / replicas
         gradients = tape.gradient(loss, self.variables)
         if replicas > 1:
@@ -125,6 +132,15 @@ class Trainer:
             pairs = [(by_variable[v.ref()], v) for v in self.groups[kind]]
             optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         return {**losses, "norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
+
+    def before_step(self, fraction: float) -> None:
+        """What changes in the model with the fraction of the budget that is spent."""
+        if isinstance(self.model.coder, UniversalHyperprior):
+            self.model.coder.anneal(fraction)
+
+    def _losses_of(self, batch: tf.Tensor) -> Losses:
+        """Of a batch, by name; `loss` is what is minimized."""
+        return self.model.losses_of(batch, training=True)
 
     def is_finite(self) -> bool:
         """Whether weights and averages are numbers."""
@@ -169,7 +185,7 @@ def kinds(model: models.CompressionModel) -> list[str]:
     return [named.get(v.ref(), "entropy") for v in model.trainable_variables]
 
 
-def _optimizer(config: Config) -> tf.keras.optimizers.Optimizer:
+def _optimizer(config: RunConfig) -> tf.keras.optimizers.Optimizer:
     if config.optimizer == "sgd":
         return tf.keras.optimizers.SGD()
     return Adam(epsilon=1e-8)

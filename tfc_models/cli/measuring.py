@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ METRICS = {
     "ms-ssim": Shown("MS-SSIM", 4),
     "nlpd": Shown("NLPD", 4),
     "lpips": Shown("LPIPS", 4),
+    "pim": Shown("PIM", 3),
 }
 
 
@@ -46,10 +46,10 @@ class _Pair(NamedTuple):
 def measure(options: argparse.Namespace) -> int:
     """A row for every pair, and their means."""
     reporter = Reporter("metrics", options.quiet)
-    names = _names(options, reporter)
+    names = metric_names(options, reporter)
     pairs = _pairs(options, reporter)
     silence_tensorflow()
-    functions = _functions(names, options.lpips)
+    functions = metrics_of(names, options.lpips, options.pim)
     rows: dict[str, dict[str, float | None]] = {}
     with reporter.progress(pairs, "measuring") as progress:
         for pair in progress:
@@ -68,15 +68,20 @@ def measure(options: argparse.Namespace) -> int:
     return FAILED if reporter.failures else 0
 
 
-def _names(options: argparse.Namespace, reporter: Reporter) -> list[str]:
+def metric_names(
+    options: argparse.Namespace, reporter: Reporter, more: tuple[str, ...] = ()
+) -> list[str]:
+    """Those of --metric, of the table and `more`; "all" is what there are weights for."""
     asked = dict.fromkeys(n.strip().lower() for n in options.metric.split(",") if n.strip())
+    known = (*METRICS, *more)
     for name in asked:
-        if name != ALL and name not in METRICS:
-            known = ", ".join(METRICS)
-            raise UsageError(f"there is no metric {name!r}; the metrics are: {known}, or {ALL}.")
+        if name != ALL and name not in known:
+            raise UsageError(
+                f"there is no metric {name!r}; the metrics are: {', '.join(known)}, or {ALL}."
+            )
     if not asked:
         raise UsageError("there is nothing to measure: give --metric.")
-    names = list(METRICS) if ALL in asked else list(asked)
+    names = list(known) if ALL in asked else list(asked)
     if "lpips" in names and not (options.lpips or os.environ.get(LPIPS_VARIABLE)):
         text = f"LPIPS needs its weights: give --lpips, or set {LPIPS_VARIABLE}."
         if "lpips" in asked:
@@ -116,29 +121,19 @@ def _pairs(options: argparse.Namespace, reporter: Reporter) -> list[_Pair]:
     return [_Pair(name, (first[name], second[name])) for name in first if name in second]
 
 
-def _functions(names: list[str], weights: str | None) -> dict[str, tuple[Callable[..., Any], int]]:
-    """Of each metric: how it is computed, and the side of the smallest picture."""
+def metrics_of(names: list[str], lpips: str | None, pim: str | None) -> dict[str, Any]:
+    """Of each name: the metric, with weights other than the default ones where given."""
     from tfc_models import metrics
 
-    known: dict[str, tuple[Callable[..., Any], int]] = {
-        "mse": (metrics.mse, 1),
-        "psnr": (metrics.psnr, 1),
-        "ssim": (metrics.ssim, metrics.SSIM_MIN_SIDE),
-        "ms-ssim": (metrics.ms_ssim, metrics.MS_SSIM_MIN_SIDE),
-        "nlpd": (metrics.nlpd, metrics.NLPD_MIN_SIDE),
-    }
-    if "lpips" in names:
-        try:
-            lpips = metrics.Lpips(weights or os.environ[LPIPS_VARIABLE])
-        except (ValueError, OSError) as error:
-            raise CommandError(one_line(error)) from error
-        known["lpips"] = (lpips, lpips.backbone.least)
-    return {name: known[name] for name in names}
+    try:
+        return {name: metrics.named(name, lpips, pim) for name in names}
+    except (ValueError, OSError) as error:
+        raise CommandError(one_line(error)) from error
 
 
 def _measured(
     pair: _Pair,
-    functions: dict[str, tuple[Callable[..., Any], int]],
+    functions: dict[str, Any],
     options: argparse.Namespace,
     reporter: Reporter,
 ) -> dict[str, float | None]:
@@ -160,8 +155,8 @@ def _measured(
         raise CommandError(f"the pictures differ in size: {sizes[0]} and {sizes[1]}.")
     side = min(batches[0].shape[1:3])
     return {
-        name: float(function(*batches)[0]) if side >= least else None
-        for name, (function, least) in functions.items()
+        name: float(metric.function(*batches)[0]) if side >= metric.least else None
+        for name, metric in functions.items()
     }
 
 

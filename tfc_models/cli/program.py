@@ -18,7 +18,16 @@ from PIL import Image
 
 import tfc_models
 from tfc_models import pictures
-from tfc_models.cli import coding, comparing, describing, evaluating, exporting, measuring, signals
+from tfc_models.cli import (
+    coding,
+    comparing,
+    describing,
+    evaluating,
+    exporting,
+    judging,
+    measuring,
+    signals,
+)
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
 from tfc_models.evaluation import PEERS
@@ -38,7 +47,9 @@ commands:
   export       a model as a TensorFlow SavedModel, for servers
   evaluate     models beside JPEG, WebP, AVIF and JPEG 2000 over a folder of pictures
   compare      one picture by all of them at one size, side by side
-  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS
+  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM
+  judge        how good metrics are: monotone in corruptions, near to people
+  recover      what metrics do not see: pictures found by minimizing them
 
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
@@ -74,8 +85,17 @@ size, and writes all results side by side, with an enlarged detail, into one PNG
 
 METRICS = """\
 Measures how far B is from A: two pictures of one size, or two folders whose pictures have the
-same names, whatever their suffixes. MSE, NLPD and LPIPS are 0 at equality, SSIM and MS-SSIM 1.
-A dash stands where a picture is too small for a metric; means are of the others."""
+same names, whatever their suffixes. MSE, NLPD, LPIPS and PIM are 0 at equality, SSIM and MS-SSIM
+1. A dash stands where a picture is too small for a metric; means are of the others."""
+
+JUDGE = """\
+Tries metrics on photos: do they cost more the stronger a corruption is (15 of them, in the style
+of ImageNet-C), does a shift by a pixel cost less than a blur of equal MSE, and do they rank a bank
+of distorted pairs as LPIPS does? With --bapps: how often do they agree with people?"""
+
+RECOVER = """\
+Minimizes each metric from noise and from a strongly compressed JPEG, and shows in one PNG file
+what came of it, and how far that is from the picture by all of them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -235,18 +255,46 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "metrics", METRICS, measuring.measure)
     command.add_argument("first", metavar="A", help="picture, or folder of pictures")
     command.add_argument("second", metavar="B", help="the other ones")
+    _add_metrics(command)
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    _add_background(command)
+    _add_limits(command)
+
+    command = _command(commands, "judge", JUDGE, judging.judge)
+    command.add_argument("pictures", metavar="FOLDER", help="of photos (or one) to try metrics on")
+    _add_metrics(command, judging.UNTRAINED)
     command.add_argument(
-        "--metric",
-        metavar="NAMES",
-        default=measuring.ALL,
-        help=f"{', '.join(measuring.METRICS)}, with commas, or all (default: all)",
+        "--pairs", metavar="N", type=_count, default=1000, help="in the bank (default: 1000)"
     )
     command.add_argument(
-        "--lpips",
-        metavar="WEIGHTS",
-        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
-        f"(default: what {LPIPS_VARIABLE} names)",
+        "--side",
+        metavar="PIXELS",
+        type=_count,
+        default=256,
+        help="of the middle of each photo, which is what is used (default: 256)",
     )
+    command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    _add_background(command)
+    _add_limits(command)
+
+    command = _command(commands, "recover", RECOVER, judging.recover)
+    command.add_argument("picture", metavar="FILE", help="the picture to recover")
+    _add_metrics(command)
+    command.add_argument(
+        "-o", "--output", metavar="PNG", help="file to write (default: PICTURE.recovered.png)"
+    )
+    command.add_argument(
+        "--steps", metavar="N", type=_count, default=2000, help="of Adam (default: 2000)"
+    )
+    command.add_argument(
+        "--side",
+        metavar="PIXELS",
+        type=_count,
+        default=192,
+        help="of the middle of the picture, which is what is used (default: 192)",
+    )
+    command.add_argument("--force", action="store_true", help="overwrite a file that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_background(command)
     _add_limits(command)
@@ -266,6 +314,25 @@ def _command(
     command.add_argument("--json", action="store_true", help="print results as JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error came from")
     return command
+
+
+def _add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
+    """Which metrics, and the weights of those that have some."""
+    command.add_argument(
+        "--metric",
+        metavar="NAMES",
+        default=measuring.ALL,
+        help=f"{', '.join((*measuring.METRICS, *more))}, with commas, or all (default: all)",
+    )
+    command.add_argument(
+        "--lpips",
+        metavar="WEIGHTS",
+        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
+        f"(default: what {LPIPS_VARIABLE} names)",
+    )
+    command.add_argument(
+        "--pim", metavar="WEIGHTS", help="PIM's weights, likewise (default: those shipped)"
+    )
 
 
 def _add_inputs(command: argparse.ArgumentParser, text: str) -> None:

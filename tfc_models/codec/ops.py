@@ -14,11 +14,16 @@ def register_ops() -> str:
     """
     import tensorflow as tf
 
-    for package in ("tensorflow_compression", "tensorflow_compression_ops"):
+    # TensorFlow tells libraries apart by the words of their paths, and of one that is loaded in
+    # two wordings the second has no operations: this one is tensorflow_compression's own.
+    for package, cc in (
+        ("tensorflow_compression", "python/ops/../../cc"),
+        ("tensorflow_compression_ops", "cc"),
+    ):
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             continue
-        folder = pathlib.Path(spec.origin).parent / "cc"
+        folder = pathlib.Path(spec.origin).parent / cc
         for library in sorted(folder.glob("libtensorflow_compression*.so")):
             tf.load_op_library(str(library))
             return str(library)

@@ -4,20 +4,25 @@ Distances between sets (`frechet_distance`, `kernel_distance`) take features, on
 """
 
 from tfc_models.metrics.backbones import BACKBONES
-from tfc_models.metrics.learned import LPIPS_VARIABLE, Lpips, lpips, read_weights
+from tfc_models.metrics.learned import Lpips, lpips
+from tfc_models.metrics.named import METRICS, Metric, named
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
+from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
 from tfc_models.metrics.semantic import SemanticSubstitute
 from tfc_models.metrics.sets import features_of, frechet_distance, kernel_distance
 from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, decibels, ms_ssim, ssim
+from tfc_models.remote import LPIPS_VARIABLE, read_weights
 
 __all__ = [
     "BACKBONES",
     "LPIPS_VARIABLE",
+    "METRICS",
     "MS_SSIM_MIN_SIDE",
     "NLPD_MIN_SIDE",
     "SSIM_MIN_SIDE",
     "Lpips",
+    "Metric",
     "SemanticSubstitute",
     "decibels",
     "features_of",
@@ -26,7 +31,9 @@ __all__ = [
     "lpips",
     "ms_ssim",
     "mse",
+    "named",
     "nlpd",
+    "pim",
     "psnr",
     "read_weights",
     "ssim",

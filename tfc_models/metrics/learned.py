@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
-import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from tfc_models import remote
 from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.pairs import checked
-from tfc_models.remote import LPIPS_VARIABLE
+from tfc_models.remote import LPIPS_VARIABLE, read_weights
 
 TINY = 1e-10
 
@@ -74,24 +70,6 @@ def _check(backbone: Backbone, weights: Mapping[str, np.ndarray], source: object
     except (KeyError, ValueError, tf.errors.InvalidArgumentError) as error:
         missing = f": it has no {error}" if isinstance(error, KeyError) else ""
         raise ValueError(f"{source} does not hold the whole backbone{missing}.") from None
-
-
-def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays of an npz by name: a file, or an https address that ends in #sha256=….
-
-    Raises:
-        ValueError: not an npz, or not the one that the digest says.
-        OSError: it cannot be read or fetched.
-    """
-    name = os.fspath(source)
-    path = remote.fetch(name) if remote.is_address(name) else pathlib.Path(name)
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {k: arrays[k] for k in arrays.files}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file of weights {path}.") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise ValueError(f"{path} is no file of weights (npz), or is damaged.") from None
 
 
 @functools.lru_cache(maxsize=4)

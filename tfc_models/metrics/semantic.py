@@ -16,8 +16,8 @@ import tensorflow as tf
 from scipy import optimize
 
 from tfc_models.metrics.backbones import BACKBONES, Backbone
-from tfc_models.metrics.learned import read_weights
 from tfc_models.metrics.pairs import checked
+from tfc_models.remote import read_weights
 
 LINE = "semantic"
 

@@ -7,16 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfc_models import metrics
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
 from tfc_models.layers.tiling import HALO
+from tfc_models.models.distortion import distortions, parsed
 from tfc_models.models.stored import digest, storable
 
-DISTORTIONS = {
-    "mse": metrics.mse,
-    "ms-ssim": lambda a, b: 1.0 - metrics.ms_ssim(a, b),
-}
 STRIDE = 16  # pixels a side to one latent; every model here has it
 
 
@@ -48,9 +44,7 @@ class CompressionModel(tf.keras.Model):
         config: dict[str, Any],
     ) -> None:
         super().__init__(name=name)
-        if config["distortion"] not in DISTORTIONS:
-            choices = ", ".join(DISTORTIONS)
-            raise ValueError(f"distortion is one of {choices}; got {config['distortion']!r}.")
+        parsed(config["distortion"])
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
         self.lmbda = float(config["lmbda"])
         self.distortion = config["distortion"]
@@ -131,8 +125,9 @@ class CompressionModel(tf.keras.Model):
         shape = tf.shape(pictures)
         pixels = tf.cast(shape[1] * shape[2], tf.float32)
         bpp = tf.reduce_mean(tf.add_n(list(output.bits.values()))) / pixels
-        distortion = tf.reduce_mean(DISTORTIONS[self.distortion](pictures, output.reconstruction))
-        return {"loss": bpp + self.lmbda * distortion, "bpp": bpp, self.distortion: distortion}
+        terms = parsed(self.distortion)
+        distortion, parts = distortions(terms, pictures, output.reconstruction)
+        return {"loss": bpp + self.lmbda * tf.reduce_mean(distortion), "bpp": bpp, **parts}
 
     def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of `fit`, which takes batches of pictures alone."""

@@ -18,7 +18,8 @@ from tfc_models.layers import (
     rate_of_each,
 )
 from tfc_models.layers.gain import LARGEST_RATE
-from tfc_models.models.base import DISTORTIONS, CompressionModel
+from tfc_models.models.base import CompressionModel
+from tfc_models.models.distortion import distortions, parsed
 from tfc_models.models.registry import register
 
 
@@ -182,8 +183,8 @@ class GainedStem4(CompressionModel):
         output = self(pictures, training=training, rate=rate)
         pixels = tf.cast(shape[1] * shape[2], tf.float32)
         bpp = tf.add_n(list(output.bits.values())) / pixels
-        distortion = DISTORTIONS[self.distortion](pictures, output.reconstruction)
+        terms = parsed(self.distortion)
+        distortion, parts = distortions(terms, pictures, output.reconstruction)
         lmbda = self.lambda_at(rate)
         loss = tf.sqrt(self.lmbda / lmbda) * (bpp + lmbda * distortion)
-        losses = {"loss": loss, "bpp": bpp, self.distortion: distortion}
-        return {k: tf.reduce_mean(v) for k, v in losses.items()}
+        return {"loss": tf.reduce_mean(loss), "bpp": tf.reduce_mean(bpp), **parts}

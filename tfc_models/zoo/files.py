@@ -1,7 +1,8 @@
 """Weights files: one npz with a model's name, configuration and values.
 
 Learned values are stored as float16; what freezing made (coding tables, exponents of the
-exact networks) as integers, so that a frozen model is the same wherever it is loaded.
+exact networks) as integers, so that a frozen model is the same wherever it is loaded. Of large
+arrays of float16 the first and second bytes lie apart, which deflate packs a tenth smaller.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import numpy as np
 
 from tfc_models.models.stored import storable
 from tfc_models.remote import sha256_of
+
+FORMAT = 2
+PLANES = "#bytes"  # behind the name of an array whose bytes lie apart
+LARGE = 1000  # numbers
 
 
 class Weights(NamedTuple):
@@ -43,9 +48,10 @@ def check_sha256(path: pathlib.Path, expected: str) -> None:
 
 def save(model: Any, path: pathlib.Path) -> None:
     """Writes a model's weights, atomically: whoever reads sees the old file or the new one."""
-    meta = json.dumps({"format": 1, "model": model.name, "config": model.config}, sort_keys=True)
+    meta = {"format": FORMAT, "model": model.name, "config": model.config}
+    arrays = dict(map(_packed, *zip(*storable(model.state()).items())))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, __meta__=np.array(meta), **storable(model.state()))
+    np.savez_compressed(buffer, __meta__=np.array(json.dumps(meta, sort_keys=True)), **arrays)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(buffer.getvalue())
@@ -54,13 +60,36 @@ def save(model: Any, path: pathlib.Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+class NewerWeights(ValueError):
+    """A file of a format that this release does not know."""
+
+
+def _packed(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
+    """As it lies in the file: of many float16, all first bytes and then all second ones."""
+    if values.dtype != np.float16 or values.size < LARGE:
+        return name, values
+    planes = np.ascontiguousarray(values)[..., None].view(np.uint8)
+    return f"{name}{PLANES}", np.moveaxis(planes, -1, 0).copy()
+
+
+def _unpacked(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
+    if not name.endswith(PLANES):
+        return name, values
+    whole = np.ascontiguousarray(np.moveaxis(values, 0, -1)).view(np.float16)
+    return name[: -len(PLANES)], whole[..., 0]
+
+
 def read(path: pathlib.Path) -> Weights:
     """Reads a weights file, or says in one line why it cannot."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            state = {k: arrays[k] for k in arrays.files}
-        meta = json.loads(str(state.pop("__meta__")))
+            meta = json.loads(str(arrays["__meta__"]))
+            if meta["format"] > FORMAT:
+                raise NewerWeights(f"{path} is of a later release of tfc-models: update it.")
+            state = dict(_unpacked(k, arrays[k]) for k in arrays.files if k != "__meta__")
         return Weights(meta["model"], meta["config"], state)
+    except NewerWeights:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no weights file {path}.") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

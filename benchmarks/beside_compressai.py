@@ -1,0 +1,76 @@
+"""Our models and CompressAI's, by turns in one run: who takes how long at 768×512.
+
+    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install torch compressai
+    python -m benchmarks.beside_compressai --peer /tmp/peer/bin/python
+
+Each turn is a process of its own, ours and theirs one after the other, so that a machine that
+slows down slows both. Seconds are medians of the turns, each of which is a median of warm calls;
+ratios are of turns side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+
+PEER = pathlib.Path(__file__).with_name("peer_compressai.py")
+ROOT = PEER.parents[1]
+# Ours, its sizes, and theirs.
+PAIRS = {
+    "bmshj2018-hyperprior": (128, 192, "ScaleHyperprior"),
+    "mbt2018-mean": (128, 192, "MeanScaleHyperprior"),
+    "mbt2018": (192, 192, "JointAutoregressiveHierarchicalPriors"),
+}
+
+
+def output_of(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+def ours(name: str, channels: int, latents: int) -> tuple[float, float]:
+    """Seconds to encode and to decode, from the benchmark of complexity."""
+    sizes = [f"--channels={channels}", f"--latents={latents}"]
+    said = output_of([sys.executable, "-m", "benchmarks.complexity", name, *sizes])
+    *_, encode, decode, _ = said.strip().splitlines()[-1].split("|")
+    return float(encode) / 1e3, float(decode) / 1e3
+
+
+def theirs(python: str, name: str) -> tuple[float, float]:
+    """Seconds to encode and to decode."""
+    said = output_of([*shlex.split(python), str(PEER), name])
+    encode, decode = re.findall(r"([0-9.]+) s", said)
+    return float(encode), float(decode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer", required=True, help="Python that imports compressai")
+    parser.add_argument("--turns", type=int, default=3)
+    options = parser.parse_args()
+    print("| model | encode, s: ours / CompressAI | times as fast | decode | times as fast |")
+    for name, (channels, latents, peer) in PAIRS.items():
+        turns = [
+            (*ours(name, channels, latents), *theirs(options.peer, peer))
+            for _ in range(options.turns)
+        ]
+        encode, decode, their_encode, their_decode = map(statistics.median, zip(*turns))
+        faster = [
+            statistics.median(turn[verb + 2] / turn[verb] for turn in turns) for verb in (0, 1)
+        ]
+        print(
+            f"| `{name}` ({channels}, {latents}) | {encode:.3f} / {their_encode:.3f} "
+            f"| {faster[0]:.1f} | {decode:.3f} / {their_decode:.3f} | {faster[1]:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Trials of metrics, BAPPS, recovery, and the commands for them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.conftest import cropped
+from tfc_models import metrics
+from tfc_models.cli import main
+from tfc_models.perceptual import bapps, recovery, trials
+from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+
+PHOTO = cropped(96, 120)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corruptions_change_more_the_stronger_they_are(name):
+    changed = [corrupted(PHOTO, name, strength) for strength in STRENGTHS]
+    assert all(c.shape == PHOTO.shape and c.dtype == np.uint8 for c in changed)
+    errors = [np.mean((c.astype(float) - PHOTO) ** 2) for c in changed]
+    # In fog, snow and pixels the error alone does not always go up with every step.
+    assert errors[-1] > 1.2 * errors[0] > 0
+    np.testing.assert_array_equal(corrupted(PHOTO, name, 3), changed[2])
+
+
+@pytest.mark.parametrize(("name", "strength"), [("rain", 1), ("snow", 0), ("snow", 6)])
+def test_a_corruption_that_there_is_not(name, strength):
+    with pytest.raises(ValueError, match=r"there is no corruption|strengths are 1 to 5"):
+        corrupted(PHOTO, name, strength)
+
+
+def test_monotone_counts_steps():
+    def nearer_the_stronger(a, b):
+        return -metrics.mse(a, b)
+
+    up = trials.monotone(metrics.mse, [PHOTO])
+    down = trials.monotone(nearer_the_stronger, [PHOTO])
+    assert list(up) == list(CORRUPTIONS)
+    for name in CORRUPTIONS:
+        assert up[name] + down[name] == pytest.approx(1.0)
+    assert up["gaussian noise"] == 1.0 and up["JPEG"] == 1.0
+
+
+def test_shift_and_blur_of_equal_error():
+    """MSE cannot tell them, but for its last digits; a metric of means sees no shift at all."""
+    error = float(np.mean((PHOTO[1:].astype(float) - PHOTO[:-1]) ** 2))
+    blurred = trials.blur_of_equal_error(PHOTO[1:], error)
+    assert np.mean((blurred - PHOTO[1:]) ** 2) == pytest.approx(error, rel=1e-3)
+
+    def roughness(a, b):
+        def of(x):
+            x = tf.cast(x, tf.float32)
+            return tf.reduce_mean(tf.abs(x[:, 1:] - x[:, :-1]), axis=(1, 2, 3))
+
+        return tf.abs(of(a) - of(b))
+
+    assert trials.shifts_beside_blurs(roughness, [PHOTO]) == 1.0
+    assert trials.shifts_beside_blurs(lambda a, b: -roughness(a, b), [PHOTO]) == 0.0
+
+
+def test_the_bank_is_seeded_and_distorts():
+    once = list(trials.bank([PHOTO], 30, side=64))
+    again = list(trials.bank([PHOTO], 30, side=64))
+    for (a, b, way), (c, d, same) in zip(once, again):
+        assert way == same and a.shape == b.shape == (64, 64, 3)
+        np.testing.assert_array_equal(a, c)
+        np.testing.assert_array_equal(b, d)
+    assert len({way for _, _, way in once}) > 8
+    assert sum(np.array_equal(a, b) for a, b, _ in once) <= 2
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """BAPPS' layout with two questions of each kind, whose right answers MSE knows."""
+    draw = np.random.default_rng(0)
+
+    def keep(folder, name, picture):
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{name}.png")
+
+    def answer(folder, name, value):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{name}.npy", np.array([value], np.float32))
+
+    for kind in ("cnn", "traditional"):
+        for i, (near, far, chosen) in enumerate([("p0", "p1", 0.2), ("p1", "p0", 1.0)]):
+            folder = tmp_path / "2afc" / "val" / kind
+            picture = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
+            keep(folder / "ref", f"{i:06d}", picture)
+            keep(folder / near, f"{i:06d}", picture + np.uint8(1))
+            keep(folder / far, f"{i:06d}", picture + np.uint8(9))
+            answer(folder / "judge", f"{i:06d}", chosen)
+        for i, (offset, same) in enumerate([(1, 1.0), (3, 0.0), (6, 2 / 3)]):
+            folder = tmp_path / "jnd" / "val" / kind
+            picture = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
+            keep(folder / "p0", f"{i:06d}", picture)
+            keep(folder / "p1", f"{i:06d}", picture + np.uint8(offset))
+            answer(folder / "same", f"{i:06d}", same)
+    return tmp_path
+
+
+def test_bapps_is_scored_as_its_authors_do(dataset):
+    scores = bapps.score(metrics.mse, dataset)
+    # 80 % and all agree; hits of 1, 1 and 5/3 in three ranks, precision made monotone.
+    assert scores["2afc cnn"] == scores["2afc"] == pytest.approx((0.8 + 1.0) / 2)
+    recall = 1.0 / (5 / 3)
+    assert scores["jnd"] == pytest.approx(recall * 1.0 + (1 - recall) * (5 / 9))
+    # Where nothing is told apart, half of everybody agrees.
+    assert bapps.score(lambda a, b: tf.zeros(len(a)), dataset)["2afc"] == 0.5
+
+
+def test_precision_by_hand():
+    assert bapps.average_precision(np.array([3.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])) == 1.0
+    worst = bapps.average_precision(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    assert worst == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="nobody"):
+        bapps.average_precision(np.array([1.0]), np.array([0.0]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda root: (root / "2afc/val/cnn/p1/000001.png").unlink(), "no picture"),
+        (lambda root: (root / "2afc/val/cnn/judge/000001.npy").write_bytes(b"x"), "no answer"),
+        (lambda root: (root / "2afc/val/cnn/ref/000000.png").write_bytes(b"x"), "no picture"),
+    ],
+)
+def test_a_damaged_dataset_is_named(dataset, damage, says):
+    damage(dataset)
+    with pytest.raises((ValueError, OSError), match=says):
+        bapps.score(metrics.mse, dataset)
+
+
+def test_what_is_no_dataset(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not BAPPS"):
+        bapps.score(metrics.mse, tmp_path)
+
+
+def test_mse_recovers_and_a_blind_metric_does_not():
+    reference = PHOTO[:48, :48]
+
+    def mean_alone(a, b):
+        return tf.square(tf.reduce_mean(tf.cast(a, tf.float32) - b, axis=(1, 2, 3)))
+
+    distances = {"mse": metrics.mse, "mean": mean_alone}
+    found = recovery.recover(reference, distances, "mse", "noise", steps=1500)
+    first, last = found.distances["mse"]
+    assert last < 10.0 < 1000.0 < first
+    blind = recovery.recover(reference, distances, "mean", "noise", steps=200)
+    assert blind.distances["mse"][1] > 1000.0 > 1.0 > blind.distances["mean"][1]
+    figure = recovery.recovery_figure(reference, [found, blind])
+    assert len(figure.axes) == 4
+    with pytest.raises(ValueError, match="start is one of noise, jpeg"):
+        recovery.first_picture(reference, "black")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        Image.fromarray(cropped(90 + i, 100)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_judge_as_a_command(photos, dataset, capsys):
+    command = ["judge", str(photos), "--metric", "mse,ssim,pim-untrained", "--side", "64"]
+    command += ["--pairs", "12", "--bapps", str(dataset), "--quiet"]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["pictures"] == 2
+    assert set(told["metrics"]) == {"mse", "ssim", "pim-untrained"}
+    assert told["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
+    assert set(told["metrics"]["ssim"]["corruptions"]) == set(CORRUPTIONS)
+    assert main(command) == 0
+    assert "stronger costs more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--metric", "mse", "--side", "500"], "less than --side 500 pixels"),
+        (["--metric", "ms-ssim", "--side", "80"], "ms-ssim cannot see so small pictures"),
+        (["--metric", "mse", "--side", "64", "--bapps", "/nowhere"], "/nowhere is not BAPPS"),
+        (["--metric", "beauty"], "there is no metric 'beauty'"),
+        (["--metric", "pim", "--pim", "/nowhere.npz", "--side", "64"], "no file of weights"),
+    ],
+)
+def test_judge_says_what_is_wrong(photos, capsys, options, says):
+    assert main(["judge", str(photos), *options]) != 0
+    said = capsys.readouterr().err
+    assert says in said.splitlines()[-1] and "Traceback" not in said
+
+
+def test_recover_as_a_command(photos, capsys):
+    picture, target = str(photos / "0.png"), photos / "found.png"
+    command = ["recover", picture, "--metric", "mse,ssim", "--steps", "5", "-o", str(target)]
+    assert main([*command, "--side", "48", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(t["start"], t["metric"]) for t in told] == [
+        (start, metric) for start in recovery.STARTS for metric in ("mse", "ssim")
+    ]
+    for one in told:
+        first, last = one["distances"][one["metric"]]
+        assert last < first
+    with Image.open(target) as figure:
+        assert figure.width > 500
+    assert main([*command, "--side", "48"]) != 0
+    assert "exists; --force" in capsys.readouterr().err
+    assert main([*command[:-2], "--metric", "nlpd", "--side", "32"]) != 0
+    assert "nlpd needs a --side of 65" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""PIM: pyramids, beliefs and their divergence, the bound, and the metric that is shipped."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import integrate, special
+
+from tests.conftest import cropped
+from tfc_models import metrics
+from tfc_models.perceptual import PIM_MIN_SIDE, Belief, Pim, PimConfig, divergence, load_pim
+from tfc_models.perceptual.pim import WEIGHTS
+from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
+
+SMALL = {"width": 4, "hidden": 6, "dimensions": 3}
+
+
+def photo(height: int, width: int) -> tf.Tensor:
+    return tf.constant(cropped(height, width)[None], tf.float32)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (57, 83), (200, 31)])
+@pytest.mark.parametrize("name", PYRAMIDS)
+def test_pyramids_put_together_what_they_took_apart(name, size):
+    pyramid, pictures = pyramid_of(name), mirrored(photo(*size) / 255.0)
+    bands = pyramid(pictures)
+    assert len(bands) == len(pyramid.sides)
+    np.testing.assert_allclose(pyramid.inverse(bands), pictures, atol=1e-4)
+    for band, side in zip(inside(bands, pyramid, photo(*size)), pyramid.sides):
+        assert band.shape[1:3] == [-(-s // side) for s in size]
+
+
+def test_the_steerable_pyramid_sorts_by_scale_and_direction():
+    """A grating with a period of 8 samples across x: in the second octave, along x."""
+    wave = np.sin(2.0 * np.pi * np.arange(64) / 8)[None, None, :, None]
+    across_x = np.tile(wave, [1, 64, 1, 1]).astype(np.float32)
+    across_y = np.transpose(across_x, [0, 2, 1, 3])
+    for grating, place in ((across_x, 3), (across_y, 4)):
+        bands = pyramid_of("steerable")(tf.constant(grating))
+        energy = np.array([float(tf.reduce_mean(tf.square(band))) for band in bands])
+        assert energy[place] == pytest.approx(0.5, rel=1e-3)
+        assert np.delete(energy, place).max() < 1e-6
+
+
+def belief(means: list[float], logits: list[float]) -> Belief:
+    shape = [1, 1, 1, len(means)]
+    return Belief(
+        tf.reshape(tf.constant(means), [*shape, 1]), tf.reshape(tf.constant(logits), shape)
+    )
+
+
+def integrated(p: Belief, q: Belief) -> float:
+    """½ ∫ (p − q) log (p / q), by quadrature."""
+
+    def density(b: Belief, z: float) -> float:
+        weights = special.softmax(np.ravel(b.logits))
+        means = np.ravel(b.means).astype(np.float64)
+        return float(weights @ np.exp(-0.5 * (z - means) ** 2)) / math.sqrt(math.tau)
+
+    def integrand(z: float) -> float:
+        a, b = density(p, z), density(q, z)
+        return 0.5 * (a - b) * math.log(a / b)
+
+    return integrate.quad(integrand, -15, 15, limit=200)[0]
+
+
+def test_the_divergence_of_mixtures_is_the_integral():
+    p, q = belief([-1.0, 2.0], [0.3, -0.2]), belief([0.5, 2.5], [0.0, 1.0])
+    expected = integrated(p, q)
+    estimate = float(divergence(p, q, samples=4000)[0, 0, 0])
+    assert estimate == pytest.approx(expected, rel=0.05)
+    assert float(divergence(q, p, samples=4000)[0, 0, 0]) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_divergence_of_gaussians_is_half_a_square():
+    p, q = belief([1.0], [0.0]), belief([3.5], [0.0])
+    assert float(divergence(p, q)[0, 0, 0]) == pytest.approx(0.5 * 2.5**2)
+    assert integrated(p, q) == pytest.approx(0.5 * 2.5**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_the_divergence_is_seeded_and_nowhere_negative(components):
+    draw = np.random.default_rng(0)
+
+    def some() -> Belief:
+        means = draw.normal(size=[2, 5, 5, components, 4]).astype(np.float32)
+        return Belief(
+            tf.constant(means), tf.constant(draw.normal(size=means.shape[:-1]).astype("f4"))
+        )
+
+    p, q = some(), some()
+    values = divergence(p, q, samples=2).numpy()
+    assert (values > 0).all()
+    np.testing.assert_array_equal(values, divergence(p, q, samples=2))
+    np.testing.assert_array_equal(divergence(p, p, samples=2), np.zeros([2, 5, 5]))
+
+
+@pytest.mark.parametrize("components", [1, 2])
+@pytest.mark.parametrize("frontend", PYRAMIDS)
+def test_the_bound_is_its_formula(frontend, components):
+    """Beside NumPy, on the networks' outputs; at most log of the pairs, near 0 untrained."""
+    tf.keras.utils.set_random_seed(1)
+    model = Pim(PimConfig(frontend=frontend, components=components, **SMALL))
+    pictures = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
+    x, y = tf.constant(pictures), tf.constant(pictures[:, ::-1].copy())
+    seed = tf.constant([3, 128], tf.int64)
+    bound = model.bound(x, y, seed).numpy()
+    first, second = model.features(x), model.features(y)
+    means = [m.numpy().astype(np.float64) for m in model.together(first, second)]
+    terms = []
+    for band, (mean, q_x, q_y) in enumerate(zip(means, model.alone(first), model.alone(second))):
+        noise = tf.random.stateless_normal(mean.shape, seed + tf.constant([0, band], tf.int64))
+        z = mean + noise.numpy()
+        dimensions = z.shape[-1]
+
+        def gaussian(z: np.ndarray, mean: np.ndarray, d: int = dimensions) -> np.ndarray:
+            return -0.5 * np.sum((z - mean) ** 2, -1) - 0.5 * d * math.log(2 * math.pi)
+
+        def mixture(z: np.ndarray, q: Belief, own=gaussian) -> np.ndarray:
+            logs = special.log_softmax(q.logits.numpy().astype(np.float64), -1)
+            return special.logsumexp(logs + own(z[..., None, :], q.means.numpy()), -1)
+
+        alone = mixture(z, q_x) + mixture(z, q_y) - gaussian(z, mean)
+        crossed = [[gaussian(z[i], mean[k]).mean() for k in range(4)] for i in range(4)]
+        terms.append((alone.mean((1, 2)), np.array(crossed)))
+    crossed = np.mean([c for _, c in terms], 0)
+    marginal = special.logsumexp(crossed, axis=1) - math.log(4)
+    np.testing.assert_allclose(bound, np.mean([a for a, _ in terms], 0) - marginal, atol=1e-3)
+    assert bound.mean() < math.log(4)
+
+
+def test_without_conditioning_the_second_picture_is_not_read():
+    tf.keras.utils.set_random_seed(0)
+    x, y, z = photo(32, 32), photo(32, 32)[:, ::-1], 0.5 * photo(32, 32)
+    for conditioned in (True, False):
+        model = Pim(PimConfig(conditioned=conditioned, **SMALL))
+        first = model.features(x)
+        told = [model.together(first, model.features(other)) for other in (y, z)]
+        equal = all(np.array_equal(a, b) for a, b in zip(*told))
+        assert equal == (not conditioned)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"frontend": "wavelet"}, "frontend is one of steerable, laplacian"),
+        ({"components": 0}, "components is a whole number from 1 on"),
+        ({"width": 2.5}, "width is a whole number from 1 on"),
+    ],
+)
+def test_a_configuration_that_cannot_be(config, says):
+    with pytest.raises(ValueError, match=says):
+        PimConfig(**config)
+
+
+def test_weights_are_kept_and_read(tmp_path):
+    model = Pim(PimConfig(components=2, **SMALL))
+    model.save_npz(tmp_path / "pim.npz")
+    again = load_pim(tmp_path / "pim.npz")
+    assert again.settings == model.settings
+    a, b = photo(40, 40), photo(40, 40)[:, :, ::-1]
+    np.testing.assert_allclose(again.distance(a, b), model.distance(a, b), rtol=1e-2)
+    assert list(tmp_path.iterdir()) == [tmp_path / "pim.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda arrays: arrays.pop("joint_0/0"), "is no file of PIM's weights: 'joint_0/0'"),
+        (lambda arrays: arrays.pop("__meta__"), "is no file of PIM's weights"),
+        (
+            lambda arrays: arrays.update(__meta__=np.array(json.dumps({"format": 1, "pim": {}}))),
+            "is no file of PIM's weights",
+        ),
+    ],
+)
+def test_damaged_weights_are_refused(tmp_path, change, says):
+    path = tmp_path / "pim.npz"
+    Pim(PimConfig(**SMALL)).save_npz(path)
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    change(arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=says):
+        load_pim(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="no file of weights"):
+        load_pim(path)
+
+
+def test_what_is_shipped_is_small_and_a_metric():
+    assert WEIGHTS.stat().st_size <= 4 * 2**20
+    a, noise = photo(61, 70), tf.random.stateless_normal([1, 61, 70, 3], [1, 2])
+    b, c = a + 4.0 * noise, a + 16.0 * noise
+    assert float(metrics.pim(a, a)[0]) == 0.0
+    assert 0.0 < float(metrics.pim(a, b)[0]) < float(metrics.pim(a, c)[0])
+    np.testing.assert_allclose(metrics.pim(a, b), metrics.pim(b, a), rtol=1e-5)
+    two = metrics.pim(tf.concat([a, a], 0), tf.concat([b, c], 0))
+    np.testing.assert_allclose(two, [*metrics.pim(a, b), *metrics.pim(a, c)], rtol=1e-4)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(b)
+        here, there = metrics.pim(a, b), metrics.pim(b, b)
+    assert float(tf.reduce_max(tf.abs(tape.gradient(here, b)))) > 0
+    assert np.isfinite(tape.gradient(there, b)).all()
+
+
+@pytest.mark.parametrize("side", [PIM_MIN_SIDE, 25, 31])
+def test_the_smallest_pictures(side):
+    a = photo(side, side)
+    assert float(metrics.pim(a, 0.9 * a)[0]) > 0
+    with pytest.raises(ValueError, match=f"PIM needs at least {PIM_MIN_SIDE}×{PIM_MIN_SIDE}"):
+        metrics.pim(a[:, : PIM_MIN_SIDE - 1], a[:, : PIM_MIN_SIDE - 1])

@@ -1,0 +1,194 @@
+"""Pairs of frames, and training PIM on them as a user does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT, cropped
+from tfc_models.perceptual import load_pim
+from training import frames
+from training.frames import Limits, crops_of_pairs, difference, find_pairs
+from training.portable.crops import DataError
+
+SMALL = ["--set=arguments.width=4", "--set=arguments.hidden=6", "--set=batch=3", "--set=crop=32"]
+
+
+def moving(count: int, step: int = 2) -> list[np.ndarray]:
+    """Frames of a camera that goes to the right."""
+    photo = cropped(64, 80 + count * step)
+    return [np.ascontiguousarray(photo[:, i * step : i * step + 80]) for i in range(count)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A pairs.csv of four pairs, whose files are in a folder beside it."""
+    folder = tmp_path / "data"
+    (folder / "pairs").mkdir(parents=True)
+    names = []
+    for i in range(4):
+        scene = cropped(70 + i, 60 + 8 * i)
+        for letter, frame in (("a", scene[:, :-4]), ("b", scene[:, 4:])):
+            Image.fromarray(frame).save(folder / "pairs" / f"scene{i}_{letter}.png")
+        names.append(f"scene{i}")
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([["name"], *([name] for name in names)])
+    return folder / "pairs.csv"
+
+
+def test_pairs_of_a_table(table, tmp_path, caplog):
+    pairs = find_pairs(str(table), tmp_path, Limits())
+    assert find_pairs(str(table.parent), tmp_path, Limits()) == pairs
+    assert [path.name for path in pairs[0]] == ["scene0_a.png", "scene0_b.png"]
+    pairs[1][1].unlink()
+    with caplog.at_level(logging.WARNING):
+        assert len(find_pairs(str(table), tmp_path, Limits())) == 3
+    assert "1 pairs without files, scene1 for one" in caplog.text
+
+
+def test_pairs_of_folders_of_frames(tmp_path):
+    """Neither what stands still nor what is another scene makes a pair."""
+    still, cut = [cropped(64, 80)] * 6, [cropped(64, 80), 255 - cropped(64, 80)] * 3
+    for name, scene in (("moving", moving(6)), ("still", still), ("cut", cut)):
+        (tmp_path / name).mkdir()
+        for i, frame in enumerate(scene):
+            Image.fromarray(frame).save(tmp_path / name / f"{i:03d}.png")
+    pairs = find_pairs(str(tmp_path), tmp_path, Limits(gap=(0.04, 0.1)))
+    assert pairs and all(a.parent.name == b.parent.name == "moving" for a, b in pairs)
+    gaps = {int(b.stem) - int(a.stem) for a, b in pairs}
+    assert gaps <= {1, 2} and len(gaps) == 2
+
+
+def test_pairs_of_videos(tmp_path):
+    """A scene that moves, a cut to one that stands still, and a file that is no video."""
+    av = pytest.importorskip("av", reason="needs PyAV: pip install 'tfc-models[video]'")
+    path = tmp_path / "walk.mp4"
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p"
+        stream.bit_rate = 4_000_000
+        for frame in [*moving(60, 1), *[cropped(64, 80)[::-1]] * 40]:
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
+        video.mux(stream.encode())
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    limits = Limits(gap=(0.1, 0.2), every=0.5, side=48)
+    pairs = find_pairs(f"video:{tmp_path}/*.mp4", out, limits)
+    with (out / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert 4 <= len(pairs) == len(rows) <= 7  # of three seconds
+    for row in rows:
+        assert row["scene"] == "walk.mp4" and 0.09 <= float(row["gap_s"]) <= 0.22
+    a, b = (np.asarray(Image.open(path)) for path in pairs[0])
+    assert a.shape == b.shape == (48, 60, 3) and difference(a, b) > 1.0
+    # What was taken out is used again, and the videos are not read.
+    path.unlink()
+    assert find_pairs(f"video:{tmp_path}/*.mp4", out, limits) == pairs
+    with pytest.raises(DataError, match="no videos match"):
+        find_pairs(f"video:{tmp_path}/*.avi", tmp_path / "other", limits)
+    with pytest.raises(DataError, match="has pairs within the limits"):
+        find_pairs(f"video:{tmp_path}/broken.mp4", tmp_path / "other", limits)
+
+
+def test_videos_need_their_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DataError, match=r"tfc-models\[video\]"):
+        find_pairs("video:*.mp4", tmp_path, Limits())
+
+
+def test_crops_are_of_one_place_and_decided_by_their_number(table, tmp_path):
+    pairs = find_pairs(str(table), tmp_path, Limits())
+    first = [c.numpy() for c in crops_of_pairs(pairs, 32, seed=1).take(12)]
+    later = [c.numpy() for c in crops_of_pairs(pairs, 32, seed=1, first=5).take(3)]
+    for crop, again in zip(first[5:], later):
+        np.testing.assert_array_equal(crop, again)
+    for crop in first:  # b is a, four columns on; mirrored or exchanged, four columns back.
+        a, b = crop
+        assert np.array_equal(a[:, 4:], b[:, :-4]) or np.array_equal(b[:, 4:], a[:, :-4])
+    assert {tuple(c[0, 0, 0]) for c in first} != {tuple(first[0][0, 0, 0])}
+
+
+def test_small_frames_are_said(table, tmp_path):
+    pairs = find_pairs(str(table), tmp_path, Limits())
+    with pytest.raises(Exception, match="no pair of frames with 128 pixels"):
+        next(iter(crops_of_pairs(pairs, 128, seed=0)))
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "training.pim", "--config=training/configs/pim.py", *SMALL]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [*command, *arguments],
+        *(),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_train_stop_and_go_on(table, tmp_path):
+    other = tmp_path / "other"
+    (other / "pairs").mkdir(parents=True)
+    for letter, frame in zip("ab", moving(2)):
+        Image.fromarray(frame).save(other / "pairs" / f"x_{letter}.png")
+    (other / "pairs.csv").write_text("name\nx\n")
+    flags = [f"--data={table}", f"--workdir={tmp_path / 'out'}", "--set=log_steps=1"]
+    run(*flags, "--steps=3", f"--validation={other}")
+    out = tmp_path / "out"
+    with (out / "validation.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["step"] == "3" and np.isfinite(float(row["bound"]))
+    assert load_pim(out / "weights.npz").settings.width == 4
+    said = run(*flags, "--steps=5")
+    assert "going on from step 3" in said and "step 5" in said
+    assert json.loads((out / "config.json").read_text())["width"] == 4
+    assert list((out / "tensorboard").iterdir())
+    refused = run(*flags, "--steps=6", "--set=arguments.width=5", code=1)
+    assert "holds a run with another width" in refused.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data=/nowhere"], "no pairs in /nowhere: give a pairs.csv"),
+        (["--data=TABLE", "--set=batch=1"], "batch is 2 or more"),
+        (["--data=TABLE", "--validation=TABLE"], "frames of --validation are in --data"),
+        (["--data=TABLE", "--set=arguments.frontend=wavelet"], "frontend is one of"),
+        (["--data=TABLE", "--set=gap=(3,1)"], "gap is two numbers, from and to"),
+    ],
+)
+def test_a_mistake_is_one_line(table, tmp_path, arguments, says):
+    arguments = [argument.replace("TABLE", str(table)) for argument in arguments]
+    said = run(f"--workdir={tmp_path / 'out'}", "--steps=2", *arguments, code=1)
+    assert says in said.splitlines()[-1] and "Traceback" not in said
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_an_unfinished_table_is_not_taken_for_all(tmp_path, monkeypatch):
+    """Whoever is killed while videos are read begins anew."""
+    pytest.importorskip("av", reason="needs PyAV: pip install 'tfc-models[video]'")
+    (tmp_path / "a.mp4").write_bytes(b"")
+
+    def dies(*unused):
+        yield "x_0000_00000", 0.1, moving(1)[0], moving(1)[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(frames, "_pairs_of_video", dies)
+    with pytest.raises(KeyboardInterrupt):
+        find_pairs(f"video:{tmp_path}/*.mp4", tmp_path / "out", Limits())
+    assert not (tmp_path / "out" / "pairs.csv").exists()

@@ -1,0 +1,74 @@
+"""All metrics of pairs by their names, for those who let others choose."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfc_models.metrics.learned import Lpips, lpips
+from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
+from tfc_models.metrics.perceptual import pim
+from tfc_models.metrics.psnr import mse, psnr
+from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, ms_ssim, ssim
+from tfc_models.perceptual import PIM_MIN_SIDE, load_pim
+
+Function = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Metric(NamedTuple):
+    """A metric of two batches.
+
+    Attributes:
+        function: the metric.
+        least: side of the smallest picture that it takes.
+        distance: from 0, at equality, up; the metric itself where it is one.
+    """
+
+    function: Function
+    least: int
+    distance: Function
+
+
+def _distance(function: Function, least: int) -> Metric:
+    return Metric(function, least, function)
+
+
+def _similarity(function: Function, least: int) -> Metric:
+    return Metric(function, least, lambda a, b: 1.0 - function(a, b))
+
+
+METRICS = {
+    "mse": _distance(mse, 1),
+    "psnr": Metric(psnr, 1, mse),
+    "ssim": _similarity(ssim, SSIM_MIN_SIDE),
+    "ms-ssim": _similarity(ms_ssim, MS_SSIM_MIN_SIDE),
+    "nlpd": _distance(nlpd, NLPD_MIN_SIDE),
+    "lpips": _distance(lpips, 17),
+    "pim": _distance(pim, PIM_MIN_SIDE),
+}
+
+
+def named(
+    name: str,
+    lpips_weights: str | os.PathLike[str] | None = None,
+    pim_weights: str | os.PathLike[str] | None = None,
+) -> Metric:
+    """The metric of that name.
+
+    Args:
+        name: a key of `METRICS`.
+        lpips_weights: for LPIPS; without them those that TFC_MODELS_LPIPS names.
+        pim_weights: for PIM; without them those shipped.
+    """
+    if name not in METRICS:
+        raise ValueError(f"there is no metric {name!r}; the metrics are: {', '.join(METRICS)}.")
+    if name == "lpips" and lpips_weights:
+        network = Lpips(lpips_weights)
+        return _distance(network, network.backbone.least)
+    if name == "pim" and pim_weights:
+        return _distance(functools.partial(pim, model=load_pim(pim_weights)), PIM_MIN_SIDE)
+    return METRICS[name]

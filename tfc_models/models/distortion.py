@@ -1,0 +1,36 @@
+"""What a reconstruction costs in training: a metric, or a weighted sum of some."""
+
+from __future__ import annotations
+
+import re
+
+import tensorflow as tf
+
+from tfc_models.metrics import METRICS
+
+DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
+_TERM = re.compile(r"(?:([0-9.]+(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
+
+
+def parsed(text: str) -> dict[str, float]:
+    """Weights by metric, of "mse", "mse + 40*pim + 120*lpips", …"""
+    terms: dict[str, float] = {}
+    for part in re.split(r"(?<!e)\+", text) if isinstance(text, str) else ():
+        found = _TERM.fullmatch(part.strip())
+        if not found or found[2] not in DISTORTIONS or found[2] in terms:
+            terms.clear()
+            break
+        terms[found[2]] = float(found[1] or 1.0)
+    if not terms:
+        choices = ", ".join(DISTORTIONS)
+        raise ValueError(f"distortion is one of {choices}, or a sum as mse+40*pim; got {text!r}.")
+    return terms
+
+
+def distortions(
+    terms: dict[str, float], pictures: tf.Tensor, reconstructions: tf.Tensor
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """The weighted sum for each pair, and the means of the metrics by name."""
+    pairs = {name: METRICS[name].distance(pictures, reconstructions) for name in terms}
+    total = tf.add_n([weight * pairs[name] for name, weight in terms.items()])
+    return total, {name: tf.reduce_mean(values) for name, values in pairs.items()}

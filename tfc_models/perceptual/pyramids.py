@@ -1,0 +1,193 @@
+"""Pyramids: pictures taken apart by scale and orientation, and put together again.
+
+Both take batches NHWC of any size and give a list of bands, from the finest to what is left at
+an eighth of the size; `inverse` makes the pictures of them again, to float32's precision.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+SCALES = 3
+MARGIN = 16  # pixels that are mirrored beyond each border
+
+
+class Pyramid(Protocol):
+    """What the pyramids here have in common."""
+
+    sides: tuple[int, ...]
+
+    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """The bands; that with a number of `sides` has sides of about 1 / (that number)."""
+
+    def inverse(self, bands: list[tf.Tensor]) -> tf.Tensor:
+        """The pictures that the bands are of, with what was mirrored around them."""
+
+
+def mirrored(pictures: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
+    """With `margin` pixels more on every side, and so many that sides divide by 16."""
+    sides = tf.shape(pictures)[1:3]
+    more = -sides % 2 ** (SCALES + 1)
+    ends = margin + more
+    border = [[0, 0], [margin, ends[0]], [margin, ends[1]], [0, 0]]
+    return tf.pad(pictures, border, "SYMMETRIC")
+
+
+def inside(bands: list[tf.Tensor], pyramid: Pyramid, pictures: tf.Tensor) -> list[tf.Tensor]:
+    """Bands of `mirrored(pictures)` without what lies outside of the pictures."""
+    found = []
+    for band, side in zip(bands, pyramid.sides):
+        height, width = tf.unstack(-(-tf.shape(pictures)[1:3] // side))
+        start = MARGIN // side
+        found.append(band[:, start : start + height, start : start + width])
+    return found
+
+
+class LaplacianPyramid:
+    """Burt, Adelson (1983): differences between a picture and what half its size tells of it."""
+
+    sides = (1, 2, 4, 8)
+    _filter = np.array([1, 4, 6, 4, 1], np.float32) / 16
+
+    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """Of pictures whose sides divide by 8: three bands and what is left."""
+        rest, bands = pictures, []
+        for _ in range(SCALES):
+            half = self._down(rest)
+            bands.append(rest - self._up(half, tf.shape(rest)))
+            rest = half
+        return [*bands, rest]
+
+    def inverse(self, bands: list[tf.Tensor]) -> tf.Tensor:
+        """See `Pyramid`."""
+        *bands, rest = bands
+        for band in reversed(bands):
+            rest = band + self._up(rest, tf.shape(band))
+        return rest
+
+    def _kernel(self, channels: int) -> tf.Tensor:
+        kernel = np.outer(self._filter, self._filter)[:, :, None, None]
+        return tf.constant(np.tile(kernel, [1, 1, channels, 1]))
+
+    def _down(self, maps: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(maps, self._kernel(maps.shape[-1]), [1, 2, 2, 1], "SAME")
+
+    def _up(self, maps: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        kernel = 4.0 * self._kernel(maps.shape[-1])
+        again = tf.nn.depthwise_conv2d_backprop_input(shape, kernel, maps, [1, 2, 2, 1], "SAME")
+        return tf.ensure_shape(again, [None, None, None, maps.shape[-1]])
+
+
+class SteerablePyramid:
+    """Simoncelli, Freeman (1995), with two orientations, made of Fourier transforms.
+
+    Masks overlap by raised cosines over an octave; the squares of all add up to 1, so that the
+    same masks put a picture together that took it apart. Pictures go round at their borders:
+    see `mirrored`.
+    """
+
+    sides = (1, *(side for scale in range(SCALES) for side in (2**scale,) * 2), 2**SCALES)
+
+    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """Of pictures whose sides divide by 16: the finest, six with a direction, the rest."""
+        spectrum = _forward(pictures)
+        radius, _, _ = _polar(spectrum)
+        low = _low(radius / np.pi)
+        bands = [_backward(spectrum * _complex(_beside(low)))]
+        spectrum *= _complex(low)
+        for _ in range(SCALES):
+            radius, y, x = _polar(spectrum)
+            low = _low(2.0 * radius / np.pi)
+            band = _beside(low)
+            bands += [_backward(spectrum * _odd(band * part)) for part in (x, y)]
+            spectrum = _smaller(spectrum * _complex(low))
+        return [*bands, _backward(spectrum)]
+
+    def inverse(self, bands: list[tf.Tensor]) -> tf.Tensor:
+        """See `Pyramid`."""
+        finest, *bands, rest = bands
+        spectrum = _forward(rest)
+        for scale in reversed(range(SCALES)):
+            pair = [_forward(band) for band in bands[2 * scale : 2 * scale + 2]]
+            radius, y, x = _polar(pair[0])
+            low = _low(2.0 * radius / np.pi)
+            spectrum = _larger(spectrum) * _complex(low)
+            for part, half in zip((x, y), pair):
+                spectrum -= half * _odd(_beside(low) * part)
+        radius, _, _ = _polar(spectrum)
+        low = _low(radius / np.pi)
+        return _backward(spectrum * _complex(low) + _forward(finest) * _complex(_beside(low)))
+
+
+def _forward(maps: tf.Tensor) -> tf.Tensor:
+    """Maps NHWC to spectra N, channels, rows, half of the columns."""
+    return tf.signal.rfft2d(tf.transpose(maps, [0, 3, 1, 2]))
+
+
+def _backward(spectrum: tf.Tensor) -> tf.Tensor:
+    sides = tf.shape(spectrum)[2:] * [1, 2] - [0, 2]
+    return tf.transpose(tf.signal.irfft2d(spectrum, fft_length=sides), [0, 2, 3, 1])
+
+
+def _polar(spectrum: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of every frequency: radians a sample, and the two parts of its direction."""
+    rows, columns = tf.unstack(tf.cast(tf.shape(spectrum)[2:], tf.float32))
+    y = tf.range(rows)
+    y = (y - rows * tf.cast(y >= rows / 2.0, tf.float32))[:, None] / (rows / 2.0)
+    x = tf.range(columns)[None, :] / (columns - 1.0)
+    radius = tf.sqrt(tf.square(x) + tf.square(y))
+    safe = tf.where(radius > 0.0, radius, 1.0)
+    return np.pi * radius, y / safe, x / safe
+
+
+def _low(octaves: tf.Tensor) -> tf.Tensor:
+    """1 up to half of a limit, 0 from it on; the argument is in parts of the limit."""
+    position = tf.math.log(tf.clip_by_value(octaves, 0.5, 1.0)) / np.log(2.0) + 1.0
+    return tf.where(octaves < 1.0, tf.cos(0.5 * np.pi * position), 0.0)
+
+
+def _beside(low: tf.Tensor) -> tf.Tensor:
+    """What is left beside a mask, so that their squares add up to 1."""
+    return tf.sqrt(tf.maximum(1.0 - tf.square(low), 0.0))
+
+
+def _complex(mask: tf.Tensor) -> tf.Tensor:
+    return tf.complex(mask, 0.0 * mask)
+
+
+def _odd(mask: tf.Tensor) -> tf.Tensor:
+    """As an odd mask of a real filter."""
+    return tf.complex(0.0 * mask, mask)
+
+
+def _smaller(spectrum: tf.Tensor) -> tf.Tensor:
+    """Of the pictures with half the sides; what is cut off must be 0."""
+    rows, columns = tf.unstack(tf.shape(spectrum)[2:])
+    quarter, half = rows // 4, (columns - 1) // 2
+    kept = spectrum[..., : half + 1]
+    return 0.25 * tf.concat([kept[:, :, :quarter], kept[:, :, rows - quarter :]], axis=2)
+
+
+def _larger(spectrum: tf.Tensor) -> tf.Tensor:
+    """Of the pictures with twice the sides, without further frequencies."""
+    rows, columns = tf.unstack(tf.shape(spectrum)[2:])
+    half = rows // 2
+    # The highest frequencies, which are their own opposites, have no place of their own.
+    gap = tf.zeros_like(spectrum)
+    wide = tf.concat([spectrum[:, :, :half], gap, spectrum[:, :, half:]], axis=2)
+    return 4.0 * tf.pad(wide, [[0, 0], [0, 0], [0, 0], [0, columns - 1]])
+
+
+PYRAMIDS = {"steerable": SteerablePyramid, "laplacian": LaplacianPyramid}
+
+
+@functools.cache
+def pyramid_of(name: str) -> Pyramid:
+    """The pyramid of that name."""
+    if name not in PYRAMIDS:
+        raise ValueError(f"there is no pyramid {name!r}; there are {', '.join(PYRAMIDS)}.")
+    return PYRAMIDS[name]()

@@ -1,0 +1,147 @@
+"""Blind spots: which picture a distance takes for another, found by minimizing it.
+
+From noise, or from a strongly compressed picture, the distance to a reference is minimized over
+pixels. What it does not see is left as it was; what it wrongly rewards appears (Ding, Ma, Wang,
+Simoncelli, "Comparison of Full-Reference Image Quality Models for Optimization of Image Processing
+Systems", IJCV 2021).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tfc_models.perceptual.trials import Distance
+
+STARTS = ("noise", "jpeg")
+JPEG_QUALITY = 5
+# As the paper's: the first rate, halved ten times over a run, and not below the last one.
+RATE, LAST_RATE, HALVINGS = 0.005, 1e-4, 10
+
+
+class Recovered(NamedTuple):
+    """What minimizing a distance from a start gave.
+
+    Attributes:
+        metric: whose distance was minimized.
+        start: noise or jpeg.
+        first: the picture that it began with.
+        picture: the one that it ended with.
+        distances: of the two to the reference, by every metric.
+    """
+
+    metric: str
+    start: str
+    first: np.ndarray
+    picture: np.ndarray
+    distances: dict[str, tuple[float, float]]
+
+
+def first_picture(reference: np.ndarray, start: str, seed: int = 0) -> np.ndarray:
+    """Uniform noise, or the reference as a JPEG of quality 5."""
+    if start not in STARTS:
+        raise ValueError(f"start is one of {', '.join(STARTS)}; got {start!r}.")
+    if start == "noise":
+        return np.random.default_rng(seed).integers(0, 256, reference.shape, dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(reference).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def minimized(
+    distance: Distance, reference: np.ndarray, first: np.ndarray, steps: int = 2000
+) -> np.ndarray:
+    """The uint8 picture that Adam finds from `first`, in so many steps."""
+    target = tf.constant(reference[None], tf.float32)
+    # Half a grey level away from the borders, where pixels are clipped and gradients end.
+    picture = tf.Variable(np.clip(first[None] / 255.0, 0.002, 0.998), dtype=tf.float32)
+    optimizer = tf.keras.optimizers.Adam()
+    optimizer.build([picture])
+
+    @tf.function(autograph=False)
+    def step(rate: tf.Tensor) -> tf.Tensor:
+        optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(distance(target, 255.0 * picture))
+        gradient = tape.gradient(loss, picture)
+        optimizer.apply_gradients([(gradient, picture)])
+        picture.assign(tf.clip_by_value(picture, 0.0, 1.0))
+        return loss
+
+    for i in range(steps):
+        rate = max(LAST_RATE, RATE * 0.5 ** (i * HALVINGS // steps))
+        step(tf.constant(rate, tf.float32))
+    return np.round(255.0 * picture.numpy()[0]).astype(np.uint8)
+
+
+def recover(
+    reference: np.ndarray,
+    distances: Mapping[str, Distance],
+    metric: str,
+    start: str = "noise",
+    steps: int = 2000,
+    seed: int = 0,
+) -> Recovered:
+    """Minimizes one distance from a start; all of them measure what came of it.
+
+    Args:
+        reference: a uint8 picture H×W×3.
+        distances: by name.
+        metric: the name of the one that is minimized.
+        start: one of `STARTS`.
+        steps: of Adam.
+        seed: of the noise.
+    """
+    first = first_picture(reference, start, seed)
+    picture = minimized(distances[metric], reference, first, steps)
+    sides = [reference] * 2, [first, picture]
+    pairs = [tf.constant(np.stack(side), tf.float32) for side in sides]
+    told = {name: np.asarray(measure(*pairs)) for name, measure in distances.items()}
+    return Recovered(
+        metric, start, first, picture, {k: (float(v[0]), float(v[1])) for k, v in told.items()}
+    )
+
+
+def recovery_figure(reference: np.ndarray, results: Sequence[Recovered]) -> Figure:
+    """A row for each start: where it began, and what each metric made of it, with the distances.
+
+    Below each picture are the parts of the start's distances that are left, by every metric.
+    """
+    starts = list(dict.fromkeys(result.start for result in results))
+    metrics = list(dict.fromkeys(result.metric for result in results))
+    side = 2.1
+    columns, height = len(metrics) + 2, side + 0.3 + 0.14 * len(metrics)
+    figure = Figure(figsize=(side * columns, height * len(starts)))
+    axes = figure.subplots(len(starts), columns, squeeze=False)
+    for row, start in zip(axes, starts):
+        own = [result for result in results if result.start == start]
+        _show(row[0], reference, "reference")
+        _show(row[1], own[0].first, f"start: {start}")
+        lines = [f"{name}  {first:.4g}" for name, (first, _) in own[0].distances.items()]
+        _below(row[1], "\n".join(lines))
+        for axis, result in zip(row[2:], own):
+            _show(axis, result.picture, f"least {result.metric}")
+            lines = [
+                f"{name}  {last:.3g}  ({last / first if first else 0.0:.2%})"
+                for name, (first, last) in result.distances.items()
+            ]
+            _below(axis, "\n".join(lines))
+    figure.subplots_adjust(0.01, 0.02, 0.99, 0.97, 0.06, 0.1)
+    return figure
+
+
+def _show(axis: object, picture: np.ndarray, title: str) -> None:
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+    axis.set_anchor("N")
+
+
+def _below(axis: object, text: str) -> None:
+    axis.text(0.0, -0.03, text, fontsize=7, va="top", transform=axis.transAxes)

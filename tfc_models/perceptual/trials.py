@@ -1,0 +1,175 @@
+"""What a distance between pictures must do to be worth optimizing, as counted trials.
+
+A distance is anything that takes two batches of sRGB 0–255 NHWC and gives a number for each pair.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageFilter
+from scipy import ndimage, stats
+
+from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+
+Distance = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+BANK_SIDE = 192
+
+
+def measured(distance: Distance, a: np.ndarray, b: np.ndarray, batch: int = 8) -> np.ndarray:
+    """The distance of many pairs, some at a time."""
+    parts = []
+    for i in range(0, len(a), batch):
+        pair = (tf.constant(side[i : i + batch], tf.float32) for side in (a, b))
+        parts.append(np.asarray(distance(*pair)))
+    return np.concatenate(parts)
+
+
+def monotone(distance: Distance, pictures: Sequence[np.ndarray]) -> dict[str, float]:
+    """Of each corruption: the share of the steps in strength that a distance goes up with."""
+    shares = {}
+    for name in CORRUPTIONS:
+        steps = []
+        for number, picture in enumerate(pictures):
+            series = np.stack([corrupted(picture, name, s, number) for s in STRENGTHS])
+            values = measured(distance, np.repeat(picture[None], len(series), 0), series)
+            steps.append(np.diff(values) > 0)
+        shares[name] = float(np.mean(steps))
+    return shares
+
+
+def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
+    """The picture, blurred by a Gaussian until its mean squared error is that (or cannot be)."""
+    least, most = 0.0, 32.0
+    for _ in range(24):
+        middle = 0.5 * (least + most)
+        blurred = ndimage.gaussian_filter(picture.astype(np.float32), (middle, middle, 0))
+        if np.mean(np.square(blurred - picture)) < error:
+            least = middle
+        else:
+            most = middle
+    return blurred
+
+
+def shifts_beside_blurs(distance: Distance, pictures: Sequence[np.ndarray]) -> float:
+    """The share of pictures whose shift by a pixel costs less than a blur of equal MSE."""
+    wins = []
+    for picture in pictures:
+        for shifted, still in (
+            (picture[:-1], picture[1:]),
+            (picture[:, :-1], picture[:, 1:]),
+        ):
+            error = float(np.mean(np.square(shifted.astype(np.float32) - still)))
+            blurred = blur_of_equal_error(still, error)
+            pair = np.stack([shifted.astype(np.float32), blurred])
+            shift, blur = measured(distance, np.stack([still.astype(np.float32)] * 2), pair)
+            wins.append(shift < blur)
+    return float(np.mean(wins))
+
+
+def bank(
+    pictures: Sequence[np.ndarray], count: int = 1000, side: int = BANK_SIDE, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """Distorted pairs: crops, the same distorted in one way or in two, and which way."""
+    draw = np.random.default_rng([seed, 1])
+    names = list(DISTORTIONS)
+    for _ in range(count):
+        picture = pictures[draw.integers(len(pictures))]
+        top, left = (int(draw.integers(s - side + 1)) for s in picture.shape[:2])
+        crop = np.ascontiguousarray(picture[top : top + side, left : left + side])
+        ways = draw.choice(names, size=draw.choice([1, 1, 2]), replace=False)
+        changed = crop
+        for way in ways:
+            changed = DISTORTIONS[way](changed, draw)
+        yield crop, changed, " and ".join(ways)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's."""
+    return float(stats.spearmanr(a, b).statistic)
+
+
+def _coded(kind: str, lowest: int, highest: int) -> Callable[..., np.ndarray]:
+    def distort(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, kind, quality=int(draw.integers(lowest, highest)))
+        return np.asarray(Image.open(buffer).convert("RGB"))
+
+    return distort
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(values, 0, 255)).astype(np.uint8)
+
+
+def _blurred(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    radius = float(np.exp(draw.uniform(np.log(0.4), np.log(5.0))))
+    return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def _noisy(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    sigma = np.exp(draw.uniform(np.log(2.0), np.log(50.0)))
+    return _bytes(picture + sigma * draw.standard_normal(picture.shape))
+
+
+def _smaller(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    factor = draw.uniform(1.3, 6.0)
+    image = Image.fromarray(picture)
+    small = [max(1, round(side / factor)) for side in image.size]
+    way = draw.choice([Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
+    return np.asarray(image.resize(small, Image.Resampling.BOX).resize(image.size, int(way)))
+
+
+def _shifted(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    offset = draw.uniform(-3.0, 3.0, 2)
+    return _bytes(ndimage.shift(picture.astype(np.float32), (*offset, 0), order=1, mode="mirror"))
+
+
+def _turned(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    angle = draw.uniform(-3.0, 3.0)
+    turned = ndimage.rotate(
+        picture.astype(np.float32), angle, reshape=False, order=1, mode="mirror"
+    )
+    return _bytes(turned)
+
+
+def _curved(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return _bytes(255 * (picture / 255.0) ** np.exp(draw.uniform(-0.7, 0.7)))
+
+
+def _enhanced(kind: type) -> Callable[..., np.ndarray]:
+    def distort(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        factor = float(np.exp(draw.uniform(-0.9, 0.9)))
+        return np.asarray(kind(Image.fromarray(picture)).enhance(factor))
+
+    return distort
+
+
+def _coarse(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    step = int(draw.integers(8, 64))
+    return _bytes((picture // step + 0.5) * step)
+
+
+def _median(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    size = int(draw.choice([3, 5, 7]))
+    return np.asarray(Image.fromarray(picture).filter(ImageFilter.MedianFilter(size)))
+
+
+DISTORTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "JPEG": _coded("JPEG", 3, 90),
+    "WebP": _coded("WEBP", 0, 85),
+    "AVIF": _coded("AVIF", 5, 80),
+    "blur": _blurred,
+    "noise": _noisy,
+    "lower resolution": _smaller,
+    "shift": _shifted,
+    "turn": _turned,
+    "tone curve": _curved,
+    "contrast": _enhanced(ImageEnhance.Contrast),
+    "saturation": _enhanced(ImageEnhance.Color),
+    "fewer levels": _coarse,
+    "median": _median,
+}

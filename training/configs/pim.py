@@ -1,0 +1,20 @@
+"""PIM with one Gaussian a place, of a width that two cores train and codecs can be trained for.
+
+    python -m training.pim --config training/configs/pim.py --workdir OUT \\
+        --data PAIRS.csv --validation OTHER_PAIRS.csv
+
+Machine: two CPU cores with AVX-512, shared with other work.
+"""
+
+from training.config import PimTraining
+
+CONFIG = PimTraining(
+    model="pim",
+    arguments={"width": 16},
+    steps=3000,
+    batch=16,
+    crop=64,
+    rate=1e-3,
+    spike=20.0,
+    average=0.998,
+)

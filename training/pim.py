@@ -1,0 +1,153 @@
+"""Trains PIM's encoders on pairs of frames; see training/configs/pim.py.
+
+    python -m training.pim --config training/configs/pim.py --workdir OUT \
+        --data PAIRS.csv --validation OTHER_PAIRS.csv --minutes 30
+
+--data is a table of pairs (pairs.csv), a folder with a folder of frames for every scene, or
+`video:GLOB`, whose pairs are taken out to OUT/pairs first. Kill it at any time: the same command
+goes on where the last checkpoint was. OUT/weights.npz holds the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from tfc_models.perceptual import Pim, PimConfig
+from training import config as configs
+from training import flagged, frames
+from training.config import PimTraining
+from training.frames import Pairs
+from training.portable.crops import DataError
+from training.run import Run, Stopped
+from training.trainer import Losses, Trainer
+
+_DATA = flags.DEFINE_string(
+    "data", None, "pairs: a pairs.csv, a folder of frames, or video:GLOB", required=True
+)
+_VALIDATION = flags.DEFINE_string("validation", None, "pairs of other scenes, as --data")
+
+VALIDATION_CROPS = 32
+
+
+class PimTrainer(Trainer):
+    """A Pim and its optimizer."""
+
+    def __init__(self, model: Pim, config: PimTraining) -> None:
+        kinds = ["encoders"] * len(model.trainable_variables)
+        self._build(model, config, kinds, ["encoders"])
+
+    def before_step(self, fraction: float) -> None:
+        """Nothing changes."""
+
+    def _losses_of(self, batch: tf.Tensor) -> Losses:
+        """What is missing of all that a batch can tell, log of its pairs, in nats."""
+        # Every step and band draws noise of its own.
+        seed = tf.stack([tf.constant(self.config.seed, tf.int64), 64 * self.step])
+        bound = tf.reduce_mean(self.model.bound(batch[:, 0], batch[:, 1], seed))
+        return {"loss": math.log(self.config.batch) - bound, "bound": bound}
+
+    def save_weights(self, path: pathlib.Path) -> None:
+        """Writes the averaged weights as PIM's."""
+        self.with_average(lambda: self.model.save_npz(path))
+
+
+class PimValidation:
+    """The bound on crops of pairs that were not trained on, always the same."""
+
+    def __init__(self, model: Pim, pairs: Pairs, side: int) -> None:
+        crops = frames.crops_of_pairs(pairs, side, seed=0)
+        self._crops = np.stack(list(crops.take(VALIDATION_CROPS).as_numpy_iterator()))
+        self._bound = tf.function(model.bound, autograph=False)
+
+    def run(self) -> float:
+        """In nats; at most the log of VALIDATION_CROPS."""
+        seed = tf.constant([1, 1], tf.int64)
+        return float(tf.reduce_mean(self._bound(self._crops[:, 0], self._crops[:, 1], seed)))
+
+
+class PimRun(Run):
+    """A run on pairs of frames; see `Run`."""
+
+    def __init__(
+        self, trainer: PimTrainer, workdir: pathlib.Path, pairs: Pairs, validation: Pairs | None
+    ) -> None:
+        self._pairs = pairs
+        super().__init__(trainer, workdir, "pairs", validation)
+
+    def _validation_of(self, source: Pairs) -> PimValidation:
+        return PimValidation(self.trainer.model, source, self.config.crop)
+
+    def _batches(self) -> Iterator[Any]:
+        logging.info("batches of %d of %d pairs", self.config.batch, len(self._pairs))
+        first = self.trainer.steps_taken * self.config.batch
+        crops = frames.crops_of_pairs(self._pairs, self.config.crop, self.config.seed, first)
+        return iter(crops.batch(self.config.batch, drop_remainder=True).prefetch(4))
+
+    def _validate(self) -> None:
+        if not self._validation:
+            return
+        bound, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
+        table = self.workdir / "validation.csv"
+        fresh = not table.exists()
+        with table.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if fresh:
+                rows.writerow(["step", "seconds", "bound"])
+            rows.writerow([step, round(self.trainer.seconds_spent), bound])
+        tf.summary.scalar("validation/bound", bound, step=step)
+        most = math.log(VALIDATION_CROPS)
+        logging.info("validation: a bound of %.4f nats, of at most %.4f", bound, most)
+
+
+def check_apart(pairs: Pairs, validation: Pairs | None) -> None:
+    """Refuses to train on the frames that are to judge."""
+    trained = {path.resolve() for pair in pairs for path in pair}
+    if common := trained & {path.resolve() for pair in validation or () for path in pair}:
+        raise DataError(
+            f"{len(common)} frames of --validation are in --data, {min(common).name} for one: "
+            "what is trained on cannot judge."
+        )
+
+
+def train() -> None:
+    """Trains as the flags say."""
+    config: PimTraining = flagged.configured(configs.PimTraining)
+    if config.model != "pim":
+        raise ValueError(f"this trains pim; the config is for {config.model}.")
+    workdir = flagged.workdir_for(config)
+    tf.keras.utils.set_random_seed(config.seed)
+    trainer = PimTrainer(Pim(PimConfig(**config.arguments)), config)
+    limits = frames.Limits(gap=config.gap, motion=config.motion)
+    pairs = frames.find_pairs(_DATA.value, workdir / "pairs", limits)
+    validation = None
+    if _VALIDATION.value:
+        validation = frames.find_pairs(_VALIDATION.value, workdir / "validation_pairs", limits)
+    check_apart(pairs, validation)
+    flagged.keep_identity(workdir, config)
+    run = PimRun(trainer, workdir, pairs, validation)
+    if not run.restore():
+        trainer.start_average()
+    run.train()
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+    try:
+        train()
+    except (ValueError, OSError, TypeError, Stopped) as error:
+        logging.error("%s", str(error).strip().splitlines()[0])
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+if __name__ == "__main__":
+    app.run(main)
