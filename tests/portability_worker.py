@@ -121,7 +121,8 @@ def decoded_in(way: str, folder: pathlib.Path, codec, lost: dict, others: dict) 
         report[path.stem] = {"latent": sha256(latents), **lost[path.stem]}
     for name, other in others.items():
         for path in sorted(folder.glob(f"*.{name}.also")):
-            how = EAGER if way == SAVED else way
+            # Without graphs, which take most of the time to build.
+            how = EAGER if way in (GRAPH, SAVED) else way
             report[path.stem] = {"latent": sha256(decoded(other, path.read_bytes(), how))}
     return report
 

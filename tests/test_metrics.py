@@ -76,5 +76,5 @@ def test_the_loss_is_bits_per_pixel_plus_lambda_times_the_distortion(distortion)
 
 
 def test_an_unknown_distortion_lists_the_known_ones():
-    with pytest.raises(ValueError, match="mse, ms-ssim"):
-        models.build("bls2017", **SMALL["bls2017"], distortion="ssim")
+    with pytest.raises(ValueError, match="mse, ssim, ms-ssim"):
+        models.build("bls2017", **SMALL["bls2017"], distortion="beauty")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, special
 
-from tests.conftest import cropped
-from tfc_models import metrics
+from tests.conftest import ROOT, cropped
+from tfc_models import metrics, models
+from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, Belief, Pim, PimConfig, divergence, load_pim
 from tfc_models.perceptual.pim import WEIGHTS
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
@@ -74,6 +77,16 @@ def test_the_divergence_of_mixtures_is_the_integral():
     estimate = float(divergence(p, q, samples=4000)[0, 0, 0])
     assert estimate == pytest.approx(expected, rel=0.05)
     assert float(divergence(q, p, samples=4000)[0, 0, 0]) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_divergence_with_few_samples_is_near_when_places_are_many():
+    """Every place draws its own: errors do not add up."""
+    draw = np.random.default_rng(0)
+    means = draw.normal(size=[1, 20, 20, 5, 10]).astype(np.float32)
+    logits = tf.zeros([1, 20, 20, 5])
+    p, q = Belief(tf.constant(means), logits), Belief(tf.constant(means + 0.3), logits)
+    few, many = (float(tf.reduce_mean(divergence(p, q, samples))) for samples in (8, 256))
+    assert few == pytest.approx(many, rel=0.1)
 
 
 def test_the_divergence_of_gaussians_is_half_a_square():
@@ -206,6 +219,70 @@ def test_what_is_shipped_is_small_and_a_metric():
         here, there = metrics.pim(a, b), metrics.pim(b, b)
     assert float(tf.reduce_max(tf.abs(tape.gradient(here, b)))) > 0
     assert np.isfinite(tape.gradient(there, b)).all()
+
+
+def test_the_least_changes_are_seen():
+    a = photo(64, 64).numpy()
+    pixel, level, channel, checks = (a.copy() for _ in range(4))
+    pixel[0, 30, 30] += 1.0
+    level += 1.0
+    channel[..., 2] += 1.0
+    checks[:, ::2, ::2] += 1.0
+    for b in (pixel, level, channel, checks):
+        assert float(metrics.pim(a, b)[0]) > 0.0
+
+
+def test_replicas_measure_alike():
+    """In a process of its own: devices are told apart before TensorFlow is used."""
+    code = """
+import tensorflow as tf
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+from tfc_models import models
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    model = models.build("bls2017", channels=8, latents=8, distortion="mse + 4*pim")
+x = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], 0.0, 255.0)
+losses = strategy.run(lambda: model.losses_of(x, training=False))
+print(*(float(v) for v in strategy.experimental_local_results(losses["pim"])))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = map(float, done.stdout.split())
+    assert first == pytest.approx(second, rel=1e-4) and first > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("mse", {"mse": 1.0}),
+        ("mse+40*pim", {"mse": 1.0, "pim": 40.0}),
+        (" 0.5 * mse + 2.5e+2*lpips + 1e-3*nlpd", {"mse": 0.5, "lpips": 250.0, "nlpd": 1e-3}),
+    ],
+)
+def test_sums_of_distortions_are_read(text, terms):
+    assert parsed(text) == terms
+
+
+@pytest.mark.parametrize("text", ["", "psnr", "mse+mse", "mse+", "0*mse", "1.2.3*pim", "2 mse", 3])
+def test_what_is_no_distortion(text):
+    with pytest.raises(ValueError, match="distortion is one of mse, ssim"):
+        parsed(text)
+
+
+def test_a_loss_is_the_sum_of_its_distortions():
+    tf.keras.utils.set_random_seed(0)
+    model = models.build(
+        "bls2017", channels=8, latents=8, lmbda=0.5, distortion="0.01*mse+3*pim+2*nlpd"
+    )
+    losses = model.losses_of(photo(80, 80), training=False)
+    parts = 0.01 * losses["mse"] + 3.0 * losses["pim"] + 2.0 * losses["nlpd"]
+    assert float(losses["loss"]) == pytest.approx(float(losses["bpp"] + 0.5 * parts), rel=1e-5)
 
 
 @pytest.mark.parametrize("side", [PIM_MIN_SIDE, 25, 31])

@@ -16,10 +16,12 @@ from PIL import Image
 from tests.conftest import ROOT, cropped
 from tfc_models.perceptual import load_pim
 from training import frames
-from training.frames import Limits, crops_of_pairs, difference, find_pairs
+from training.frames import Limits, crops_of_pairs, difference, find_pairs, of_size
 from training.portable.crops import DataError
 
-SMALL = ["--set=arguments.width=4", "--set=arguments.hidden=6", "--set=batch=3", "--set=crop=32"]
+LIMITS = Limits(gap=(0.05, 0.25), motion=(1.0, 45.0), every=2.0, side=240)
+SMALL = [f"--set=arguments.{a}" for a in ("frontend=laplacian", "width=4", "hidden=6")]
+SMALL += ["--set=batch=3", "--set=crop=32"]
 
 
 def moving(count: int, step: int = 2) -> list[np.ndarray]:
@@ -46,23 +48,24 @@ def table(tmp_path):
 
 
 def test_pairs_of_a_table(table, tmp_path, caplog):
-    pairs = find_pairs(str(table), tmp_path, Limits())
-    assert find_pairs(str(table.parent), tmp_path, Limits()) == pairs
+    pairs = find_pairs(str(table), tmp_path, LIMITS)
+    assert find_pairs(str(table.parent), tmp_path, LIMITS) == pairs
     assert [path.name for path in pairs[0]] == ["scene0_a.png", "scene0_b.png"]
     pairs[1][1].unlink()
     with caplog.at_level(logging.WARNING):
-        assert len(find_pairs(str(table), tmp_path, Limits())) == 3
+        assert len(find_pairs(str(table), tmp_path, LIMITS)) == 3
     assert "1 pairs without files, scene1 for one" in caplog.text
 
 
 def test_pairs_of_folders_of_frames(tmp_path):
     """Neither what stands still nor what is another scene makes a pair."""
     still, cut = [cropped(64, 80)] * 6, [cropped(64, 80), 255 - cropped(64, 80)] * 3
-    for name, scene in (("moving", moving(6)), ("still", still), ("cut", cut)):
+    for name, scene in (("moving", moving(12)), ("still", still), ("cut", cut)):
         (tmp_path / name).mkdir()
         for i, frame in enumerate(scene):
-            Image.fromarray(frame).save(tmp_path / name / f"{i:03d}.png")
-    pairs = find_pairs(str(tmp_path), tmp_path, Limits(gap=(0.04, 0.1)))
+            Image.fromarray(frame).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "moving" / "5.png").write_bytes(b"no picture")
+    pairs = find_pairs(str(tmp_path), tmp_path, LIMITS._replace(gap=(0.04, 0.1)))
     assert pairs and all(a.parent.name == b.parent.name == "moving" for a, b in pairs)
     gaps = {int(b.stem) - int(a.stem) for a, b in pairs}
     assert gaps <= {1, 2} and len(gaps) == 2
@@ -81,7 +84,7 @@ def test_pairs_of_videos(tmp_path):
         video.mux(stream.encode())
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     out = tmp_path / "out"
-    limits = Limits(gap=(0.1, 0.2), every=0.5, side=48)
+    limits = LIMITS._replace(gap=(0.1, 0.2), every=0.5, side=48)
     pairs = find_pairs(f"video:{tmp_path}/*.mp4", out, limits)
     with (out / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -90,9 +93,11 @@ def test_pairs_of_videos(tmp_path):
         assert row["scene"] == "walk.mp4" and 0.09 <= float(row["gap_s"]) <= 0.22
     a, b = (np.asarray(Image.open(path)) for path in pairs[0])
     assert a.shape == b.shape == (48, 60, 3) and difference(a, b) > 1.0
-    # What was taken out is used again, and the videos are not read.
-    path.unlink()
+    # What was taken out is used again, and the videos are not read; not for other limits.
+    path.write_bytes(b"no video")
     assert find_pairs(f"video:{tmp_path}/*.mp4", out, limits) == pairs
+    with pytest.raises(DataError, match="pairs of other videos or limits"):
+        find_pairs(f"video:{tmp_path}/*.mp4", out, limits._replace(every=1.0))
     with pytest.raises(DataError, match="no videos match"):
         find_pairs(f"video:{tmp_path}/*.avi", tmp_path / "other", limits)
     with pytest.raises(DataError, match="has pairs within the limits"):
@@ -101,12 +106,13 @@ def test_pairs_of_videos(tmp_path):
 
 def test_videos_need_their_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.mp4").write_bytes(b"")
     with pytest.raises(DataError, match=r"tfc-models\[video\]"):
-        find_pairs("video:*.mp4", tmp_path, Limits())
+        find_pairs(f"video:{tmp_path}/*.mp4", tmp_path / "out", LIMITS)
 
 
 def test_crops_are_of_one_place_and_decided_by_their_number(table, tmp_path):
-    pairs = find_pairs(str(table), tmp_path, Limits())
+    pairs = find_pairs(str(table), tmp_path, LIMITS)
     first = [c.numpy() for c in crops_of_pairs(pairs, 32, seed=1).take(12)]
     later = [c.numpy() for c in crops_of_pairs(pairs, 32, seed=1, first=5).take(3)]
     for crop, again in zip(first[5:], later):
@@ -117,10 +123,18 @@ def test_crops_are_of_one_place_and_decided_by_their_number(table, tmp_path):
     assert {tuple(c[0, 0, 0]) for c in first} != {tuple(first[0][0, 0, 0])}
 
 
-def test_small_frames_are_said(table, tmp_path):
-    pairs = find_pairs(str(table), tmp_path, Limits())
-    with pytest.raises(Exception, match="no pair of frames with 128 pixels"):
-        next(iter(crops_of_pairs(pairs, 128, seed=0)))
+def test_small_and_broken_frames_are_said(table, tmp_path):
+    pairs = find_pairs(str(table), tmp_path, LIMITS)
+    pairs[0][0].write_bytes(b"no picture")
+    assert of_size(pairs, 65) == pairs[2:]  # 60 - 4 and 68 - 4 pixels wide
+    with pytest.raises(DataError, match="no pair of frames of one size with 128 pixels"):
+        of_size(pairs, 128)
+
+
+def test_every_pair_comes_once_an_epoch(table, tmp_path):
+    pairs = find_pairs(str(table), tmp_path, LIMITS)
+    crops = [c.numpy() for c in crops_of_pairs(pairs * 2, 32, seed=3).take(16)]
+    assert len({c.tobytes() for c in crops[:8]}) == 8
 
 
 def run(*arguments: str, code: int = 0) -> str:
@@ -167,7 +181,9 @@ def test_train_stop_and_go_on(table, tmp_path):
     [
         (["--data=/nowhere"], "no pairs in /nowhere: give a pairs.csv"),
         (["--data=TABLE", "--set=batch=1"], "batch is 2 or more"),
-        (["--data=TABLE", "--validation=TABLE"], "frames of --validation are in --data"),
+        (["--data=TABLE", "--validation=TABLE"], "files of --validation are in --data"),
+        (["--data=TABLE", "--set=crop=112"], "no pair of frames of one size with 112 pixels"),
+        (["--data=TABLE", "--set=crop=16"], "crop is 24 or more"),
         (["--data=TABLE", "--set=arguments.frontend=wavelet"], "frontend is one of"),
         (["--data=TABLE", "--set=gap=(3,1)"], "gap is two numbers, from and to"),
     ],
@@ -190,5 +206,5 @@ def test_an_unfinished_table_is_not_taken_for_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(frames, "_pairs_of_video", dies)
     with pytest.raises(KeyboardInterrupt):
-        find_pairs(f"video:{tmp_path}/*.mp4", tmp_path / "out", Limits())
+        find_pairs(f"video:{tmp_path}/*.mp4", tmp_path / "out", LIMITS)
     assert not (tmp_path / "out" / "pairs.csv").exists()

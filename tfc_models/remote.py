@@ -11,11 +11,13 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 
 import numpy as np
 
 MARK = "#sha256="
-LPIPS_VARIABLE = "TFC_MODELS_LPIPS"  # of the environment: where LPIPS's weights are
+# Of the environment: where LPIPS's weights are, and PIM's, if not those that are shipped.
+LPIPS_VARIABLE, PIM_VARIABLE = "TFC_MODELS_LPIPS", "TFC_MODELS_PIM"
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 2**30  # bytes
 
@@ -91,5 +93,5 @@ def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return {k: arrays[k] for k in arrays.files}
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file of weights {path}.") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError):
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
         raise ValueError(f"{path} is no file of weights (npz), or is damaged.") from None

@@ -9,6 +9,7 @@ import pathlib
 import runpy
 from typing import Any
 
+from tfc_models.perceptual import PIM_MIN_SIDE
 from training.portable import schedule
 
 OPTIMIZERS = ("adam", "sgd")
@@ -138,9 +139,17 @@ class PimTraining(RunConfig):
     """Seconds between the frames of a pair, from and to, where pairs are chosen here."""
     motion: tuple[float, float] = (1.0, 45.0)
     """Mean absolute difference of their pixels, from and to."""
+    every: float = 2.0
+    """Seconds between the pairs of a video."""
+    side: int = 240
+    """What a video's short side is scaled down to."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.crop < PIM_MIN_SIDE:
+            raise ValueError(f"crop is {PIM_MIN_SIDE} or more; got {self.crop}.")
+        if self.every <= 0.0 or self.side < self.crop:
+            raise ValueError("every is above 0, and side at least the crop.")
         if self.batch < 2:
             raise ValueError("batch is 2 or more: pairs are told apart from one another.")
         if not 0.0 < self.rate < math.inf:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import glob
+import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,9 +22,10 @@ from PIL import Image
 
 from tfc_models import pictures
 from training.data import pixels_of
-from training.portable.crops import TRIES, DataError, Files
+from training.portable.crops import TRIES, DataError, Files, order_of
 
 TABLE = "pairs.csv"
+ORIGIN = "origin.json"  # beside it: of which videos, and within which limits
 VIDEO = "video:"
 Pairs = list[tuple[pathlib.Path, pathlib.Path]]
 COLUMNS = ("name", "scene", "gap_s", "mean_abs_diff")
@@ -38,10 +41,10 @@ class Limits(NamedTuple):
         side: what a video's short side is scaled down to.
     """
 
-    gap: tuple[float, float] = (0.05, 0.25)
-    motion: tuple[float, float] = (1.0, 45.0)
-    every: float = 2.0
-    side: int = 240
+    gap: tuple[float, float]
+    motion: tuple[float, float]
+    every: float
+    side: int
 
 
 FOLDER_RATE = 24.0
@@ -50,8 +53,13 @@ FOLDER_RATE = 24.0
 def find_pairs(source: str, folder: pathlib.Path, limits: Limits) -> Pairs:
     """Files of pairs: of a pairs.csv, of a folder, or of `video:GLOB`, taken out to `folder`."""
     if source.startswith(VIDEO):
+        videos = videos_of(source)
+        origin = json.dumps({"videos": [str(v) for v in videos], **limits._asdict()}, indent=1)
         if not (folder / TABLE).exists():
-            extract(source[len(VIDEO) :], folder, limits)
+            extract(videos, folder, limits)
+            (folder / ORIGIN).write_text(origin, encoding="utf-8")
+        elif not (folder / ORIGIN).exists() or (folder / ORIGIN).read_text("utf-8") != origin:
+            raise DataError(f"{folder} has pairs of other videos or limits: remove it.")
         return _of_table(folder / TABLE)
     path = pathlib.Path(source).expanduser()
     if path.is_dir() and (path / TABLE).exists():
@@ -61,6 +69,17 @@ def find_pairs(source: str, folder: pathlib.Path, limits: Limits) -> Pairs:
     if path.is_dir():
         return _of_folders(path, limits)
     raise DataError(f"no pairs in {source}: give a pairs.csv, a folder of frames, or video:GLOB.")
+
+
+def videos_of(source: str) -> list[pathlib.Path]:
+    """Files of `video:GLOB`; of other sources none."""
+    if not source.startswith(VIDEO):
+        return []
+    pattern = source[len(VIDEO) :]
+    found = sorted(p for p in map(pathlib.Path, glob.glob(pattern, recursive=True)) if p.is_file())
+    if not found:
+        raise DataError(f"no videos match {pattern}.")
+    return [path.resolve() for path in found]
 
 
 def _of_table(path: pathlib.Path) -> Pairs:
@@ -95,21 +114,37 @@ def _of_folders(folder: pathlib.Path, limits: Limits) -> Pairs:
     """Every frame with a later one of its folder; frames go by their names' order."""
     least, most = (max(1, round(gap * FOLDER_RATE)) for gap in limits.gap)
     scenes: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*"), key=_by_number):
         if path.suffix.lower() in pictures.INPUT_SUFFIXES:
             scenes.setdefault(path.parent, []).append(path)
-    pairs = []
+    pairs, draw = [], np.random.default_rng(0)
     for frames in scenes.values():
         for i in range(0, len(frames) - least, least):
-            gap = least + i % (most - least + 1)
+            gap = int(draw.integers(least, most + 1))
             pairs.append((frames[i], frames[min(i + gap, len(frames) - 1)]))
     if not pairs:
         raise DataError(f"no frames in {folder}: it needs folders of two pictures or more.")
-    kept = [pair for pair in pairs if _moves(*(pixels_of(p) for p in pair), limits)]
+    kept = [pair for pair in pairs if _files_move(*pair, limits)]
     logging.info("%d of %d pairs of frames move, and not too much", len(kept), len(pairs))
     if not kept:
         raise DataError(f"no pair of frames in {folder} differs by {limits.motion} grey levels.")
     return kept
+
+
+def _by_number(path: pathlib.Path) -> list[tuple[int, str]]:
+    """2.png comes before 10.png."""
+    return [(int(part or 0), text) for text, part in re.findall(r"([^0-9]*)([0-9]*)", str(path))]
+
+
+def _files_move(first: pathlib.Path, second: pathlib.Path, limits: Limits) -> bool:
+    frames = []
+    for path in (first, second):
+        try:
+            frames.append(pixels_of(path))
+        except (OSError, ValueError) as error:
+            logging.warning("not used: %s: %s", path, error)
+            return False
+    return _moves(*frames, limits)
 
 
 def _moves(a: np.ndarray, b: np.ndarray, limits: Limits) -> bool:
@@ -124,15 +159,12 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean(np.abs(a.astype(np.float32) - b)))
 
 
-def extract(pattern: str, folder: pathlib.Path, limits: Limits) -> None:
+def extract(paths: list[pathlib.Path], folder: pathlib.Path, limits: Limits) -> None:
     """Takes pairs out of videos, as JPEG, with a table; the table comes last, when all is there."""
     try:
         import av  # noqa: F401
     except ImportError:
         raise DataError("videos need PyAV: pip install 'tfc-models[video]'.") from None
-    paths = sorted(p for p in map(pathlib.Path, glob.glob(pattern, recursive=True)) if p.is_file())
-    if not paths:
-        raise DataError(f"no videos match {pattern}.")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, path in enumerate(paths):
@@ -148,7 +180,7 @@ def extract(pattern: str, folder: pathlib.Path, limits: Limits) -> None:
             logging.warning("not used: %s", error)
         logging.info("%s: %d pairs", path.name, len(rows) - before)
     if not rows:
-        raise DataError(f"no video of {pattern} has pairs within the limits of gap and motion.")
+        raise DataError("no video has pairs within the limits of gap and motion.")
     partial = folder / f".{TABLE}.part"
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -193,17 +225,42 @@ def _scaled(frame: object, side: int) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
+def of_size(pairs: Pairs, side: int) -> Pairs:
+    """Those whose frames are of one size, from `side` pixels on."""
+    kept = []
+    for pair in pairs:
+        try:
+            sizes = set()
+            for path in pair:
+                with Image.open(path) as image:
+                    sizes.add(image.size)
+        except (OSError, ValueError) as error:
+            logging.warning("not used: %s: %s", path, error)
+            continue
+        if len(sizes) == 1 and min(*sizes.pop()) >= side:
+            kept.append(pair)
+    if len(kept) < len(pairs):
+        logging.warning(
+            "not used: %d of %d pairs, of other sizes", len(pairs) - len(kept), len(pairs)
+        )
+    if not kept:
+        raise DataError(f"no pair of frames of one size with {side} pixels or more on both sides.")
+    return kept
+
+
 def crops_of_pairs(pairs: Pairs, side: int, seed: int, first: int = 0) -> tf.data.Dataset:
     """uint8 crops [2, side, side, 3] without end; each is decided by the seed and its number.
 
-    Both frames are cropped at one place, and mirrored and exchanged at random.
+    Both frames are cropped at one place, and mirrored and exchanged at random. Every pair comes
+    once an epoch, so that hardly any batch has one twice.
     """
     files = Files([path for pair in pairs for path in pair], side, pixels_of)
 
     def load(number: np.ndarray) -> np.ndarray:
         draw = np.random.default_rng([seed, 3, int(number)])
+        epoch, i = divmod(int(number), len(pairs))
+        i = int(order_of(len(pairs), seed, epoch)[i])
         for _ in range(TRIES):
-            i = int(draw.integers(len(pairs)))
             frames = [files.picture(2 * i), files.picture(2 * i + 1)]
             if (
                 frames[0] is not None
@@ -211,8 +268,9 @@ def crops_of_pairs(pairs: Pairs, side: int, seed: int, first: int = 0) -> tf.dat
                 and frames[0].shape == frames[1].shape
             ):
                 break
+            i = int(draw.integers(len(pairs)))
         else:
-            raise DataError(f"no pair of frames with {side} pixels or more on both sides.")
+            raise DataError("hardly any pair of frames can be read.")
         top, left = (int(draw.integers(s - side + 1)) for s in frames[0].shape[:2])
         both = np.stack([f[top : top + side, left : left + side] for f in frames])
         both = both[:: draw.choice([-1, 1])]

@@ -35,7 +35,7 @@ _DATA = flags.DEFINE_string(
 )
 _VALIDATION = flags.DEFINE_string("validation", None, "pairs of other scenes, as --data")
 
-VALIDATION_CROPS = 32
+VALIDATION_CROPS = 32  # at most; as many as there are pairs
 
 
 class PimTrainer(Trainer):
@@ -64,12 +64,13 @@ class PimValidation:
     """The bound on crops of pairs that were not trained on, always the same."""
 
     def __init__(self, model: Pim, pairs: Pairs, side: int) -> None:
+        self.count = min(VALIDATION_CROPS, len(pairs))
         crops = frames.crops_of_pairs(pairs, side, seed=0)
-        self._crops = np.stack(list(crops.take(VALIDATION_CROPS).as_numpy_iterator()))
+        self._crops = np.stack(list(crops.take(self.count).as_numpy_iterator()))
         self._bound = tf.function(model.bound, autograph=False)
 
     def run(self) -> float:
-        """In nats; at most the log of VALIDATION_CROPS."""
+        """In nats; at most the log of `count`."""
         seed = tf.constant([1, 1], tf.int64)
         return float(tf.reduce_mean(self._bound(self._crops[:, 0], self._crops[:, 1], seed)))
 
@@ -78,7 +79,7 @@ class PimRun(Run):
     """A run on pairs of frames; see `Run`."""
 
     def __init__(
-        self, trainer: PimTrainer, workdir: pathlib.Path, pairs: Pairs, validation: Pairs | None
+        self, trainer: PimTrainer, workdir: pathlib.Path, pairs: Pairs, validation: Pairs
     ) -> None:
         self._pairs = pairs
         super().__init__(trainer, workdir, "pairs", validation)
@@ -104,16 +105,19 @@ class PimRun(Run):
                 rows.writerow(["step", "seconds", "bound"])
             rows.writerow([step, round(self.trainer.seconds_spent), bound])
         tf.summary.scalar("validation/bound", bound, step=step)
-        most = math.log(VALIDATION_CROPS)
+        most = math.log(self._validation.count)
         logging.info("validation: a bound of %.4f nats, of at most %.4f", bound, most)
 
 
-def check_apart(pairs: Pairs, validation: Pairs | None) -> None:
-    """Refuses to train on the frames that are to judge."""
-    trained = {path.resolve() for pair in pairs for path in pair}
-    if common := trained & {path.resolve() for pair in validation or () for path in pair}:
+def check_apart(pairs: Pairs, validation: Pairs) -> None:
+    """Refuses to train on the frames, or the videos, that are to judge."""
+    trained, judging = (
+        {path.resolve() for pair in both for path in pair} | {*frames.videos_of(source)}
+        for both, source in ((pairs, _DATA.value), (validation, _VALIDATION.value or ""))
+    )
+    if common := trained & judging:
         raise DataError(
-            f"{len(common)} frames of --validation are in --data, {min(common).name} for one: "
+            f"{len(common)} files of --validation are in --data, {min(common).name} for one: "
             "what is trained on cannot judge."
         )
 
@@ -126,11 +130,13 @@ def train() -> None:
     workdir = flagged.workdir_for(config)
     tf.keras.utils.set_random_seed(config.seed)
     trainer = PimTrainer(Pim(PimConfig(**config.arguments)), config)
-    limits = frames.Limits(gap=config.gap, motion=config.motion)
-    pairs = frames.find_pairs(_DATA.value, workdir / "pairs", limits)
-    validation = None
-    if _VALIDATION.value:
-        validation = frames.find_pairs(_VALIDATION.value, workdir / "validation_pairs", limits)
+    limits = frames.Limits(config.gap, config.motion, config.every, config.side)
+
+    def found(source: str, folder: str) -> Pairs:
+        return frames.of_size(frames.find_pairs(source, workdir / folder, limits), config.crop)
+
+    pairs = found(_DATA.value, "pairs")
+    validation = found(_VALIDATION.value, "validation_pairs") if _VALIDATION.value else []
     check_apart(pairs, validation)
     flagged.keep_identity(workdir, config)
     run = PimRun(trainer, workdir, pairs, validation)

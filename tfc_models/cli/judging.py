@@ -33,9 +33,18 @@ SUFFIX = ".recovered.png"
 def judge(options: argparse.Namespace) -> int:
     """A row for every metric."""
     reporter = Reporter("judge", options.quiet)
-    names = [n for n in metric_names(options, reporter, (UNTRAINED,)) if n != "psnr"]
+    names = _names(options, reporter, (UNTRAINED,))
     photos = _photos(pathlib.Path(options.pictures), options)
     silence_tensorflow()
+    if options.bapps:
+        from tfc_models.perceptual import bapps
+
+        try:
+            bapps.kinds(options.bapps, "2afc")
+        except OSError as error:
+            raise CommandError(one_line(error)) from error
+    if REFERENCE not in names:
+        reporter.line("Ranks are not compared: that takes lpips among the metrics.")
     distances = _distances(names, options)
     rows: dict[str, dict[str, Any]] = {name: {} for name in names}
     trials = [("monotone", _monotone), ("shift", _shift)]
@@ -58,6 +67,14 @@ def judge(options: argparse.Namespace) -> int:
         f"{len(photos)} pictures",
     )
     return 0
+
+
+def _names(options: argparse.Namespace, reporter: Reporter, more: tuple[str, ...]) -> list[str]:
+    """Distances; PSNR is MSE in other words."""
+    names = [name for name in metric_names(options, reporter, more) if name != "psnr"]
+    if not names:
+        raise UsageError("psnr is no distance: take mse.")
+    return names
 
 
 def _text(column: str, value: float | None) -> str:
@@ -95,17 +112,18 @@ def _distances(names: list[str], options: argparse.Namespace) -> dict[str, Calla
     """Each compiled once for the shapes that it will see."""
     import tensorflow as tf
 
-    from tfc_models.perceptual import Pim
+    from tfc_models.perceptual import PIM_MIN_SIDE, Pim, load_pim
+    from tfc_models.perceptual.pim import WEIGHTS
 
     known = metrics_of([n for n in names if n != UNTRAINED], options.lpips, options.pim)
     functions = {name: metric.distance for name, metric in known.items()}
-    least = {name: metric.least for name, metric in known.items()}
-    if short := [name for name in least if least[name] > options.side - 1]:
+    least = {**{name: metric.least for name, metric in known.items()}, UNTRAINED: PIM_MIN_SIDE}
+    if short := [name for name in names if least[name] > options.side - 1]:
         needed = max(least[name] for name in short) + 1
         raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
     if UNTRAINED in names:
         tf.keras.utils.set_random_seed(0)
-        functions[UNTRAINED] = Pim().distance
+        functions[UNTRAINED] = Pim(load_pim(options.pim or WEIGHTS).settings).distance
     return {name: tf.function(functions[name], reduce_retracing=True) for name in names}
 
 
@@ -142,10 +160,16 @@ def _rank(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> 
 
 
 def _bapps(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> dict[str, Any]:
+    from tfc_models import metrics
     from tfc_models.perceptual import bapps
 
     del photos
-    return {name: bapps.score(distance, options.bapps) for name, distance in distances.items()}
+    # Whatever cannot see patches of that size has a dash.
+    return {
+        name: bapps.score(distance, options.bapps)
+        for name, distance in distances.items()
+        if name == UNTRAINED or metrics.METRICS[name].least <= bapps.SIZE
+    }
 
 
 def recover(options: argparse.Namespace) -> int:
@@ -158,7 +182,7 @@ def recover(options: argparse.Namespace) -> int:
     if not target.parent.is_dir():
         raise CommandError(f"there is no folder {target.parent} to write to.")
     reporter = Reporter("recover", options.quiet)
-    names = [n for n in metric_names(options, reporter, ()) if n != "psnr"]
+    names = _names(options, reporter, ())
     picture = _read(source, options)
     reference = _middle(picture, min(options.side, *picture.shape[:2]))
     silence_tensorflow()

@@ -15,6 +15,7 @@ from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
 from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, ms_ssim, ssim
 from tfc_models.perceptual import PIM_MIN_SIDE, load_pim
+from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
 
 Function = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -62,13 +63,15 @@ def named(
     Args:
         name: a key of `METRICS`.
         lpips_weights: for LPIPS; without them those that TFC_MODELS_LPIPS names.
-        pim_weights: for PIM; without them those shipped.
+        pim_weights: for PIM; without them those that TFC_MODELS_PIM names, or those shipped.
     """
     if name not in METRICS:
         raise ValueError(f"there is no metric {name!r}; the metrics are: {', '.join(METRICS)}.")
-    if name == "lpips" and lpips_weights:
-        network = Lpips(lpips_weights)
+    source = lpips_weights or os.environ.get(LPIPS_VARIABLE)
+    if name == "lpips" and source:
+        network = Lpips(source)
         return _distance(network, network.backbone.least)
-    if name == "pim" and pim_weights:
-        return _distance(functools.partial(pim, model=load_pim(pim_weights)), PIM_MIN_SIDE)
+    source = pim_weights or os.environ.get(PIM_VARIABLE)
+    if name == "pim" and source:
+        return _distance(functools.partial(pim, model=load_pim(source)), PIM_MIN_SIDE)
     return METRICS[name]

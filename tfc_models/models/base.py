@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
 from tfc_models.layers.tiling import HALO
-from tfc_models.models.distortion import distortions, parsed
+from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.stored import digest, storable
 
 STRIDE = 16  # pixels a side to one latent; every model here has it
@@ -44,7 +44,7 @@ class CompressionModel(tf.keras.Model):
         config: dict[str, Any],
     ) -> None:
         super().__init__(name=name)
-        parsed(config["distortion"])
+        prepare(parsed(config["distortion"]))
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
         self.lmbda = float(config["lmbda"])
         self.distortion = config["distortion"]

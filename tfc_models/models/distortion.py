@@ -7,24 +7,33 @@ import re
 import tensorflow as tf
 
 from tfc_models.metrics import METRICS
+from tfc_models.metrics.perceptual import shipped
 
 DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
-_TERM = re.compile(r"(?:([0-9.]+(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
+_TERM = re.compile(r"(?:([0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
+_PLUS = re.compile(r"(?<![0-9.]e)\+")  # not that of 1e+2
 
 
 def parsed(text: str) -> dict[str, float]:
     """Weights by metric, of "mse", "mse + 40*pim + 120*lpips", …"""
     terms: dict[str, float] = {}
-    for part in re.split(r"(?<!e)\+", text) if isinstance(text, str) else ():
+    for part in _PLUS.split(text) if isinstance(text, str) else ():
         found = _TERM.fullmatch(part.strip())
-        if not found or found[2] not in DISTORTIONS or found[2] in terms:
+        weight = float(found[1] or 1.0) if found else 0.0
+        if not weight or found[2] not in DISTORTIONS or found[2] in terms:
             terms.clear()
             break
-        terms[found[2]] = float(found[1] or 1.0)
+        terms[found[2]] = weight
     if not terms:
         choices = ", ".join(DISTORTIONS)
         raise ValueError(f"distortion is one of {choices}, or a sum as mse+40*pim; got {text!r}.")
     return terms
+
+
+def prepare(terms: dict[str, float]) -> None:
+    """Loads weights that metrics need: what is first made in a replica is made for it alone."""
+    if "pim" in terms:
+        shipped()
 
 
 def distortions(

@@ -8,5 +8,15 @@ from tfc_models.perceptual.pim import (
     divergence,
     load_pim,
 )
+from tfc_models.perceptual.pyramids import LaplacianPyramid, SteerablePyramid
 
-__all__ = ["PIM_MIN_SIDE", "Belief", "Pim", "PimConfig", "divergence", "load_pim"]
+__all__ = [
+    "PIM_MIN_SIDE",
+    "Belief",
+    "LaplacianPyramid",
+    "Pim",
+    "PimConfig",
+    "SteerablePyramid",
+    "divergence",
+    "load_pim",
+]

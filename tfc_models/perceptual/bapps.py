@@ -17,7 +17,7 @@ from PIL import Image
 
 from tfc_models.perceptual.trials import Distance, measured
 
-SPLITS = ("val", "train")
+SIZE = 64  # pixels a side, to which the authors' code scales patches of 256
 
 
 class Choice(NamedTuple):
@@ -45,19 +45,23 @@ def kinds(root: str | os.PathLike[str], test: str, split: str = "val") -> list[s
     return found
 
 
-def choices(root: str | os.PathLike[str], kind: str, split: str = "val") -> Iterator[Choice]:
-    """Of a kind of distortion, in the order of the files."""
+def choices(
+    root: str | os.PathLike[str], kind: str, split: str = "val", size: int = SIZE
+) -> Iterator[Choice]:
+    """Of a kind of distortion, in the order of the files; patches are scaled to `size`."""
     folder = pathlib.Path(root) / "2afc" / split / kind
     for name in _names(folder / "judge"):
-        reference, *patches = (_patch(folder / part / name) for part in ("ref", "p0", "p1"))
+        reference, *patches = (_patch(folder / part / name, size) for part in ("ref", "p0", "p1"))
         yield Choice(reference, tuple(patches), _answer(folder / "judge" / name))
 
 
-def samenesses(root: str | os.PathLike[str], kind: str, split: str = "val") -> Iterator[Sameness]:
-    """Of a kind of distortion, in the order of the files."""
+def samenesses(
+    root: str | os.PathLike[str], kind: str, split: str = "val", size: int = SIZE
+) -> Iterator[Sameness]:
+    """Of a kind of distortion, in the order of the files; patches are scaled to `size`."""
     folder = pathlib.Path(root) / "jnd" / split / kind
     for name in _names(folder / "same"):
-        patches = tuple(_patch(folder / part / name) for part in ("p0", "p1"))
+        patches = tuple(_patch(folder / part / name, size) for part in ("p0", "p1"))
         yield Sameness(patches, _answer(folder / "same" / name))
 
 
@@ -80,12 +84,16 @@ def average_precision(distances: np.ndarray, same: np.ndarray) -> float:
 
 
 def score(
-    distance: Distance, root: str | os.PathLike[str], split: str = "val", batch: int = 50
+    distance: Distance,
+    root: str | os.PathLike[str],
+    split: str = "val",
+    batch: int = 50,
+    size: int = SIZE,
 ) -> dict[str, float]:
     """Agreement of every kind of distortion, precision of every one, and both means."""
     scores: dict[str, float] = {}
     for kind in kinds(root, "2afc", split):
-        rows = list(choices(root, kind, split))
+        rows = list(choices(root, kind, split, size))
         reference = np.stack([row.reference for row in rows])
         near = [
             measured(distance, reference, np.stack([row.patches[i] for row in rows]), batch)
@@ -95,7 +103,7 @@ def score(
     scores["2afc"] = float(np.mean([v for k, v in scores.items() if k.startswith("2afc ")]))
     if (pathlib.Path(root) / "jnd" / split).is_dir():
         for kind in kinds(root, "jnd", split):
-            pairs = list(samenesses(root, kind, split))
+            pairs = list(samenesses(root, kind, split, size))
             sides = (np.stack([pair.patches[i] for pair in pairs]) for i in (0, 1))
             answers = np.array([pair.same for pair in pairs])
             scores[f"jnd {kind}"] = average_precision(measured(distance, *sides, batch), answers)
@@ -110,13 +118,17 @@ def _names(folder: pathlib.Path) -> list[str]:
     return names
 
 
-def _patch(stem: pathlib.Path) -> np.ndarray:
+def _patch(stem: pathlib.Path, size: int) -> np.ndarray:
     for suffix in (".png", ".bmp", ".jpg"):
         if (path := stem.with_name(stem.name + suffix)).is_file():
             try:
-                return np.asarray(Image.open(path).convert("RGB"))
+                with Image.open(path) as image:
+                    patch = image.convert("RGB")
             except OSError as error:
                 raise ValueError(f"{path} is no picture: {error}.") from None
+            if patch.size != (size, size):
+                patch = patch.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(patch)
     raise FileNotFoundError(f"there is no picture {stem}.png.")
 
 

@@ -33,7 +33,7 @@ SEED = (11, 2020)
 
 @dataclasses.dataclass(frozen=True)
 class PimConfig:
-    """What a PIM is built of; the paper's has a width of 64 and 5 components of 10 numbers."""
+    """What a PIM is built of; its authors' code has a width of 64 and 5 components."""
 
     frontend: str = "steerable"
     width: int = 16
@@ -131,13 +131,13 @@ class Pim(tf.keras.Model):
         """p(z|x, y): the means of what both pictures tell of z, for each band."""
         return [joint(x, y) for joint, x, y in zip(self._joints, first, second)]
 
-    def distance(self, a: tf.Tensor, b: tf.Tensor, samples: int = 4) -> tf.Tensor:
+    def distance(self, a: tf.Tensor, b: tf.Tensor, samples: int = 8) -> tf.Tensor:
         """Of each pair: the symmetrized divergence, averaged over places, then over bands.
 
         Args:
             a: pictures.
             b: pictures of the same shape.
-            samples: of each component; a single Gaussian needs none.
+            samples: of each component at every place, an even number; one Gaussian needs none.
         """
         pairs = zip(*(self.alone(self.features(batch)) for batch in (a, b)))
         bands = [
@@ -216,7 +216,7 @@ class _Joint(tf.keras.layers.Layer):
         return self.mean(maps)
 
 
-def divergence(p: Belief, q: Belief, samples: int = 4, salt: int = 0) -> tf.Tensor:
+def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tensor:
     """½ KL(p‖q) + ½ KL(q‖p) at every place, never below 0, and 0 where p is q.
 
     In closed form for single Gaussians. Of mixtures it is ½ ∫ (p − q) log(p / q), estimated with
@@ -228,14 +228,17 @@ def divergence(p: Belief, q: Belief, samples: int = 4, salt: int = 0) -> tf.Tens
     means = tf.concat([p.means, q.means], axis=-2)
     shares = 0.5 * tf.concat([tf.nn.softmax(p.logits), tf.nn.softmax(q.logits)], axis=-1)
     dimensions = p.means.shape[-1]
-    half = tf.random.stateless_normal([max(1, samples // 2), dimensions], (SEED[0], SEED[1] + salt))
+    half = -(-samples // 2)
+    shape = tf.concat([[half], tf.shape(p.means)[1:3], [dimensions]], 0)
+    half_noise = tf.random.stateless_normal(shape, (SEED[0], SEED[1] + salt))
     total = 0.0
-    for noise in tf.unstack(tf.concat([half, -half], axis=0)):
+    # Each with its opposite; every place has noise of its own, every pair the same.
+    for noise in tf.unstack(tf.concat([half_noise, -half_noise], axis=0), 2 * half):
         for i in range(means.shape[-2]):
             z = means[..., i, :] + noise
             logarithm = p.log_density(z) - q.log_density(z)
             total += shares[..., i] * tf.tanh(0.5 * logarithm) * logarithm
-    return total / (2 * half.shape[0])
+    return total / (2 * half)
 
 
 def _crossed(z: tf.Tensor, means: tf.Tensor) -> tf.Tensor:

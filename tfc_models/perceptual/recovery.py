@@ -76,7 +76,10 @@ def minimized(
 
     for i in range(steps):
         rate = max(LAST_RATE, RATE * 0.5 ** (i * HALVINGS // steps))
-        step(tf.constant(rate, tf.float32))
+        if not np.isfinite(step(tf.constant(rate, tf.float32))):
+            raise ValueError(f"the distance is no number after {i} steps.")
+    if not np.isfinite(picture.numpy()).all():
+        raise ValueError("a gradient of the distance is no number.")
     return np.round(255.0 * picture.numpy()[0]).astype(np.uint8)
 
 

@@ -6,6 +6,7 @@ A distance is anything that takes two batches of sRGB 0–255 NHWC and gives a n
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -55,19 +56,28 @@ def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
 
 
 def shifts_beside_blurs(distance: Distance, pictures: Sequence[np.ndarray]) -> float:
-    """The share of pictures whose shift by a pixel costs less than a blur of equal MSE."""
+    """The share of pictures whose shift by a pixel costs less than a blur of equal MSE.
+
+    Down and to the right, on average. Pictures that no blur changes as much are left out.
+    """
     wins = []
     for picture in pictures:
+        shifts, blurs = [], []
         for shifted, still in (
             (picture[:-1], picture[1:]),
             (picture[:, :-1], picture[:, 1:]),
         ):
             error = float(np.mean(np.square(shifted.astype(np.float32) - still)))
             blurred = blur_of_equal_error(still, error)
+            if np.mean(np.square(blurred - still)) < 0.99 * error or not error:
+                break
             pair = np.stack([shifted.astype(np.float32), blurred])
             shift, blur = measured(distance, np.stack([still.astype(np.float32)] * 2), pair)
-            wins.append(shift < blur)
-    return float(np.mean(wins))
+            shifts.append(shift)
+            blurs.append(blur)
+        else:
+            wins.append(np.mean(shifts) < np.mean(blurs))
+    return float(np.mean(wins)) if wins else math.nan
 
 
 def bank(

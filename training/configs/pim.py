@@ -3,7 +3,9 @@
     python -m training.pim --config training/configs/pim.py --workdir OUT \\
         --data PAIRS.csv --validation OTHER_PAIRS.csv
 
-Machine: two CPU cores with AVX-512, shared with other work.
+Machine: two CPU cores with AVX-512, shared with other work. Time: 30 minutes, 1,600 steps. Reached
+then on crops of 15 pairs of other scenes: a bound of 2.49 nats, of at most 2.71 (an untrained one:
+-0.20), trained on 151 pairs of 78 scenes.
 """
 
 from training.config import PimTraining
@@ -11,7 +13,7 @@ from training.config import PimTraining
 CONFIG = PimTraining(
     model="pim",
     arguments={"width": 16},
-    steps=3000,
+    steps=1600,
     batch=16,
     crop=64,
     rate=1e-3,

@@ -84,7 +84,7 @@ class Files:
     def example(self, number: int, seed: int) -> np.ndarray:
         """The picture of an example: every file comes once an epoch."""
         epoch, position = divmod(number, len(self))
-        i = int(_order(len(self), seed, epoch)[position])
+        i = int(order_of(len(self), seed, epoch)[position])
         rng = np.random.default_rng([seed, 1, number])
         for _ in range(TRIES):
             found = self.picture(i)
@@ -105,7 +105,8 @@ class Files:
 
 
 @functools.lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+def order_of(count: int, seed: int, epoch: int) -> np.ndarray:
+    """In which examples come in an epoch."""
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
