@@ -38,8 +38,8 @@ def test_monotone_counts_steps():
     def nearer_the_stronger(a, b):
         return -metrics.mse(a, b)
 
-    up = trials.monotone(metrics.mse, [PHOTO])
-    down = trials.monotone(nearer_the_stronger, [PHOTO])
+    distances = {"mse": metrics.mse, "less": nearer_the_stronger}
+    up, down = trials.monotone(distances, [PHOTO]).values()
     assert list(up) == list(CORRUPTIONS)
     for name in CORRUPTIONS:
         assert up[name] + down[name] == pytest.approx(1.0)
@@ -59,8 +59,9 @@ def test_shift_and_blur_of_equal_error():
 
         return tf.abs(of(a) - of(b))
 
-    assert trials.shifts_beside_blurs(roughness, [PHOTO]) == 1.0
-    assert trials.shifts_beside_blurs(lambda a, b: -roughness(a, b), [PHOTO]) == 0.0
+    distances = {"roughness": roughness, "less": lambda a, b: -roughness(a, b)}
+    flat = np.full_like(PHOTO, 90)  # says nothing
+    assert trials.shifts_beside_blurs(distances, [PHOTO, flat]) == {"roughness": 1.0, "less": 0.0}
 
 
 def test_the_bank_is_seeded_and_distorts():

@@ -131,10 +131,9 @@ def _monotone(distances: dict[str, Any], photos: list[np.ndarray], options: Any)
     from tfc_models.perceptual import trials
 
     del options
-    found = {name: trials.monotone(distance, photos) for name, distance in distances.items()}
     return {
         name: {"monotone": float(np.mean(list(shares.values()))), "corruptions": shares}
-        for name, shares in found.items()
+        for name, shares in trials.monotone(distances, photos).items()
     }
 
 
@@ -142,10 +141,8 @@ def _shift(distances: dict[str, Any], photos: list[np.ndarray], options: Any) ->
     from tfc_models.perceptual import trials
 
     del options
-    return {
-        name: {"shift": trials.shifts_beside_blurs(distance, photos)}
-        for name, distance in distances.items()
-    }
+    shares = trials.shifts_beside_blurs(distances, photos)
+    return {name: {"shift": share} for name, share in shares.items()}
 
 
 def _rank(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> dict[str, Any]:

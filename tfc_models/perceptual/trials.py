@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +29,22 @@ def measured(distance: Distance, a: np.ndarray, b: np.ndarray, batch: int = 8) -
     return np.concatenate(parts)
 
 
-def monotone(distance: Distance, pictures: Sequence[np.ndarray]) -> dict[str, float]:
-    """Of each corruption: the share of the steps in strength that a distance goes up with."""
-    shares = {}
-    for name in CORRUPTIONS:
-        steps = []
+def monotone(
+    distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Of each distance and corruption: the share of steps in strength that it goes up with."""
+    steps: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in distances}
+    for corruption in CORRUPTIONS:
         for number, picture in enumerate(pictures):
-            series = np.stack([corrupted(picture, name, s, number) for s in STRENGTHS])
-            values = measured(distance, np.repeat(picture[None], len(series), 0), series)
-            steps.append(np.diff(values) > 0)
-        shares[name] = float(np.mean(steps))
-    return shares
+            series = np.stack([corrupted(picture, corruption, s, number) for s in STRENGTHS])
+            still = np.repeat(picture[None], len(series), 0)
+            for name, distance in distances.items():
+                rises = np.diff(measured(distance, still, series)) > 0
+                steps[name].setdefault(corruption, []).append(rises)
+    return {
+        name: {corruption: float(np.mean(rises)) for corruption, rises in found.items()}
+        for name, found in steps.items()
+    }
 
 
 def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
@@ -55,29 +60,34 @@ def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
     return blurred
 
 
-def shifts_beside_blurs(distance: Distance, pictures: Sequence[np.ndarray]) -> float:
+def shifts_beside_blurs(
+    distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
+) -> dict[str, float]:
     """The share of pictures whose shift by a pixel costs less than a blur of equal MSE.
 
     Down and to the right, on average. Pictures that no blur changes as much are left out.
     """
-    wins = []
+    wins: dict[str, list[bool]] = {name: [] for name in distances}
     for picture in pictures:
-        shifts, blurs = [], []
-        for shifted, still in (
-            (picture[:-1], picture[1:]),
-            (picture[:, :-1], picture[:, 1:]),
-        ):
-            error = float(np.mean(np.square(shifted.astype(np.float32) - still)))
-            blurred = blur_of_equal_error(still, error)
-            if np.mean(np.square(blurred - still)) < 0.99 * error or not error:
-                break
-            pair = np.stack([shifted.astype(np.float32), blurred])
-            shift, blur = measured(distance, np.stack([still.astype(np.float32)] * 2), pair)
-            shifts.append(shift)
-            blurs.append(blur)
-        else:
-            wins.append(np.mean(shifts) < np.mean(blurs))
-    return float(np.mean(wins)) if wins else math.nan
+        sides = (picture[1:], picture[:-1]), (picture[:, 1:], picture[:, :-1])
+        trials = [_shift_and_blur(still, shifted) for still, shifted in sides]
+        if any(trial is None for trial in trials):
+            continue
+        for name, distance in distances.items():
+            costs = [measured(distance, *trial) for trial in trials]
+            shift, blur = np.mean(costs, axis=0)
+            wins[name].append(shift < blur)
+    return {name: float(np.mean(won)) if won else math.nan for name, won in wins.items()}
+
+
+def _shift_and_blur(still: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Twice the picture, and beside it the shifted and the blurred one."""
+    still, shifted = still.astype(np.float32), shifted.astype(np.float32)
+    error = float(np.mean(np.square(shifted - still)))
+    blurred = blur_of_equal_error(still, error)
+    if not error or np.mean(np.square(blurred - still)) < 0.99 * error:
+        return None
+    return np.stack([still] * 2), np.stack([shifted, blurred])
 
 
 def bank(
