@@ -129,7 +129,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def left_out(item: pytest.Item) -> bool:
         if config.getoption("--exhaustive") or not item.get_closest_marker("sampled"):
             return False
-        return item.callspec.params["model_name"] not in SAMPLE
+        parameters = item.callspec.params
+        return parameters.get("model_name", parameters.get("name")) not in SAMPLE
 
     if others := [item for item in items if left_out(item)]:
         config.hook.pytest_deselected(items=others)

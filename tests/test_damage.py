@@ -27,7 +27,7 @@ from benchmarks.damage import (
 )
 from tests.conftest import ROOT
 
-EXAMPLES = 250  # for each of the models
+EXAMPLES = 120  # for each of the models
 
 
 @functools.cache

@@ -167,6 +167,7 @@ def photos():
     return [*whole, *(picture[::-1, ::-1] for picture in whole)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", HYPERPRIORS)
 def test_exactness_costs_at_most_a_thousandth_of_the_rate(name):
     frozen = golden_codec(name).model

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conftest import GOLDEN, SMALL, cropped
+from tests.conftest import GOLDEN, SAMPLE, SMALL, cropped
 from tests.portability_worker import EAGER, GRAPH, WAYS
 from tfc_models import models, zoo
 from tfc_models.zoo import files
@@ -34,7 +34,7 @@ WAYS_OF = {"as it is": WAYS, "onednn off": (GRAPH,)}
 REFERENCE = f"as it is, {GRAPH}"
 PICTURES = 21
 FLOATING = "default"  # of the zoo; coded also with its float network
-ALSO = tuple(SMALL)  # every registered model with its golden weights, on one picture
+ALSO = tuple(SMALL)  # registered models with their golden weights, on one picture
 
 
 def worker(verb: str, folder: pathlib.Path, setting: str) -> str:
@@ -88,11 +88,17 @@ def save_wide_model(path: pathlib.Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def coded(tmp_path_factory):
+def also(request):
+    """All registered models, or one for each way of coding."""
+    return ALSO if request.config.getoption("--exhaustive") else SAMPLE
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory, also):
     folder = tmp_path_factory.mktemp("portability")
     paths = {"default" if e.default else e.name: e.path for e in zoo.entries()}
     shutil.copy(paths.pop(FLOATING), folder / "weights.npz")
-    for name, path in {**paths, **{n: GOLDEN / f"{n}.npz" for n in ALSO}}.items():
+    for name, path in {**paths, **{n: GOLDEN / f"{n}.npz" for n in also}}.items():
         shutil.copy(path, folder / f"{name}.weights")
     save_wide_model(folder / "wide.weights")
     for i, picture in enumerate(pictures()):
@@ -112,9 +118,9 @@ def of_floating(report: dict) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_latents_are_identical_under_every_setting(coded):
+def test_latents_are_identical_under_every_setting(coded, also):
     reference = {name: told["latent"] for name, told in coded[REFERENCE].items()}
-    assert len(reference) == PICTURES + (len(ALSO) + 1 + len(zoo.entries()) - 1)
+    assert len(reference) == PICTURES + (len(also) + 1 + len(zoo.entries()) - 1)
     for setting, report in coded.items():
         assert {name: told["latent"] for name, told in report.items()} == reference, setting
 

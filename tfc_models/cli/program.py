@@ -270,8 +270,8 @@ def _parser() -> argparse.ArgumentParser:
         "--side",
         metavar="PIXELS",
         type=_count,
-        default=256,
-        help="of the middle of each photo, which is what is used (default: 256)",
+        default=224,
+        help="of the middle of each photo, which is what is used (default: 224)",
     )
     command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
