@@ -97,6 +97,7 @@ def codec(model_name: str):
 
 
 SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "test_training")
+SLOW_FILES += ("test_run", "test_pim", "test_judging", "test_cli_processes")
 BY_MODEL = ("test_registry", "test_damage")
 
 
