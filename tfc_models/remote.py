@@ -95,3 +95,15 @@ def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"there is no file of weights {path}.") from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
         raise ValueError(f"{path} is no file of weights (npz), or is damaged.") from None
+
+
+def write_weights(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an npz, atomically: whoever reads sees the old file or the new one."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

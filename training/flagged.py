@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
-from absl import flags
+from absl import app, flags, logging
 
 from training import config as configs
+from training.run import Stopped
 
 IDENTITY = "config.json"
 
@@ -56,3 +59,18 @@ def keep_identity(workdir: pathlib.Path, config: configs.RunConfig) -> None:
     """Says in the folder whose run it holds."""
     text = json.dumps(identity(config), indent=2) + "\n"
     (workdir / IDENTITY).write_text(text, encoding="utf-8")
+
+
+def program(train: Callable[[], None]) -> Callable[[list[str]], None]:
+    """What `app.run` takes: trains; an error is one line, and its exit status."""
+
+    def main(argv: list[str]) -> None:
+        if argv[1:]:
+            raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+        try:
+            train()
+        except (ValueError, OSError, TypeError, Stopped) as error:
+            logging.error("%s", str(error).strip().splitlines()[0])
+            sys.exit(getattr(error, "exit_code", 1))
+
+    return main

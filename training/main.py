@@ -10,15 +10,13 @@ of the zoo of it), OUT/tensorboard what TensorBoard shows.
 
 from __future__ import annotations
 
-import sys
-
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from tfc_models import models
 from training import config as configs
 from training import data, flagged
-from training.run import Run, Stopped
+from training.run import Run
 from training.trainer import Trainer
 
 _DATA = flags.DEFINE_string(
@@ -72,15 +70,5 @@ def train() -> None:
     run.train()
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    try:
-        train()
-    except (ValueError, OSError, TypeError, Stopped) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(getattr(error, "exit_code", 1))
-
-
 if __name__ == "__main__":
-    app.run(main)
+    app.run(flagged.program(train))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import math
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +26,7 @@ from training import flagged, frames
 from training.config import PimTraining
 from training.frames import Pairs
 from training.portable.crops import DataError
-from training.run import Run, Stopped
+from training.run import Run
 from training.trainer import Losses, Trainer
 
 _DATA = flags.DEFINE_string(
@@ -145,15 +144,5 @@ def train() -> None:
     run.train()
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    try:
-        train()
-    except (ValueError, OSError, TypeError, Stopped) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(getattr(error, "exit_code", 1))
-
-
 if __name__ == "__main__":
-    app.run(main)
+    app.run(flagged.program(train))

@@ -9,7 +9,6 @@ about z are that each of them alone gives.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
@@ -20,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
-from tfc_models.remote import read_weights
+from tfc_models.remote import read_weights, write_weights
 
 FORMAT = 1
 # About 1 over the standard deviation of a photo's bands, by side.
@@ -182,15 +181,7 @@ class Pim(tf.keras.Model):
         """Writes configuration and values (as float16), atomically."""
         meta = {"format": FORMAT, "pim": dataclasses.asdict(self.settings)}
         values = {k: v.numpy().astype(np.float16) for k, v in self.named_variables().items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, __meta__=np.array(json.dumps(meta)), **values)
-        path = pathlib.Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            partial.write_bytes(buffer.getvalue())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_weights(pathlib.Path(path), {"__meta__": np.array(json.dumps(meta)), **values})
 
 
 class _Joint(tf.keras.layers.Layer):

@@ -7,9 +7,7 @@ arrays of float16 the first and second bytes lie apart, which deflate packs a te
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import pathlib
 import zipfile
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfc_models.models.stored import storable
-from tfc_models.remote import sha256_of
+from tfc_models.remote import sha256_of, write_weights
 
 FORMAT = 2
 PLANES = "#bytes"  # behind the name of an array whose bytes lie apart
@@ -50,14 +48,7 @@ def save(model: Any, path: pathlib.Path) -> None:
     """Writes a model's weights, atomically: whoever reads sees the old file or the new one."""
     meta = {"format": FORMAT, "model": model.name, "config": model.config}
     arrays = dict(map(_packed, *zip(*storable(model.state()).items())))
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, __meta__=np.array(json.dumps(meta, sort_keys=True)), **arrays)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_weights(path, {"__meta__": np.array(json.dumps(meta, sort_keys=True)), **arrays})
 
 
 class NewerWeights(ValueError):
