@@ -66,6 +66,19 @@ def stop_at(run: Run, step: int, action) -> None:
     run.trainer.train = trained
 
 
+def test_a_run_anneals_universal_quantization(tmp_path, folder):
+    run = new_run(tmp_path / "run", folder, model="mbt2018-universal", start="random")
+    seen, train = [], run.trainer.train
+
+    def trained(batch, rates):
+        seen.append(float(run.trainer.model.coder.alpha))
+        return train(batch, rates)
+
+    run.trainer.train = trained
+    run.train()
+    assert seen == [0.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0]  # over the first half
+
+
 @pytest.mark.slow
 def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(tmp_path, folder):
     whole = new_run(tmp_path / "whole", folder)

@@ -158,7 +158,7 @@ def test_every_variable_gets_a_gradient(model_name):
 
 @pytest.mark.parametrize("quantization", ["noise", "round", "mixed"])
 @pytest.mark.parametrize("distribution", ["gaussian", "laplace"])
-@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean"])
+@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "mbt2018", "ms2020"])
 def test_hyperpriors_take_either_distribution_and_every_quantization(
     name, distribution, quantization
 ):
@@ -168,11 +168,12 @@ def test_hyperpriors_take_either_distribution_and_every_quantization(
     again, _ = model.coder(y, training=True)
     # Rounding is repeatable, noise is not.
     assert bool(tf.reduce_all(y_hat == again)) == (quantization != "noise")
-    assert float(tf.reduce_max(tf.abs(y_hat - y))) <= 0.5001
+    # Slices of channels add what they expect to be missing.
+    assert float(tf.reduce_max(tf.abs(y_hat - y))) <= (1.0001 if name == "ms2020" else 0.5001)
     assert np.all(bits["y"].numpy() > 0)
 
 
-@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean"])
+@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "mbt2018"])
 def test_laplacian_latents_are_coded_too(name):
     model = models.build(name, **SMALL[name], distribution="laplace")
     codec = Codec(model)

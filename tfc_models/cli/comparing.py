@@ -12,7 +12,7 @@ from tfc_models import evaluation, pictures
 from tfc_models.cli.coding import check_model, load_model
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.report import Reporter, print_json, print_table
-from tfc_models.cli.writing import check_new, write_file
+from tfc_models.cli.writing import png_target, write_file
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.evaluation import measuring, sheet
 
@@ -33,13 +33,8 @@ class _Compared(NamedTuple):
 def compare(options: argparse.Namespace) -> int:
     """A contact sheet, and a table."""
     source = pathlib.Path(options.picture)
-    target = pathlib.Path(options.output or source.with_name(source.stem + SUFFIX))
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"the contact sheet is a PNG file; {target} does not end in .png.")
+    target = png_target(options, SUFFIX, "the contact sheet")
     check_model(options.model)
-    check_new(target, options.force)
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {target.parent} to write to.")
     reporter = Reporter("compare", options.quiet)
     try:
         picture, notes = pictures.read(

@@ -16,7 +16,7 @@ from tfc_models.cli.errors import CommandError, UsageError, one_line
 from tfc_models.cli.measuring import METRICS, metric_names, metrics_of
 from tfc_models.cli.plan import find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
-from tfc_models.cli.writing import check_new, write_file
+from tfc_models.cli.writing import png_target, write_file
 
 UNTRAINED = "pim-untrained"
 REFERENCE = "lpips"
@@ -172,12 +172,7 @@ def _bapps(distances: dict[str, Any], photos: list[np.ndarray], options: Any) ->
 def recover(options: argparse.Namespace) -> int:
     """A figure, and a table of what is left of each distance."""
     source = pathlib.Path(options.picture)
-    target = pathlib.Path(options.output or source.with_name(source.stem + SUFFIX))
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"the figure is a PNG file; {target} does not end in .png.")
-    check_new(target, options.force)
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {target.parent} to write to.")
+    target = png_target(options, SUFFIX, "the figure")
     reporter = Reporter("recover", options.quiet)
     names = _names(options, reporter, ())
     picture = _read(source, options)

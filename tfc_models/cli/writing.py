@@ -8,6 +8,7 @@ folder and renamed.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import os
@@ -19,7 +20,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from tfc_models.cli.errors import CommandError, one_line
+from tfc_models.cli.errors import CommandError, UsageError, one_line
 
 STANDARD_STREAM = "-"
 UNDERWAY = threading.Lock()
@@ -35,6 +36,18 @@ def check_new(path: pathlib.Path, force: bool) -> None:
     # Devices and pipes are written to, not overwritten.
     if not force and path.is_file():
         raise CommandError(f"{path} exists; --force overwrites it.")
+
+
+def png_target(options: argparse.Namespace, suffix: str, what: str) -> pathlib.Path:
+    """Where a command's figure goes: --output, or beside the picture; checked beforehand."""
+    source = pathlib.Path(options.picture)
+    target = pathlib.Path(options.output or source.with_name(source.stem + suffix))
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{what} is a PNG file; {target} does not end in .png.")
+    check_new(target, options.force)
+    if not target.parent.is_dir():
+        raise CommandError(f"there is no folder {target.parent} to write to.")
+    return target
 
 
 def make_folder(path: pathlib.Path) -> None:

@@ -184,6 +184,8 @@ class ExactNetwork:
         (conv,) = self._convs
         other._convs = [conv.over_taps(taps)]
         other.inputs = Integers(*(np.tile(values, len(taps)) for values in self.inputs))
+        # Another operation multiplies now.
+        other.fast = other._float32_is_exact()
         return other
 
     @property

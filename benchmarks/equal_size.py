@@ -1,0 +1,95 @@
+"""Two codecs at equal sizes: every metric of both, and their pictures side by side.
+
+    python -m benchmarks.equal_size A.npz B.npz --pictures FOLDER --quality 30 --figure OUT.webp
+
+Weights are files, or names of the zoo. B codes every picture at the best quality whose file is
+no larger than A's, so both are of many rates. Needs TFC_MODELS_LPIPS for LPIPS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import tfc_models
+from tfc_models import metrics, pictures
+from tfc_models.codec import Codec
+from tfc_models.evaluation import sheet
+from tfc_models.remote import LPIPS_VARIABLE
+
+QUALITIES = 101
+
+
+def at_most(codec: Codec, picture: np.ndarray, size: int) -> tuple[int, bytes]:
+    """The best quality whose file is no larger, and the file."""
+    low, high = 0, QUALITIES - 1
+    best = 0, codec.compress(picture, quality=0)
+    while low <= high:
+        quality = (low + high) // 2
+        data = codec.compress(picture, quality=quality)
+        if len(data) <= size:
+            best, low = (quality, data), quality + 1
+        else:
+            high = quality - 1
+    return best
+
+
+def measured(picture: np.ndarray, decoded: np.ndarray, names: list[str]) -> dict[str, float]:
+    """By every metric."""
+    pair = [tf.constant(pixels[None], tf.float32) for pixels in (picture, decoded)]
+    return {name: float(metrics.named(name).function(*pair)[0]) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", nargs=2)
+    parser.add_argument("--titles", nargs=2, default=["A", "B"])
+    parser.add_argument("--pictures", required=True)
+    parser.add_argument("--quality", type=int, default=30, help="of the first codec")
+    parser.add_argument("--figure", help="file for the contact sheet")
+    parser.add_argument("--shown", help="name of the picture on it (default: the first)")
+    options = parser.parse_args()
+    names = [n for n in metrics.METRICS if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
+    codecs = [tfc_models.load(weights) for weights in options.weights]
+    print(f"| picture | codec | quality | bytes | {' | '.join(names)} |")
+    print(f"|{'---|' * (4 + len(names))}")
+    rows: list[list[dict[str, float]]] = []
+    for path in sorted(pathlib.Path(options.pictures).iterdir()):
+        if not pictures.has_picture_suffix(path):
+            continue
+        picture = pictures.read(path, background=(255, 255, 255)).pixels
+        first = codecs[0].compress(picture, quality=options.quality)
+        files = [(options.quality, first), at_most(codecs[1], picture, len(first))]
+        decoded = [codec.decompress(data) for codec, (_, data) in zip(codecs, files)]
+        figures = [measured(picture, pixels, names) for pixels in decoded]
+        for title, (quality, data), own in zip(options.titles, files, figures):
+            told = " | ".join(f"{own[name]:.4g}" for name in names)
+            print(f"| {path.stem} | {title} | {quality} | {len(data):,} | {told} |", flush=True)
+        rows.append([{"bytes": len(f[1]), **own} for f, own in zip(files, figures)])
+        if options.figure and (
+            path.stem == options.shown or (not options.shown and len(rows) == 1)
+        ):
+            entries = [sheet.Entry(picture, "Original", (path.stem,))]
+            for title, (_, data), own, pixels in zip(options.titles, files, figures, decoded):
+                lines = (
+                    f"{len(data):,} bytes",
+                    ", ".join(f"{name.upper()} {own[name]:.3g}" for name in names if name != "mse"),
+                )
+                entries.append(sheet.Entry(pixels, title, lines))
+            Image.fromarray(sheet.contact_sheet(entries)).save(options.figure, quality=90)
+    for i, title in enumerate(options.titles):
+        means = (np.mean([row[i][name] for row in rows]) for name in ("bytes", *names))
+        size, *others = means
+        told = " | ".join(f"{value:.4g}" for value in others)
+        print(f"| mean | {title} | | {size:,.0f} | {told} |")
+
+
+if __name__ == "__main__":
+    main()
