@@ -118,6 +118,47 @@ def test_what_all_metrics_promise(name, weights):
         metric(a, b[:, :-1])
     with pytest.raises(ValueError, match="takes batches, NHWC"):
         metric(a[0], b[0])
+    with pytest.raises(ValueError, match="takes three channels"):
+        metric(a[..., :1], b[..., :1])
+
+
+def test_shapes_that_are_found_out_late_are_refused_too():
+    late = tf.function(metrics.mse, input_signature=[tf.TensorSpec([None, None, None, 3])] * 2)
+    a, b = (tf.constant(x[None]) for x in distorted(20, 24))
+    assert float(late(a, b)[0]) == pytest.approx(float(metrics.mse(a, b)[0]))
+    for other in (b[:, :1, :1], tf.concat([b, b], 0)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="two batches of one shape"):
+            late(a, other)
+
+
+@pytest.mark.parametrize("name", ["mse", "ssim", "ms-ssim", "nlpd", "pim"])
+def test_distances_are_zero_at_equality_alone(name):
+    distance = metrics.METRICS[name].distance
+    a = cropped(180, 180)[None].astype(np.float32)
+    white, one, all_of_them = np.full_like(a, 255.0), a.copy(), a + 1.0
+    one[0, 90, 90, 1] += 1.0
+    for same in (a, white):
+        assert float(distance(same, same)[0]) == 0.0
+    for b in (one, all_of_them):
+        assert float(distance(a, b)[0]) > 0.0
+
+
+def test_ms_ssim_as_a_distance_leads_out_of_negative_similarity():
+    a = tf.constant(cropped(180, 180)[None], tf.float32)
+    inverted = 255.0 - a
+    distance = metrics.METRICS["ms-ssim"].distance
+    assert float(metrics.ms_ssim(a, inverted)[0]) < 0.05
+    with tf.GradientTape() as tape:
+        tape.watch(inverted)
+        value = distance(a, inverted)
+    gradient = tape.gradient(value, inverted)
+    for channel in range(3):
+        assert float(tf.norm(gradient[..., channel])) > 0.0
+    step = gradient / tf.reduce_max(tf.abs(gradient))
+    assert distance(a, inverted - 2.0 * step)[0] < value[0]
+    # Elsewhere it is what is missing of MS-SSIM.
+    b = tf.constant(distorted(180, 180)[1][None])
+    np.testing.assert_allclose(distance(a, b), 1.0 - metrics.ms_ssim(a, b), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(11, 11), (64, 65), (97, 130)])
@@ -245,7 +286,7 @@ def test_lpips_is_what_its_definition_gives_in_numpy(name, size, weights):
 
 
 def test_features_of_vgg_are_those_of_its_definition(weights):
-    """The first two of its five groups; the others are more of the same, and slow in NumPy."""
+    """The first of its five groups; the others are more of the same, and slow in NumPy."""
     w = dict(np.load(weights["vgg"]))
     picture = cropped(16, 18).astype(np.float32)
     found = metrics.BACKBONES["vgg"].features(w, picture[None])
@@ -369,6 +410,11 @@ def test_a_fit_finds_the_weights_that_made_the_ratings(weights, tmp_path):
     np.testing.assert_array_equal(again(a[:3], b[:3]), fitted(a[:3], b[:3]))
     with pytest.raises(ValueError, match="has no fitted weights"):
         metrics.SemanticSubstitute("alex", weights["alex"])
+    own = metrics.Backbone(*metrics.BACKBONES["alex"])  # any other than those that have a name
+    unnamed = metrics.SemanticSubstitute.fitted(own, weights["alex"], a, b, ratings)
+    np.testing.assert_array_equal(unnamed.line, fitted.line)
+    with pytest.raises(ValueError, match="squeeze, alex, vgg"):
+        metrics.SemanticSubstitute.fitted("resnet", weights["alex"], a, b, ratings)
     with pytest.raises(ValueError, match="squeeze, alex, vgg"):
         metrics.SemanticSubstitute("resnet", weights["alex"])
     with pytest.raises(ValueError, match="numbers from 0 on"):

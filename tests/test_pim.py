@@ -13,11 +13,13 @@ import tensorflow as tf
 from scipy import integrate, special
 
 from tests.conftest import ROOT, cropped
-from tfc_models import metrics, models
+from tfc_models import metrics, models, zoo
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, Belief, Pim, PimConfig, divergence, load_pim
 from tfc_models.perceptual.pim import WEIGHTS
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
+from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
+from tfc_models.zoo import files
 
 SMALL = {"width": 4, "hidden": 6, "dimensions": 3}
 
@@ -113,11 +115,14 @@ def test_the_divergence_is_seeded_and_nowhere_negative(components):
 
 
 @pytest.mark.parametrize("components", [1, 2])
-@pytest.mark.parametrize("frontend", PYRAMIDS)
-def test_the_bound_is_its_formula(frontend, components):
+@pytest.mark.parametrize(
+    ("frontend", "by_band"), [("steerable", True), ("steerable", False), ("laplacian", True)]
+)
+def test_the_bound_is_its_formula(frontend, by_band, components):
     """Beside NumPy, on the networks' outputs; at most log of the pairs, near 0 untrained."""
     tf.keras.utils.set_random_seed(1)
-    model = Pim(PimConfig(frontend=frontend, components=components, **SMALL))
+    config = PimConfig(frontend=frontend, components=components, by_band=by_band, **SMALL)
+    model = Pim(config)
     pictures = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
     x, y = tf.constant(pictures), tf.constant(pictures[:, ::-1].copy())
     seed = tf.constant([3, 128], tf.int64)
@@ -140,8 +145,9 @@ def test_the_bound_is_its_formula(frontend, components):
         alone = mixture(z, q_x) + mixture(z, q_y) - gaussian(z, mean)
         crossed = [[gaussian(z[i], mean[k]).mean() for k in range(4)] for i in range(4)]
         terms.append((alone.mean((1, 2)), np.array(crossed)))
-    crossed = np.mean([c for _, c in terms], 0)
-    marginal = special.logsumexp(crossed, axis=1) - math.log(4)
+    crossed = np.stack([c for _, c in terms])
+    crossed = crossed if by_band else crossed.mean(0, keepdims=True)
+    marginal = special.logsumexp(crossed, axis=2).mean(0) - math.log(4)
     np.testing.assert_allclose(bound, np.mean([a for a, _ in terms], 0) - marginal, atol=1e-3)
     assert bound.mean() < math.log(4)
 
@@ -163,6 +169,7 @@ def test_without_conditioning_the_second_picture_is_not_read():
         ({"frontend": "wavelet"}, "frontend is one of steerable, laplacian"),
         ({"components": 0}, "components is a whole number from 1 on"),
         ({"width": 2.5}, "width is a whole number from 1 on"),
+        ({"conditioned": "no"}, "conditioned is True or False"),
     ],
 )
 def test_a_configuration_that_cannot_be(config, says):
@@ -242,6 +249,7 @@ from tfc_models import models
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     model = models.build("bls2017", channels=8, latents=8, distortion="mse + 4*pim")
+    model.compile()
 x = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], 0.0, 255.0)
 losses = strategy.run(lambda: model.losses_of(x, training=False))
 print(*(float(v) for v in strategy.experimental_local_results(losses["pim"])))
@@ -291,3 +299,16 @@ def test_the_smallest_pictures(side):
     assert float(metrics.pim(a, 0.9 * a)[0]) > 0
     with pytest.raises(ValueError, match=f"PIM needs at least {PIM_MIN_SIDE}×{PIM_MIN_SIDE}"):
         metrics.pim(a[:, : PIM_MIN_SIDE - 1], a[:, : PIM_MIN_SIDE - 1])
+
+
+def test_a_codec_that_was_trained_for_pim_decodes_without_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(PIM_VARIABLE, str(tmp_path / "gone.npz"))
+    model = models.build("bls2017", channels=8, latents=8, distortion="mse+pim+lpips")
+    files.save(model, tmp_path / "weights.npz")
+    zoo.build_model(files.read(tmp_path / "weights.npz"))
+    monkeypatch.delenv(LPIPS_VARIABLE, raising=False)
+    with pytest.raises(OSError, match="gone"):
+        model.compile()
+    monkeypatch.delenv(PIM_VARIABLE)
+    with pytest.raises(ValueError, match="LPIPS needs its weights"):
+        model.compile()

@@ -184,6 +184,7 @@ def test_train_stop_and_go_on(table, tmp_path):
         (["--data=TABLE", "--validation=TABLE"], "files of --validation are in --data"),
         (["--data=TABLE", "--set=crop=112"], "no pair of frames of one size with 112 pixels"),
         (["--data=TABLE", "--set=crop=16"], "crop is 24 or more"),
+        (["--data=TABLE", "--set=batch=64"], "pairs are fewer than a batch of 64"),
         (["--data=TABLE", "--set=arguments.frontend=wavelet"], "frontend is one of"),
         (["--data=TABLE", "--set=gap=(3,1)"], "gap is two numbers, from and to"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from tfc_models.metrics.perceptual import digest
 from training import config as configs
 from training.run import Stopped
 
@@ -51,8 +52,11 @@ def workdir_for(config: configs.RunConfig) -> pathlib.Path:
 
 
 def identity(config: configs.RunConfig) -> dict[str, Any]:
-    """What a run cannot go on with another of."""
-    return {"model": config.model, "optimizer": config.optimizer, **config.arguments}
+    """What a run cannot go on with another of; of a PIM that it is trained for, the digest."""
+    found = {"model": config.model, "optimizer": config.optimizer, **config.arguments}
+    if "pim" in str(config.arguments.get("distortion", "")):
+        found["pim"] = digest()
+    return found
 
 
 def keep_identity(workdir: pathlib.Path, config: configs.RunConfig) -> None:

@@ -135,6 +135,11 @@ def train() -> None:
         return frames.of_size(frames.find_pairs(source, workdir / folder, limits), config.crop)
 
     pairs = found(_DATA.value, "pairs")
+    if len(pairs) < config.batch:
+        raise DataError(
+            f"{len(pairs)} pairs are fewer than a batch of {config.batch}, which are told apart: "
+            "give more, or set batch."
+        )
     validation = found(_VALIDATION.value, "validation_pairs") if _VALIDATION.value else []
     check_apart(pairs, validation)
     flagged.keep_identity(workdir, config)

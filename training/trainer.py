@@ -12,6 +12,7 @@ from absl import logging
 from tfc_models import models
 from tfc_models.entropy import UniversalHyperprior
 from tfc_models.layers import Gain, GainedResidual
+from tfc_models.models.distortion import parsed, prepare
 from tfc_models.zoo import files
 from training.config import Config, RunConfig
 from training.linear_start import start_from
@@ -32,6 +33,7 @@ class Trainer:
     """
 
     def __init__(self, model: models.CompressionModel, config: Config) -> None:
+        prepare(parsed(model.distortion))
         self._build(model, config, kinds(model), [k for k, rate in config.rates.items() if rate])
 
     def _build(self, model: Any, config: RunConfig, of: list[str], trained: list[str]) -> None:

@@ -163,9 +163,9 @@ def _bapps(distances: dict[str, Any], photos: list[np.ndarray], options: Any) ->
     del photos
     # Whatever cannot see patches of that size has a dash.
     return {
-        name: bapps.score(distance, options.bapps)
+        name: bapps.score(distance, options.bapps, size=options.bapps_side)
         for name, distance in distances.items()
-        if name == UNTRAINED or metrics.METRICS[name].least <= bapps.SIZE
+        if name == UNTRAINED or metrics.METRICS[name].least <= options.bapps_side
     }
 
 
@@ -179,9 +179,10 @@ def recover(options: argparse.Namespace) -> int:
     reference = _middle(picture, min(options.side, *picture.shape[:2]))
     silence_tensorflow()
     known = metrics_of(names, options.lpips, options.pim)
-    for name in names:
-        if known[name].least > min(reference.shape[:2]):
-            raise UsageError(f"{name} needs a --side of {known[name].least} or more.")
+    least = {name: known[name].least for name in names}
+    if short := [name for name in names if least[name] > min(reference.shape[:2])]:
+        needed = max(least[name] for name in short)
+        raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
     from tfc_models.perceptual import recovery
 
     distances = {name: known[name].distance for name in names}
@@ -189,7 +190,11 @@ def recover(options: argparse.Namespace) -> int:
     jobs = [(start, name) for start in recovery.STARTS for name in names]
     with reporter.progress(jobs, "recovering") as progress:
         for start, name in progress:
-            results.append(recovery.recover(reference, distances, name, start, options.steps))
+            softened = known[name].softened
+            found = recovery.recover(
+                reference, distances, name, start, options.steps, softened=softened
+            )
+            results.append(found)
     buffer = io.BytesIO()
     recovery.recovery_figure(reference, results).savefig(buffer, format="png", dpi=150)
     write_file(target, buffer.getvalue(), options.force)

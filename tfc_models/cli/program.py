@@ -274,6 +274,14 @@ def _parser() -> argparse.ArgumentParser:
         help="of the middle of each photo, which is what is used (default: 224)",
     )
     command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
+    command.add_argument(
+        "--bapps-side",
+        metavar="PIXELS",
+        type=_count,
+        default=64,
+        help="to which its patches are scaled (default: 64, as its authors do; NLPD needs 65, "
+        "MS-SSIM 176)",
+    )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_background(command)
     _add_limits(command)

@@ -3,7 +3,7 @@
 Distances between sets (`frechet_distance`, `kernel_distance`) take features, one row a picture.
 """
 
-from tfc_models.metrics.backbones import BACKBONES
+from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.named import METRICS, Metric, named
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
@@ -21,6 +21,7 @@ __all__ = [
     "MS_SSIM_MIN_SIDE",
     "NLPD_MIN_SIDE",
     "SSIM_MIN_SIDE",
+    "Backbone",
     "Lpips",
     "Metric",
     "SemanticSubstitute",

@@ -82,10 +82,15 @@ def lpips(a: tf.Tensor, b: tf.Tensor, weights: str | os.PathLike[str] | None = N
 
     Without `weights` those that the variable TFC_MODELS_LPIPS of the environment names.
     """
+    return given(weights)(a, b)
+
+
+def given(weights: str | os.PathLike[str] | None = None) -> Lpips:
+    """LPIPS with these weights, or those that TFC_MODELS_LPIPS of the environment names."""
     source = weights or os.environ.get(LPIPS_VARIABLE)
     if not source:
         raise ValueError(
             "LPIPS needs its weights: give their file, or https://…#sha256=…, or set "
             f"{LPIPS_VARIABLE} to it; docs/metrics.md says where they are."
         )
-    return _lpips_of(os.fspath(source))(a, b)
+    return _lpips_of(os.fspath(source))

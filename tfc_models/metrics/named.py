@@ -13,7 +13,14 @@ from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
 from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
-from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, ms_ssim, ssim
+from tfc_models.metrics.structural import (
+    MS_SSIM_MIN_SIDE,
+    SSIM_MIN_SIDE,
+    ms_ssim,
+    ms_ssim_distance,
+    ssim,
+    ssim_distance,
+)
 from tfc_models.perceptual import PIM_MIN_SIDE, load_pim
 from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
 
@@ -27,27 +34,26 @@ class Metric(NamedTuple):
         function: the metric.
         least: side of the smallest picture that it takes.
         distance: from 0, at equality, up; the metric itself where it is one.
+        softened: the distance with a softness as third argument, for minimizing it from afar;
+            None where that needs no help.
     """
 
     function: Function
     least: int
     distance: Function
+    softened: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None
 
 
 def _distance(function: Function, least: int) -> Metric:
     return Metric(function, least, function)
 
 
-def _similarity(function: Function, least: int) -> Metric:
-    return Metric(function, least, lambda a, b: 1.0 - function(a, b))
-
-
 METRICS = {
     "mse": _distance(mse, 1),
     "psnr": Metric(psnr, 1, mse),
-    "ssim": _similarity(ssim, SSIM_MIN_SIDE),
-    "ms-ssim": _similarity(ms_ssim, MS_SSIM_MIN_SIDE),
-    "nlpd": _distance(nlpd, NLPD_MIN_SIDE),
+    "ssim": Metric(ssim, SSIM_MIN_SIDE, ssim_distance),
+    "ms-ssim": Metric(ms_ssim, MS_SSIM_MIN_SIDE, ms_ssim_distance),
+    "nlpd": Metric(nlpd, NLPD_MIN_SIDE, nlpd, softened=nlpd),
     "lpips": _distance(lpips, 17),
     "pim": _distance(pim, PIM_MIN_SIDE),
 }

@@ -11,8 +11,15 @@ def checked(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Ten
     for batch in (a, b):
         if batch.shape.rank not in (None, 4):
             raise ValueError(f"{metric} takes batches, NHWC; got the shape {batch.shape}.")
+        if batch.shape.rank and batch.shape[3] not in (None, 3):
+            raise ValueError(f"{metric} takes three channels, sRGB; got {batch.shape[3]}.")
     if not a.shape.is_compatible_with(b.shape):
         raise ValueError(f"{metric} takes two batches of one shape; got {a.shape} and {b.shape}.")
+    if not (a.shape.is_fully_defined() and b.shape.is_fully_defined()):
+        same = tf.reduce_all(tf.equal(tf.shape(a), tf.shape(b)))
+        unlike = [f"{metric} takes two batches of one shape; got", tf.shape(a), tf.shape(b)]
+        with tf.control_dependencies([tf.debugging.Assert(same, unlike)]):
+            a, b = tf.identity(a), tf.identity(b)
     text = f"{metric} needs at least {least}×{least} pixels; got"
     known = a.shape[1:3] if a.shape.rank else tf.TensorShape([None])
     if known.is_fully_defined():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 
 import tensorflow as tf
 
 from tfc_models.metrics.pairs import checked
 from tfc_models.perceptual import PIM_MIN_SIDE, Pim, load_pim
 from tfc_models.perceptual.pim import WEIGHTS
-from tfc_models.remote import PIM_VARIABLE
+from tfc_models.remote import PIM_VARIABLE, sha256_of
 
 
 @functools.lru_cache(maxsize=4)
@@ -21,7 +22,17 @@ def _loaded(source: str) -> Pim:
 
 def shipped() -> Pim:
     """The PIM that TFC_MODELS_PIM of the environment names, or else the one in the package."""
-    return _loaded(os.environ.get(PIM_VARIABLE) or str(WEIGHTS))
+    return _loaded(_source())
+
+
+def digest() -> str:
+    """The SHA-256 of the file that `shipped` reads, or for an address the address, which has it."""
+    path = pathlib.Path(_source())
+    return sha256_of(path) if path.is_file() else _source()
+
+
+def _source() -> str:
+    return os.environ.get(PIM_VARIABLE) or str(WEIGHTS)
 
 
 def pim(a: tf.Tensor, b: tf.Tensor, model: Pim | None = None) -> tf.Tensor:

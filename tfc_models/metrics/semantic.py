@@ -17,7 +17,7 @@ from scipy import optimize
 
 from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.pairs import checked
-from tfc_models.remote import read_weights
+from tfc_models.remote import read_weights, write_weights
 
 LINE = "semantic"
 
@@ -26,25 +26,29 @@ class SemanticSubstitute:
     """Σ w · mean over places of (features of a − features of b)², w ≥ 0, for each channel.
 
     Args:
-        backbone: which network of `BACKBONES`.
+        backbone: the name of a network of `BACKBONES`, or any other `Backbone`.
         weights: its weights, a file or an address (see `read_weights`).
         line: w, one for each channel of each layer that is read, behind one another; without it
             what `save` wrote beside the weights.
     """
 
     def __init__(
-        self, backbone: str, weights: str | os.PathLike[str], line: np.ndarray | None = None
+        self,
+        backbone: str | Backbone,
+        weights: str | os.PathLike[str],
+        line: np.ndarray | None = None,
     ) -> None:
-        if backbone not in BACKBONES:
+        if isinstance(backbone, str) and backbone not in BACKBONES:
             raise ValueError(f"there is no network {backbone!r}; there are {', '.join(BACKBONES)}.")
-        self.name, self.backbone = backbone, BACKBONES[backbone]
+        self.name = backbone if isinstance(backbone, str) else "of your own"
+        self.backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         self.weights = read_weights(weights)
         line = self.weights.pop(LINE, None) if line is None else np.asarray(line)
         if line is None:
             raise ValueError(f"{weights} has no fitted weights: see SemanticSubstitute.fitted.")
         count = sum(self.backbone.channels)
         if line.shape != (count,) or not np.all(line >= 0):
-            raise ValueError(f"the weights of {backbone} are {count} numbers from 0 on.")
+            raise ValueError(f"the weights of {self.name} are {count} numbers from 0 on.")
         self.line = line.astype(np.float32)
 
     def __call__(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -55,7 +59,7 @@ class SemanticSubstitute:
     @classmethod
     def fitted(
         cls,
-        backbone: str,
+        backbone: str | Backbone,
         weights: str | os.PathLike[str],
         a: np.ndarray,
         b: np.ndarray,
@@ -70,7 +74,8 @@ class SemanticSubstitute:
         """
         if not len(a) == len(b) == len(ratings) > 1:
             raise ValueError("a fit takes as many ratings as pairs, and two or more.")
-        metric = cls(backbone, weights, np.zeros(sum(BACKBONES[backbone].channels)))
+        known = BACKBONES.get(backbone) if isinstance(backbone, str) else backbone
+        metric = cls(backbone, weights, np.zeros(sum(known.channels) if known else 0))
         rows = [
             _differences(
                 metric.backbone, metric.weights, *(tf.constant(p[i : i + batch]) for p in (a, b))
@@ -87,8 +92,7 @@ class SemanticSubstitute:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the backbone's weights and the fitted ones into one npz."""
-        with pathlib.Path(path).open("wb") as file:
-            np.savez(file, **self.weights, **{LINE: self.line})
+        write_weights(pathlib.Path(path), {**self.weights, LINE: self.line})
 
 
 def _differences(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from tfc_models.metrics.pairs import checked, root
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, DEVIATION = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
+LEAST = 0.05  # similarity
 STABILIZERS = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
 SSIM_MIN_SIDE = WINDOW
 MS_SSIM_MIN_SIDE = WINDOW * 2 ** (len(WEIGHTS) - 1)  # the smallest map must hold one window
@@ -18,9 +21,13 @@ def ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
     Only windows that lie inside the picture count.
     """
-    a, b = checked(a, b, SSIM_MIN_SIDE, "SSIM")
-    luminance, structure = _similarities(a, b)
-    return tf.reduce_mean(luminance * structure, axis=(1, 2, 3))
+    return 1.0 - ssim_distance(a, b)
+
+
+def ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """1 − SSIM, added up from differences: exact near 0, which it is at equality alone."""
+    luminance, structure = _deviations(*checked(a, b, SSIM_MIN_SIDE, "SSIM"))
+    return tf.reduce_mean(_either(luminance, structure), axis=(1, 2, 3))
 
 
 def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -29,27 +36,53 @@ def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     The numbers are those of `tf.image.ssim_multiscale`, which decides about padding while it
     runs, even for sizes that are known: XLA then takes the pictures for constants.
     """
-    a, b = checked(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
     similarity = 1.0
-    for i, weight in enumerate(WEIGHTS):
-        if i:
-            a, b = _halved(a), _halved(b)
-        luminance, structure = _similarities(a, b)
-        last = i == len(WEIGHTS) - 1
-        mean = tf.reduce_mean(luminance * structure if last else structure, axis=(1, 2))
-        similarity *= root(tf.nn.relu(mean), weight)
+    for scale, weight in zip(_scales(a, b), WEIGHTS):
+        similarity *= root(tf.nn.relu(1.0 - scale), weight)
     return tf.reduce_mean(similarity, axis=-1)
 
 
-def _similarities(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of luminance, and of contrast and structure, in every window of every channel."""
+def ms_ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """1 − MS-SSIM, but with a way out where a scale has next to no similarity, or less than none.
+
+    MS-SSIM is 0 and flat there; here, below a similarity of `LEAST`, its logarithm goes on as
+    the tangent. Exact near 0, which it is at equality alone.
+    """
+    logarithm = 0.0
+    for scale, weight in zip(_scales(a, b), WEIGHTS):
+        near = tf.minimum(scale, 1.0 - LEAST)
+        tangent = math.log(LEAST) - (scale - (1.0 - LEAST)) / LEAST
+        logarithm += weight * tf.where(scale < 1.0 - LEAST, tf.math.log1p(-near), tangent)
+    return tf.reduce_mean(-tf.math.expm1(logarithm), axis=-1)
+
+
+def _scales(a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:
+    """What is missing of a similarity of 1, of each scale and channel, from the finest scale."""
+    a, b = checked(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
+    scales = []
+    for i in range(len(WEIGHTS)):
+        if i:
+            a, b = _halved(a), _halved(b)
+        luminance, structure = _deviations(a, b)
+        last = i == len(WEIGHTS) - 1
+        scales.append(tf.reduce_mean(_either(luminance, structure) if last else structure, (1, 2)))
+    return scales
+
+
+def _either(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """1 − (1 − a)(1 − b)."""
+    return a + b - a * b
+
+
+def _deviations(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """1 − the similarities of luminance, and of contrast and structure, in every window."""
     mean_a, mean_b = _windowed(a), _windowed(b)
-    product, squares = mean_a * mean_b, tf.square(mean_a) + tf.square(mean_b)
-    covariance = _windowed(a * b) - product
-    variances = _windowed(tf.square(a) + tf.square(b)) - squares
-    luminance = (2.0 * product + STABILIZERS[0]) / (squares + STABILIZERS[0])
-    structure = (2.0 * covariance + STABILIZERS[1]) / (variances + STABILIZERS[1])
-    return luminance, structure
+    squares = tf.square(mean_a) + tf.square(mean_b)
+    variances = tf.nn.relu(_windowed(tf.square(a) + tf.square(b)) - squares)
+    apart, difference = tf.square(mean_a - mean_b), a - b
+    # The variance of the difference is both variances less twice the covariance.
+    noise = tf.nn.relu(_windowed(tf.square(difference)) - apart)
+    return apart / (squares + STABILIZERS[0]), noise / (variances + STABILIZERS[1])
 
 
 def _windowed(maps: tf.Tensor) -> tf.Tensor:

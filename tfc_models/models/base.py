@@ -44,7 +44,7 @@ class CompressionModel(tf.keras.Model):
         config: dict[str, Any],
     ) -> None:
         super().__init__(name=name)
-        prepare(parsed(config["distortion"]))
+        parsed(config["distortion"])  # Says now what cannot be.
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
         self.lmbda = float(config["lmbda"])
         self.distortion = config["distortion"]
@@ -52,6 +52,11 @@ class CompressionModel(tf.keras.Model):
         self._config = tuple(config.items())
         self.set_bfloat16("auto")
         self(tf.zeros([1, 64, 64, 3]))
+
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """As Keras' own, with the weights of metrics that are trained for at hand."""
+        prepare(parsed(self.distortion))
+        super().compile(*arguments, **options)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import tensorflow as tf
 
 from tfc_models.metrics import METRICS
+from tfc_models.metrics.learned import given
 from tfc_models.metrics.perceptual import shipped
 
 DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
@@ -34,6 +35,8 @@ def prepare(terms: dict[str, float]) -> None:
     """Loads weights that metrics need: what is first made in a replica is made for it alone."""
     if "pim" in terms:
         shipped()
+    if "lpips" in terms:
+        given()
 
 
 def distortions(

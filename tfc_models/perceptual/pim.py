@@ -43,6 +43,8 @@ class PimConfig:
     """Gaussians in what one picture alone tells of z."""
     conditioned: bool = True
     """Whether the belief from both frames reads the second one."""
+    by_band: bool = True
+    """Whether each band must tell pairs apart by itself, or all of them together."""
 
     def __post_init__(self) -> None:
         if self.frontend not in PYRAMIDS:
@@ -52,6 +54,9 @@ class PimConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{field} is a whole number from 1 on; got {value!r}.")
+        for field in ("conditioned", "by_band"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"{field} is True or False; got {getattr(self, field)!r}.")
 
 
 class Belief(NamedTuple):
@@ -149,7 +154,8 @@ class Pim(tf.keras.Model):
         """IXYZ: what z is known to tell of x and of y at once, in nats, a value for each pair.
 
         E log q(z|x) q(z|y) / (p(z) p(z|x, y)) with z from p(z|x, y), whose mean over the pairs
-        of the batch stands for p(z). Densities are geometric means over places, then bands.
+        of the batch stands for p(z). Densities are geometric means over places. The bound is the
+        mean of the bands' own; or, for all together, densities are averaged over bands, too.
         """
         first, second = self.features(x), self.features(y)
         means = self.together(first, second)
@@ -165,11 +171,13 @@ class Pim(tf.keras.Model):
             own = -0.5 * tf.reduce_sum(tf.square(noise) + math.log(2.0 * math.pi), axis=-1)
             terms.append(tf.reduce_mean(alone - own, axis=(1, 2)))
             crossed.append(_crossed(z, mean))
-        pairs = tf.cast(tf.shape(x)[0], tf.float32)
         # log p(z): of the z of every pair under the mean of all pairs' densities.
-        marginal = tf.reduce_logsumexp(tf.add_n(crossed) / len(crossed), axis=1) - tf.math.log(
-            pairs
-        )
+        densities = tf.stack(crossed)
+        if not self.settings.by_band:
+            densities = tf.reduce_mean(densities, axis=0, keepdims=True)
+        marginals = tf.reduce_logsumexp(densities, axis=2)
+        pairs = tf.cast(tf.shape(x)[0], tf.float32)
+        marginal = tf.reduce_mean(marginals, axis=0) - tf.math.log(pairs)
         return tf.add_n(terms) / len(terms) - marginal
 
     def named_variables(self) -> dict[str, tf.Variable]:

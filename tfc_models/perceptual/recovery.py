@@ -9,7 +9,7 @@ Systems", IJCV 2021).
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,11 @@ from PIL import Image
 
 from tfc_models.perceptual.trials import Distance
 
+Softened = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 STARTS = ("noise", "jpeg")
 JPEG_QUALITY = 5
+# Where a metric can be softened, it is at first this much, and at last hardly.
+SOFT, HARD = 1.0, 1e-6
 # As the paper's: the first rate, halved ten times over a run, and not below the last one.
 RATE, LAST_RATE, HALVINGS = 0.005, 1e-4, 10
 
@@ -55,9 +58,16 @@ def first_picture(reference: np.ndarray, start: str, seed: int = 0) -> np.ndarra
 
 
 def minimized(
-    distance: Distance, reference: np.ndarray, first: np.ndarray, steps: int = 2000
+    distance: Distance | Softened,
+    reference: np.ndarray,
+    first: np.ndarray,
+    steps: int = 2000,
+    soft: bool = False,
 ) -> np.ndarray:
-    """The uint8 picture that Adam finds from `first`, in so many steps."""
+    """The uint8 picture that Adam finds from `first`, in so many steps.
+
+    With `soft` the distance takes a third argument, its softness, which falls from 1 to nearly 0.
+    """
     target = tf.constant(reference[None], tf.float32)
     # Half a grey level away from the borders, where pixels are clipped and gradients end.
     picture = tf.Variable(np.clip(first[None] / 255.0, 0.002, 0.998), dtype=tf.float32)
@@ -65,10 +75,11 @@ def minimized(
     optimizer.build([picture])
 
     @tf.function(autograph=False)
-    def step(rate: tf.Tensor) -> tf.Tensor:
+    def step(rate: tf.Tensor, softness: tf.Tensor) -> tf.Tensor:
         optimizer.learning_rate.assign(rate)
+        more = (softness,) if soft else ()
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(distance(target, 255.0 * picture))
+            loss = tf.reduce_sum(distance(target, 255.0 * picture, *more))
         gradient = tape.gradient(loss, picture)
         optimizer.apply_gradients([(gradient, picture)])
         picture.assign(tf.clip_by_value(picture, 0.0, 1.0))
@@ -76,7 +87,8 @@ def minimized(
 
     for i in range(steps):
         rate = max(LAST_RATE, RATE * 0.5 ** (i * HALVINGS // steps))
-        if not np.isfinite(step(tf.constant(rate, tf.float32))):
+        softness = SOFT * (HARD / SOFT) ** (i / steps)
+        if not np.isfinite(step(*(tf.constant(v, tf.float32) for v in (rate, softness)))):
             raise ValueError(f"the distance is no number after {i} steps.")
     if not np.isfinite(picture.numpy()).all():
         raise ValueError("a gradient of the distance is no number.")
@@ -90,6 +102,7 @@ def recover(
     start: str = "noise",
     steps: int = 2000,
     seed: int = 0,
+    softened: Softened | None = None,
 ) -> Recovered:
     """Minimizes one distance from a start; all of them measure what came of it.
 
@@ -100,9 +113,11 @@ def recover(
         start: one of `STARTS`.
         steps: of Adam.
         seed: of the noise.
+        softened: the same metric, to be minimized with less and less softness (`Metric.softened`).
     """
     first = first_picture(reference, start, seed)
-    picture = minimized(distances[metric], reference, first, steps)
+    soft = softened is not None
+    picture = minimized(softened or distances[metric], reference, first, steps, soft)
     sides = [reference] * 2, [first, picture]
     pairs = [tf.constant(np.stack(side), tf.float32) for side in sides]
     told = {name: np.asarray(measure(*pairs)) for name, measure in distances.items()}
