@@ -299,6 +299,21 @@ def test_features_of_vgg_are_those_of_its_definition(weights):
 
 
 @pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")
+@pytest.mark.parametrize(
+    ("seed", "size", "expected"),
+    [(0, (64, 64), 0.448539), (1, (97, 70), 0.463495), (2, (128, 131), 0.469061)],
+)
+def test_real_weights_give_what_the_authors_package_gives(seed, size, expected):
+    """lpips 0.1.4 under torch 2.13, with torchvision 0.28's SqueezeNet, gave these numbers."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    waves = [127 + 100 * np.sin(x / 7 + y / 11 + c) * np.cos(y / (5 + c)) for c in range(3)]
+    a = np.stack(waves, -1)
+    b = np.clip(a + np.random.default_rng(seed).normal(0, 20, a.shape), 0, 255)
+    pair = (np.round(picture)[None].astype(np.float32) for picture in (a, b))
+    assert float(metrics.lpips(*pair, REAL_WEIGHTS)[0]) == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")
 def test_real_weights_tell_pairs_of_noise_apart_as_published():
     rng = np.random.default_rng(0)
     pairs = rng.uniform(0, 255, [2, 8, 64, 64, 3]).astype(np.float32)

@@ -32,7 +32,7 @@ SETTINGS = {
 # In the first setting files are decoded in every way, in the others in one each.
 WAYS_OF = {"as it is": WAYS, "onednn off": (GRAPH,)}
 REFERENCE = f"as it is, {GRAPH}"
-PICTURES = 21
+PICTURES, FEW = 21, 9  # all of them with --exhaustive
 FLOATING = "default"  # of the zoo; coded also with its float network
 ALSO = tuple(SMALL)  # registered models with their golden weights, on one picture
 # And models of random weights: the whole context of mbt2018, behind narrow transforms.
@@ -60,8 +60,8 @@ def worker(verb: str, folder: pathlib.Path, setting: str) -> str:
     return run.stdout
 
 
-def pictures():
-    """Twenty pieces of photos, and one picture of four megapixels."""
+def pictures(count):
+    """Pieces of photos, and one picture of four megapixels."""
     from skimage import data
 
     sources = [
@@ -72,7 +72,7 @@ def pictures():
         data.immunohistochemistry(),
     ]
     rng = np.random.default_rng(0)
-    for i in range(PICTURES - 1):
+    for i in range(count - 1):
         source = sources[i % len(sources)]
         height, width = rng.integers(150, 300, 2)
         top, left = rng.integers(0, np.array(source.shape[:2]) - (height, width) + 1)
@@ -99,7 +99,13 @@ def also(request):
 
 
 @pytest.fixture(scope="module")
-def coded(tmp_path_factory, also):
+def count(request):
+    """Of pictures."""
+    return PICTURES if request.config.getoption("--exhaustive") else FEW
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory, also, count):
     folder = tmp_path_factory.mktemp("portability")
     paths = {"default" if e.default else e.name: e.path for e in zoo.entries()}
     shutil.copy(paths.pop(FLOATING), folder / "weights.npz")
@@ -107,7 +113,7 @@ def coded(tmp_path_factory, also):
         shutil.copy(path, folder / f"{name}.weights")
     for name in WIDE:
         save_wide_model(name, folder / f"wide-{name}.weights")
-    for i, picture in enumerate(pictures()):
+    for i, picture in enumerate(pictures(count)):
         np.save(folder / f"{i:02d}.npy", picture)
     worker("encode", folder, "as it is")
     reports = {}
@@ -124,15 +130,15 @@ def of_floating(report: dict) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_latents_are_identical_under_every_setting(coded, also):
+def test_latents_are_identical_under_every_setting(coded, also, count):
     reference = {name: told["latent"] for name, told in coded[REFERENCE].items()}
-    assert len(reference) == PICTURES + (len(also) + len(WIDE) + len(zoo.entries()) - 1)
+    assert len(reference) == count + (len(also) + len(WIDE) + len(zoo.entries()) - 1)
     for setting, report in coded.items():
         assert {name: told["latent"] for name, told in report.items()} == reference, setting
 
 
 @pytest.mark.slow
-def test_a_float_network_fails_the_same_test(coded):
+def test_a_float_network_fails_the_same_test(coded, count):
     """Or the test above would prove nothing: it must be able to see a difference."""
     wrong = {
         setting: sum(told["indexes"] + told["means"] > 0 for told in of_floating(report))
@@ -149,7 +155,7 @@ def test_a_float_network_fails_the_same_test(coded):
     for setting in coded:
         first = next((i + 1 for i, count in enumerate(indexes[setting]) if count), None)
         print(
-            f"{setting}: float network's parameters differ on {wrong[setting]} of {PICTURES} "
+            f"{setting}: float network's parameters differ on {wrong[setting]} of {count} "
             f"pictures; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}; "
             f"{garbage[setting]} of its files decode to other latents"
         )
