@@ -76,13 +76,12 @@ def main() -> None:
         if options.figure and (
             path.stem == options.shown or (not options.shown and len(rows) == 1)
         ):
-            entries = [sheet.Entry(picture, "Original", (path.stem,))]
+            height, width = picture.shape[:2]
+            entries = [sheet.Entry(picture, "Original", (path.stem, f"{width}×{height}", ""))]
             for title, (_, data), own, pixels in zip(options.titles, files, figures, decoded):
-                lines = (
-                    f"{len(data):,} bytes",
-                    ", ".join(f"{name.upper()} {own[name]:.3g}" for name in names if name != "mse"),
-                )
-                entries.append(sheet.Entry(pixels, title, lines))
+                said = [f"{name.upper()} {own[name]:.3g}" for name in names if name != "mse"]
+                halves = ", ".join(said[:3]), ", ".join(said[3:])
+                entries.append(sheet.Entry(pixels, title, (f"{len(data):,} bytes", *halves)))
             Image.fromarray(sheet.contact_sheet(entries)).save(options.figure, quality=90)
     for i, title in enumerate(options.titles):
         means = (np.mean([row[i][name] for row in rows]) for name in ("bytes", *names))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -299,3 +301,37 @@ def test_noise_is_the_same_when_compiled_by_xla():
     for shape in ([3], [2, 5, 7]):
         np.testing.assert_array_equal(plain(shape), draw(shape))
     np.testing.assert_array_equal(plain([4], 0.0, 8.0), draw([4], 0.0, 8.0))
+
+
+def test_features_beside_large_latents_keep_fine_weights():
+    """Of one unit for all of them, those of the features would be left with a few levels."""
+    tf.keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    layers = [Conv2D(8, 3, activation=relu, kernel="plain"), Conv2D(4, 1, kernel="plain")]
+    features = random.uniform(0.0, 0.3, [1, 12, 12, 20])
+    latents = np.round(random.normal(size=[1, 12, 12, 3]) * 40.0)
+    maps = tf.constant(np.concatenate([features, latents], -1), tf.float32)
+    layers[1](layers[0](maps))
+    kernel = np.array(layers[0].kernel)
+    kernel[:, :, 20:] *= 0.1  # As training leaves what it began at zero.
+    layers[0].assign_state({**layers[0].state(), "kernel": kernel})
+    expected = layers[1](layers[0](maps))
+    parts = [exact.find_exponent([maps[..., :20]]), exact.find_exponent([maps[..., 20:]])]
+    inputs = functools.reduce(exact.Integers.beside, map(exact.activation_integers, parts))
+    read = tf.round(maps * np.exp2(inputs.exponent.astype(np.float64)).astype(np.float32))
+    errors = []
+    for first in (0, 20):
+        shifts = exact.find_shifts(layers, [maps], inputs, first)
+        assert ("finer0" in shifts) == bool(first)
+        network = ExactNetwork(layers, shifts, inputs)
+        assert network.fast
+        sums = network(read)
+        np.testing.assert_array_equal(sums, network(read, fast=False))
+        # What the features alone do, beside a constant.
+        still = tf.concat([0.0 * read[..., :20], read[..., 20:]], -1)
+        unit = np.exp2(-network.outputs_exponent.astype(np.float64))
+        told = (np.float64(sums) - np.float64(network(still))) * unit
+        maps_still = tf.concat([0.0 * maps[..., :20], maps[..., 20:]], -1)
+        floating = np.float64(expected - layers[1](layers[0](maps_still)))
+        errors.append(np.linalg.norm(told - floating) / np.linalg.norm(floating))
+    assert errors[1] < 0.6 * errors[0] and errors[1] < 0.08

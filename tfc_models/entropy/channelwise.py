@@ -213,7 +213,9 @@ class ChannelwiseHyperprior(ReadingHyperprior):
             maps = self._read_by(i, *features, seen, before[i])
             integers = self._integers(i, shifts)
             for kind, network in networks._asdict().items():
-                found = find_shifts(network.layers, [_joined(*maps[kind])], integers[kind])
+                told = maps[kind][0].shape[-1]
+                own = [_joined(*maps[kind])], integers[kind], told
+                found = find_shifts(network.layers, *own)
                 shifts.update({f"slice{i}/{kind}/{k}": v for k, v in found.items()})
         return shifts
 

@@ -114,6 +114,37 @@ def _convolved(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.matmul(rows, kernel[0, 0]), shape)
 
 
+class _ExactParts:
+    """One convolution whose inputs are of two kinds, the first with weights that are finer.
+
+    Where latents of large values stand beside features of small ones, weights of one unit would
+    leave features a few levels. The sums of the first kind are rounded to the others' unit, which
+    is exact again: multiplied by a power of two, and an integer.
+    """
+
+    def __init__(
+        self, layer: Conv2D, inputs: Integers, shift: np.ndarray, finer: np.ndarray, first: int
+    ) -> None:
+        self.layer, self._inputs = layer, first
+        kernel, _ = integer_weights(layer, inputs.exponent, shift + finer)
+        zero = np.zeros(layer.filters)
+        self._first = _ExactConv(layer, kernel[:, :, :first], zero, inputs.bound[:first])
+        kernel, bias = integer_weights(layer, inputs.exponent, shift)
+        self._rest = _ExactConv(layer, kernel[:, :, first:], bias, inputs.bound[first:])
+        self._unit = np.tile(np.exp2(-finer.astype(np.float64)), layer.up**2)
+
+    @property
+    def pieces(self) -> list[tuple[int, int, tf.Tensor]]:
+        """See `_ExactConv`."""
+        return [*self._first.pieces, *self._rest.pieces]
+
+    def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
+        """See `_ExactConv`; float64."""
+        first = self._first.accumulate(maps[..., : self._inputs], fast)
+        first = tf.round(tf.cast(first, tf.float64) * self._unit)
+        return first + tf.cast(self._rest.accumulate(maps[..., self._inputs :], fast), tf.float64)
+
+
 class Integers(NamedTuple):
     """What integers stand for, per channel: divided by 2^exponent; and how large they are."""
 
@@ -158,15 +189,20 @@ class ExactNetwork:
         activated: bool = False,
     ) -> None:
         self.shifts = shifts
-        self._convs: list[_ExactConv] = []
+        self._convs: list[_ExactConv | _ExactParts] = []
         self._activated = activated
         inputs = inputs or latent_integers(layers[0].kernel.shape[2])
         self.inputs = inputs
         for i, layer in enumerate(layers):
             if layer.down != 1 or layer.activation not in (None, relu, leaky_relu):
                 raise ValueError(f"{layer.name} has no exact form (strided, or its activation).")
-            kernel, bias = integer_weights(layer, inputs.exponent, shifts[f"weights{i}"])
-            self._convs.append(_ExactConv(layer, kernel, bias, inputs.bound))
+            weights = shifts[f"weights{i}"]
+            if (finer := shifts.get(f"finer{i}")) is None:
+                kernel, bias = integer_weights(layer, inputs.exponent, weights)
+                conv = _ExactConv(layer, kernel, bias, inputs.bound)
+            else:
+                conv = _ExactParts(layer, inputs, weights, finer, int(shifts[f"first{i}"]))
+            self._convs.append(conv)
             inputs = activation_integers(shifts[f"activations{i}"])
         if not activated:
             inputs = Integers(shifts[f"weights{len(layers) - 1}"], inputs.bound)
@@ -247,12 +283,16 @@ def integer_weights(
 
 
 def find_shifts(
-    layers: list[Conv2D], samples: list[tf.Tensor], inputs: Integers | None = None
+    layers: list[Conv2D],
+    samples: list[tf.Tensor],
+    inputs: Integers | None = None,
+    first: int = 0,
 ) -> dict[str, np.ndarray]:
     """Chooses every exponent: weights as large as fits, activations by what `samples` excite.
 
     Beyond the largest value seen, rounded up to a power of two, activations are clipped;
-    that costs rate and never correctness. `samples` are what `inputs` stand for.
+    that costs rate and never correctness. `samples` are what `inputs` stand for. Of these the
+    `first` are of another kind, whose weights may be finer.
     """
     shifts: dict[str, Any] = {}
     inputs = inputs or latent_integers(samples[0].shape[-1])
@@ -262,8 +302,14 @@ def find_shifts(
     for i, layer in enumerate(layers):
         kernel = layer.kernel.numpy().astype(np.float64)
         kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
+        most = 2.0 ** (WEIGHT_BITS - 1) - 1
         largest_weight = np.abs(kernel).max(axis=(0, 1, 2))
-        shifts[f"weights{i}"] = _power_at_most(2.0 ** (WEIGHT_BITS - 1) - 1, largest_weight)
+        shifts[f"weights{i}"] = _power_at_most(most, largest_weight)
+        if i == 0 and 0 < first < kernel.shape[2]:
+            of_first = np.abs(kernel[:, :, :first]).max(axis=(0, 1, 2))
+            finer = _power_at_most(most, of_first) - shifts["weights0"]
+            if finer.max() > 0:
+                shifts.update(finer0=np.maximum(finer, 0), first0=np.array(first, np.int32))
         maps = [layer(sample) for sample in maps]
         exponent = find_exponent(maps)
         shifts[f"activations{i}"] = exponent
