@@ -239,4 +239,4 @@ def test_recover_as_a_command(photos, capsys):
     assert main([*command, "--side", "48"]) != 0
     assert "exists; --force" in capsys.readouterr().err
     assert main([*command[:-2], "--metric", "nlpd", "--side", "32"]) != 0
-    assert "nlpd needs a --side of 65" in capsys.readouterr().err
+    assert "nlpd cannot see so small pictures: --side 65" in capsys.readouterr().err

@@ -66,10 +66,8 @@ def test_the_loss_is_bits_per_pixel_plus_lambda_times_the_distortion(distortion)
     losses = model.losses_of(pictures, training=False)
     output = model(pictures, training=False)
     bpp = sum(float(bits[0]) for bits in output.bits.values()) / (192 * 200)
-    if distortion == "mse":
-        expected = float(metrics.mse(pictures, output.reconstruction)[0])
-    else:
-        expected = 1.0 - float(metrics.ms_ssim(pictures, output.reconstruction)[0])
+    distance = metrics.METRICS[distortion].distance
+    expected = float(distance(pictures, output.reconstruction)[0])
     assert float(losses["bpp"]) == pytest.approx(bpp, rel=1e-5)
     assert float(losses[distortion]) == pytest.approx(expected, rel=1e-4)
     assert float(losses["loss"]) == pytest.approx(bpp + 3.0 * expected, rel=1e-4)
