@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,15 +22,14 @@ from PIL import Image
 import tfc_models
 from tfc_models import metrics, pictures
 from tfc_models.codec import Codec
+from tfc_models.codec.container import LARGEST_QUALITY
 from tfc_models.evaluation import sheet
 from tfc_models.remote import LPIPS_VARIABLE
-
-QUALITIES = 101
 
 
 def at_most(codec: Codec, picture: np.ndarray, size: int) -> tuple[int, bytes]:
     """The best quality whose file is no larger, and the file."""
-    low, high = 0, QUALITIES - 1
+    low, high = 0, LARGEST_QUALITY
     best = 0, codec.compress(picture, quality=0)
     while low <= high:
         quality = (low + high) // 2
@@ -41,10 +41,12 @@ def at_most(codec: Codec, picture: np.ndarray, size: int) -> tuple[int, bytes]:
     return best
 
 
-def measured(picture: np.ndarray, decoded: np.ndarray, names: list[str]) -> dict[str, float]:
+def measured(
+    picture: np.ndarray, decoded: np.ndarray, functions: dict[str, Callable]
+) -> dict[str, float]:
     """By every metric."""
     pair = [tf.constant(pixels[None], tf.float32) for pixels in (picture, decoded)]
-    return {name: float(metrics.named(name).function(*pair)[0]) for name in names}
+    return {name: float(function(*pair)[0]) for name, function in functions.items()}
 
 
 def main() -> None:
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--shown", help="name of the picture on it (default: the first)")
     options = parser.parse_args()
     names = [n for n in metrics.METRICS if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
+    functions = {name: metrics.named(name).function for name in names}
     codecs = [tfc_models.load(weights) for weights in options.weights]
     print(f"| picture | codec | quality | bytes | {' | '.join(names)} |")
     print(f"|{'---|' * (4 + len(names))}")
@@ -68,14 +71,13 @@ def main() -> None:
         first = codecs[0].compress(picture, quality=options.quality)
         files = [(options.quality, first), at_most(codecs[1], picture, len(first))]
         decoded = [codec.decompress(data) for codec, (_, data) in zip(codecs, files)]
-        figures = [measured(picture, pixels, names) for pixels in decoded]
+        figures = [measured(picture, pixels, functions) for pixels in decoded]
         for title, (quality, data), own in zip(options.titles, files, figures):
             told = " | ".join(f"{own[name]:.4g}" for name in names)
             print(f"| {path.stem} | {title} | {quality} | {len(data):,} | {told} |", flush=True)
         rows.append([{"bytes": len(f[1]), **own} for f, own in zip(files, figures)])
-        if options.figure and (
-            path.stem == options.shown or (not options.shown and len(rows) == 1)
-        ):
+        shown = path.stem == options.shown if options.shown else len(rows) == 1
+        if options.figure and shown:
             height, width = picture.shape[:2]
             entries = [sheet.Entry(picture, "Original", (path.stem, f"{width}×{height}", ""))]
             for title, (_, data), own, pixels in zip(options.titles, files, figures, decoded):

@@ -14,13 +14,12 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import tensorflow as tf
 
 from tfc_models import zoo
 from tfc_models.zoo import files
 from training import data
-from training.validation import Validation
+from training.validation import beside_frozen
 
 RATES = (0.0, 25.0, 50.0, 75.0, 100.0)
 CROPS, CROP = 8, 256
@@ -39,15 +38,12 @@ def main() -> None:
         model = zoo.build_model(files.read(path))
         if model.frozen:
             raise SystemExit(f"error: {path} is frozen: take what training left.")
-        floating, _ = Validation(model, options.pictures, RATES).run()
-        model.freeze(pictures=shown)
-        frozen, _ = Validation(model, options.pictures, RATES).run()
+        floating, frozen, added = beside_frozen(model, options.pictures, RATES, shown)
         for a, b in zip(floating, frozen):
             cost, gain = 100.0 * (b.bpp / a.bpp - 1.0), b.psnr - a.psnr
             row = f"{a.rate:.0f} | {a.bpp:.4f} | {b.bpp:.4f} | {cost:+.3f} % | {gain:+.3f} dB"
             print(f"| {model.name} | {row} |", flush=True)
-        mean = np.mean([b.bpp / a.bpp - 1.0 for a, b in zip(floating, frozen)])
-        print(f"| {model.name} | mean | | | {100.0 * mean:+.3f} % | |", flush=True)
+        print(f"| {model.name} | mean | | | {100.0 * added:+.3f} % | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,8 @@ def test_samples_are_batched_and_seeded(source):
     other = source.sample([3, 4], seed=(1, 3))
     assert not np.allclose(samples, other, atol=1e-3)
     rows = samples.numpy().reshape(12, -1)
-    assert (
-        len(np.unique(rows.round(5), axis=0)) > 8
-    )  # Coarse ones may drop between two points alike.
+    # Coarse ones may drop between two points alike.
+    assert len(np.unique(rows.round(5), axis=0)) > 8
     assert source.sample(seed=(1, 2)).shape == source.event_shape
 
 

@@ -30,7 +30,7 @@ from training import data
 from training.portable import schedule
 from training.portable.crops import DataError
 from training.trainer import Adam, adopt
-from training.validation import Point, Validation
+from training.validation import Point, beside_frozen
 
 _DATA = flags.DEFINE_string("data", None, "training pictures", required=True)
 _VALIDATION = flags.DEFINE_string("validation", None, "other pictures", required=True)
@@ -51,12 +51,16 @@ RATES = (0.0, 25.0, 50.0, 75.0, 100.0)
 BITS_OF_ERROR = 6.0 / np.log(2.0)
 
 
+def built(name: str, codec: Weights) -> models.CompressionModel:
+    """A model of a codec's sizes, which learns as its kind does."""
+    return models.build(name, **{k: v for k, v in codec.config.items() if k != "quantization"})
+
+
 class Side:
     """One coder of the shared latents, and what trains it."""
 
     def __init__(self, name: str, codec: Weights, state: dict[str, np.ndarray]) -> None:
-        shared = {k: v for k, v in codec.config.items() if k != "quantization"}
-        self.model = models.build(name, **shared)
+        self.model = built(name, codec)
         adopt(self.model, state)
         networks = self.model.analysis, self.model.synthesis
         fixed = {v.ref() for network in networks for v in network.trainable_variables}
@@ -86,8 +90,7 @@ class Side:
 
 def without_context(codec: Weights) -> dict[str, np.ndarray]:
     """A codec's values, as far as the hyperprior alone has them."""
-    config = {k: v for k, v in codec.config.items() if k != "quantization"}
-    ours = models.build(ALONE, **config).state()
+    ours = built(ALONE, codec).state()
     return {
         # What the last layer reads of a context comes after the rest.
         name: value[:, :, : ours[name].shape[2]] if name.endswith("/kernel") else value
@@ -164,17 +167,14 @@ def compare(codec: Weights) -> Iterator[Row]:
     train(sides, _STEPS.value, _FIRST.value)
     anchor = None
     for name, side in sides.items():
-        floating, _ = Validation(side.model, _VALIDATION.value, RATES).run()
-        side.model.freeze(pictures=shown)
-        points, _ = Validation(side.model, _VALIDATION.value, RATES).run()
-        exactness = np.mean([p.bpp / f.bpp - 1.0 for p, f in zip(points, floating)])
+        _, points, added = beside_frozen(side.model, _VALIDATION.value, RATES, shown)
         curve = [(p.bpp, p.psnr) for p in points]
         anchor = anchor or curve
         try:
             bd_rate = analysis.bd_rate(anchor, curve)
         except analysis.NoOverlapError:
             bd_rate = float("nan")
-        yield Row(name, points, bd_rate, 100.0 * float(exactness))
+        yield Row(name, points, bd_rate, 100.0 * added)
 
 
 def main(argv: list[str]) -> None:

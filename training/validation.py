@@ -62,6 +62,20 @@ class Validation:
         return points, shown
 
 
+def beside_frozen(
+    model: models.CompressionModel, folder: str, rates: tuple[float, ...], shown: tf.Tensor
+) -> tuple[list[Point], list[Point], float]:
+    """Points of the float model, and once it is frozen; and what that added to the bits, a part.
+
+    `shown` are crops that tell what to expect (see `CompressionModel.freeze`).
+    """
+    floating, _ = Validation(model, folder, rates).run()
+    model.freeze(pictures=shown)
+    frozen, _ = Validation(model, folder, rates).run()
+    added = np.mean([b.bpp / a.bpp - 1.0 for a, b in zip(floating, frozen)])
+    return floating, frozen, float(added)
+
+
 def rd_picture(name: str, points: list[Point]) -> np.ndarray:
     """The rate–distortion curve of some points, as a picture."""
     curve = analysis.Curve(name, tuple(analysis.Point(*p[1:]) for p in points), "model")

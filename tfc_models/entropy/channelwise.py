@@ -213,9 +213,10 @@ class ChannelwiseHyperprior(ReadingHyperprior):
             maps = self._read_by(i, *features, seen, before[i])
             integers = self._integers(i, shifts)
             for kind, network in networks._asdict().items():
-                told = maps[kind][0].shape[-1]
-                own = [_joined(*maps[kind])], integers[kind], told
-                found = find_shifts(network.layers, *own)
+                told, *_ = maps[kind]
+                found = find_shifts(
+                    network.layers, [_joined(*maps[kind])], integers[kind], told.shape[-1]
+                )
                 shifts.update({f"slice{i}/{kind}/{k}": v for k, v in found.items()})
         return shifts
 

@@ -44,7 +44,34 @@ def laplace(dimensions: int = 1) -> tfd.Distribution:
     return tfd.Sample(tfd.Laplace(0.0, 1.0), dimensions, name="laplace")
 
 
-class RandomFunction(tfd.Distribution):
+class _Vectors(tfd.Distribution):
+    """Vectors of so many numbers, which can be drawn and nothing else."""
+
+    def __init__(self, size: int, name: str, parameters: dict[str, Any]) -> None:
+        self._size = size
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([self._size])
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([self._size])
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([])
+
+    def _batch_shape_tensor(self, **_: Any) -> tf.Tensor:
+        return tf.constant([], tf.int32)
+
+
+class RandomFunction(_Vectors):
     """A function of t in [0, 1] that chance decides, at as many points, both ends among them.
 
     Args:
@@ -56,26 +83,8 @@ class RandomFunction(tfd.Distribution):
         if points < 2 or order < 1:
             raise ValueError(f"points are 2 or more, order 1 or more; got {points} and {order}.")
         self.points, self.order = points, order
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"points": points, "order": order, **own},
-            name=name or type(self).__name__,
-        )
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([self.points])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([self.points])
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self, **_: Any) -> tf.Tensor:
-        return tf.constant([], tf.int32)
+        parameters = {"points": points, "order": order, **own}
+        super().__init__(points, name or type(self).__name__, parameters)
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         t = tf.linspace(0.0, 1.0, self.points)
@@ -128,7 +137,7 @@ class Sinusoid(RandomFunction):
         return tf.sin(2.0 * math.pi * (t + tf.random.stateless_uniform([n, 1], seed)))
 
 
-class Sphere(tfd.Distribution):
+class Sphere(_Vectors):
     """Points of all directions alike, at a distance between 1 − width and 1 + width.
 
     Args:
@@ -142,26 +151,7 @@ class Sphere(tfd.Distribution):
                 f"dimensions are 1 or more and the width 0 to 1; got {dimensions} and {width}."
             )
         self.dimensions, self.width = dimensions, width
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"dimensions": dimensions, "width": width},
-            name=name,
-        )
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([self.dimensions])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([self.dimensions])
-
-    def _batch_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self, **_: Any) -> tf.Tensor:
-        return tf.constant([], tf.int32)
+        super().__init__(dimensions, name, {"dimensions": dimensions, "width": width})
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         of_direction, of_distance = tf.unstack(tfp.random.split_seed(seed, n=2, salt="Sphere"))
