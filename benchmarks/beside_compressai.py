@@ -54,9 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", required=True, help="Python that imports compressai")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("names", nargs="*", default=list(PAIRS), metavar="NAME", help="our models")
     options = parser.parse_args()
     print("| model | encode, s: ours / CompressAI | times as fast | decode | times as fast |")
-    for name, (channels, latents, peer) in PAIRS.items():
+    if unknown := set(options.names) - set(PAIRS):
+        parser.error(f"no pair for {', '.join(sorted(unknown))}; there are {', '.join(PAIRS)}.")
+    for name in options.names:
+        channels, latents, peer = PAIRS[name]
         turns = [
             (*ours(name, channels, latents), *theirs(options.peer, peer))
             for _ in range(options.turns)

@@ -94,46 +94,42 @@ class AutoregressiveHyperprior(ContextHyperprior):
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
     ) -> tf.Tensor:
         (strings,) = own
-        features, reach = _rows(self._features(z_hat, shape)), self._reach
+        reach, taps = self._reach, np.argwhere(self.context.mask) - self._reach
         order, ends = wavefronts(shape, reach)
-        count, batch = tf.size(order), tf.shape(features)[0]
-        decoder = ordered.Decoder(self, strings, count * self.latents)
-        # What is read lies in a frame of zeros: above, and on both sides.
-        width = shape[1] + 2 * reach
-        place = (order // shape[1] + reach) * width + order % shape[1] + reach
-        taps = np.argwhere(self.context.mask) - reach
-        offsets = tf.constant(taps[:, 0], tf.int32) * width + tf.constant(taps[:, 1], tf.int32)
-        framed = tf.zeros([(shape[0] + reach) * width, batch, self.latents])
+        features = tf.gather(_rows(self._features(z_hat, shape)), order, axis=1)
+        batch = tf.shape(features)[0]
+        decoder = ordered.Decoder(self, strings, tf.size(order) * self.latents)
+        # What is read lies in the fronts before: each a column of all rows, zeros above.
+        depth = reach + (reach + 1) * reach
+        places = [(depth + int(x) + (reach + 1) * int(y), int(y) + reach) for y, x in taps]
 
-        def step(i: tf.Tensor, state: Any, seen: tf.Tensor, found: tf.Tensor) -> Any:
-            here = order[ends[i] : ends[i + 1]]
-            places = place[ends[i] : ends[i + 1]]
-            window = tf.gather(seen, places[:, None] + offsets)  # here × taps × batch × latents
-            window = tf.reshape(
-                tf.transpose(window, [2, 0, 1, 3]),
-                [batch, -1, 1, len(taps) * self.latents],
-            )
-            near = tf.cast(self._windows(window), tf.float32)
-            read = tf.gather(features, here, axis=1)[:, :, None]
-            index, mean = self._from(read, near, rate, tiles=False)
+        def step(i: tf.Tensor, state: Any, fronts: list[tf.Tensor], found: tf.TensorArray) -> Any:
+            here = slice(ends[i], ends[i + 1])
+            count = ends[i + 1] - ends[i]
+            top = tf.maximum((i - shape[1]) // (reach + 1) + 1, 0)
+            window = [fronts[j][:, top + down : top + down + count] for j, down in places]
+            near = tf.cast(self._windows(tf.concat(window, -1)[:, :, None]), tf.float32)
+            index, mean = self._from(features[:, here, None], near, rate, tiles=False)
             entries, whole = self._entries(index, mean)
             state, residuals = decoder.read(state, entries)
-            y_hat = tf.transpose((residuals + whole)[:, :, 0], [1, 0, 2])
-            to_read = self._to_read(tf.transpose(y_hat, [1, 0, 2])[:, :, None], rate)[:, :, 0]
-            seen = tf.tensor_scatter_nd_update(
-                seen, places[:, None], tf.transpose(to_read, [1, 0, 2])
-            )
-            found = tf.tensor_scatter_nd_update(found, here[:, None], y_hat)
-            return i + 1, state, seen, found
+            y_hat = residuals + whole
+            to_read = self._to_read(y_hat, rate)[:, :, 0]
+            front = tf.pad(to_read, [[0, 0], [reach + top, shape[0] - top - count], [0, 0]])
+            found = found.write(i, tf.transpose(y_hat[:, :, 0], [1, 0, 2]))
+            return i + 1, state, [*fronts[1:], front], found
 
-        found = tf.zeros([count, batch, self.latents])
         steps = tf.size(ends) - 1
+        nothing = tf.zeros([batch, reach + shape[0], self.latents])
+        found = tf.TensorArray(
+            tf.float32, steps, infer_shape=False, element_shape=[None, None, self.latents]
+        )
         *_, found = tf.while_loop(
             lambda i, *_: i < steps,
             step,
-            (0, decoder.start(features), framed, found),
+            (0, decoder.start(features), [nothing] * depth, found),
             parallel_iterations=1,
         )
+        found = tf.gather(found.concat(), tf.math.invert_permutation(order))
         found = tf.transpose(found, [1, 0, 2])
         return tf.reshape(found, [batch, shape[0], shape[1], self.latents])
 
@@ -151,10 +147,9 @@ def wavefronts(shape: tf.Tensor, reach: int) -> tuple[tf.Tensor, tf.Tensor]:
     """
     y, x = tf.range(shape[0])[:, None], tf.range(shape[1])[None]
     front = tf.reshape(x + (reach + 1) * y, [-1])
-    order = tf.argsort(front, stable=True)
-    # Where a picture is narrow, not every number has a front.
-    sizes = tf.unique_with_counts(tf.gather(front, order)).count
-    return order, tf.concat([[0], tf.cumsum(sizes)], 0)
+    # Where a picture is narrow, some fronts are empty.
+    sizes = tf.math.bincount(front)
+    return tf.argsort(front, stable=True), tf.concat([[0], tf.cumsum(sizes)], 0)
 
 
 def _rows(maps: tf.Tensor) -> tf.Tensor:
