@@ -19,7 +19,7 @@ from tests.conftest import ROOT, cropped
 from tfc_models import models
 from tfc_models.zoo import files
 from training import config as configs
-from training import data
+from training import data, source_codes
 from training.config import Config
 from training.run import NOT_NUMBERS, Run, Stopped, _is_chief
 from training.trainer import Trainer, kinds
@@ -231,9 +231,14 @@ def test_configs_are_read_and_changed():
 )
 def test_every_config_says_what_it_takes_and_reaches(path):
     config = configs.read(str(path), [], configs.RunConfig)
-    assert config.model in (*models.names(), "pim")
+    if isinstance(config, configs.SourceTraining):
+        known, words = source_codes.MODELS, ("training.sources", "bits")
+    elif isinstance(config, configs.PimTraining):
+        known, words = ("pim",), ("training.pim", "nats")
+    else:
+        known, words = models.names(), ("training.main", "bpp", "dB")
+    assert config.model in known
     text = path.read_text()
-    words = ("training.pim", "nats") if config.model == "pim" else ("training.main", "bpp", "dB")
     for word in (f"python -m {words[0]}", f"configs/{path.name}", "cores", *words[1:]):
         assert word in text
 

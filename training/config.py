@@ -22,6 +22,7 @@ RATES = {
     "densities": 4e-3,
 }
 WAITING = ("transforms", "blocks")
+PARTS = ("arguments", "rates", "of_source")  # of which --set changes single entries
 _KINDS = {"int": int, "float": (int, float), "str": str}
 
 
@@ -38,7 +39,6 @@ class RunConfig:
     minutes: float = 0.0
 
     batch: int = 8
-    crop: int = 256
 
     optimizer: str = "adam"
     warmup: float = 0.02
@@ -66,14 +66,17 @@ class RunConfig:
         if self.optimizer not in OPTIMIZERS:
             choices = ", ".join(OPTIMIZERS)
             raise ValueError(f"optimizer is one of {choices}; got {self.optimizer!r}.")
-        for name in ("batch", "crop", "log_steps", "clip_norm", "spike"):
+        for name in ("batch", "log_steps", "clip_norm", "spike"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is above 0; got {getattr(self, name)}.")
         for name in ("head_start", "warmup", "decay", "last_rate", "average"):
             if not 0.0 <= getattr(self, name, 0.0) <= 1.0:
                 raise ValueError(f"{name} is a fraction, 0 to 1; got {getattr(self, name)}.")
-        if self.crop % 16:
-            raise ValueError(f"crop is a multiple of 16; got {self.crop}.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run cannot go on with another of."""
+        return {"model": self.model, "optimizer": self.optimizer, **self.arguments}
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -86,7 +89,19 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class PictureConfig(RunConfig):
+    """A run that learns from crops of pictures."""
+
+    crop: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop <= 0 or self.crop % 16:
+            raise ValueError(f"crop is a multiple of 16, above 0; got {self.crop}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PictureConfig):
     """A training run of a compression model."""
 
     start: str = "linear"
@@ -131,7 +146,7 @@ class Config(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PimTraining(RunConfig):
+class PimTraining(PictureConfig):
     """A training run of PIM's encoders (see training.pim)."""
 
     rate: float = 1e-3
@@ -143,17 +158,20 @@ class PimTraining(RunConfig):
     """Seconds between the pairs of a video."""
     side: int = 240
     """What a video's short side is scaled down to."""
+    veiled: float = 0.0
+    """Share of a batch's pairs that are others of it seen through a veil, and to be told apart."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 <= self.veiled <= 0.5:
+            raise ValueError(f"veiled is from 0 to 0.5; got {self.veiled}.")
         if self.crop < PIM_MIN_SIDE:
             raise ValueError(f"crop is {PIM_MIN_SIDE} or more; got {self.crop}.")
         if self.every <= 0.0 or self.side < self.crop:
             raise ValueError("every is above 0, and side at least the crop.")
         if self.batch < 2:
             raise ValueError("batch is 2 or more: pairs are told apart from one another.")
-        if not 0.0 < self.rate < math.inf:
-            raise ValueError(f"rate is above 0; got {self.rate}.")
+        check_rate(self.rate)
         for name in ("gap", "motion"):
             limits = getattr(self, name)
             if len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
@@ -162,14 +180,59 @@ class PimTraining(RunConfig):
     @property
     def schedule(self) -> dict[str, Any]:
         """See the base class."""
-        return {
-            "peaks": {"encoders": self.rate},
-            "waiting": (),
-            "head_start": 0.0,
-            "warmup": self.warmup,
-            "decay": self.decay,
-            "last_rate": self.last_rate,
-        }
+        return schedule_of({"encoders": self.rate}, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceTraining(RunConfig):
+    """A training run of a code for a small source (see training.sources)."""
+
+    source: str = "banana"
+    """One of training.sources.SOURCES."""
+    of_source: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the source is made with: points, order, width, …"""
+    batch: int = 1024
+    rate: float = 1e-3
+    clip_norm: float = 100.0
+    log_steps: int = 1000
+    samples: int = 400_000
+    """Drawn to measure with; as many others are what a transform or code vectors begin with."""
+    curve: tuple[float, ...] = ()
+    """Lambdas at which a code for a range of them is measured."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(self.rate)
+        if self.samples < 1:
+            raise ValueError(f"samples are 1 or more; got {self.samples}.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().identity, "source": self.source, **self.of_source}
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """See the base class."""
+        return schedule_of({"code": self.rate}, self)
+
+
+def check_rate(rate: float) -> None:
+    """Refuses what is no rate of learning."""
+    if not 0.0 < rate < math.inf:
+        raise ValueError(f"rate is above 0; got {rate}.")
+
+
+def schedule_of(peaks: dict[str, float], config: RunConfig) -> dict[str, Any]:
+    """The schedule of kinds of variables none of which waits."""
+    return {
+        "peaks": peaks,
+        "waiting": (),
+        "head_start": 0.0,
+        "warmup": config.warmup,
+        "decay": config.decay,
+        "last_rate": config.last_rate,
+    }
 
 
 def read(path: str, changes: list[str], kind: type[RunConfig] = Config) -> Any:
@@ -184,7 +247,7 @@ def read(path: str, changes: list[str], kind: type[RunConfig] = Config) -> Any:
         raise ValueError(f"{path} does not set CONFIG to a training.config.{kind.__name__}.")
     known = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
-    parts = {name: dict(getattr(config, name)) for name in ("arguments", "rates") if name in known}
+    parts = {name: dict(getattr(config, name)) for name in PARTS if name in known}
     for change in changes:
         key, equals, text = change.partition("=")
         try:

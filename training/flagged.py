@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from collections.abc import Callable
@@ -10,11 +9,9 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from tfc_models.metrics.perceptual import digest
 from training import config as configs
+from training import identity
 from training.run import Stopped
-
-IDENTITY = "config.json"
 
 CONFIG = flags.DEFINE_string("config", None, "file that sets CONFIG", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "checkpoints, weights, logs", required=True)
@@ -36,33 +33,8 @@ def configured(kind: type[configs.RunConfig]) -> Any:
 def workdir_for(config: configs.RunConfig) -> pathlib.Path:
     """The work folder, made where it is missing; refused if it holds another model's run."""
     workdir = pathlib.Path(WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
-    path, ours = workdir / IDENTITY, identity(config)
-    if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(
-            k for k in {*ours, *theirs} if json.dumps(ours.get(k)) != json.dumps(theirs.get(k))
-        )
-        if changed:
-            raise ValueError(
-                f"{workdir} holds a run with another {', '.join(changed)}: "
-                "choose another --workdir."
-            )
+    identity.check(workdir, config)
     return workdir
-
-
-def identity(config: configs.RunConfig) -> dict[str, Any]:
-    """What a run cannot go on with another of; of a PIM that it is trained for, the digest."""
-    found = {"model": config.model, "optimizer": config.optimizer, **config.arguments}
-    if "pim" in str(config.arguments.get("distortion", "")):
-        found["pim"] = digest()
-    return found
-
-
-def keep_identity(workdir: pathlib.Path, config: configs.RunConfig) -> None:
-    """Says in the folder whose run it holds."""
-    text = json.dumps(identity(config), indent=2) + "\n"
-    (workdir / IDENTITY).write_text(text, encoding="utf-8")
 
 
 def program(train: Callable[[], None]) -> Callable[[list[str]], None]:

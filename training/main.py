@@ -15,7 +15,7 @@ from absl import app, flags
 
 from tfc_models import models
 from training import config as configs
-from training import data, flagged
+from training import data, flagged, identity
 from training.run import Run
 from training.trainer import Trainer
 
@@ -63,7 +63,7 @@ def train() -> None:
         model = models.build(config.model, **config.arguments)
         model.set_bfloat16(config.bfloat16)
         trainer = Trainer(model, config)
-    flagged.keep_identity(workdir, config)
+    identity.keep(workdir, config)
     run = Run(trainer, workdir, _DATA.value, _VALIDATION.value)
     if not run.restore():
         trainer.start(_DATA.value)

@@ -1,6 +1,13 @@
-"""Toy sources, and what the best codes of them reach."""
+"""Toy sources, what the best codes of them reach, and codes to compare."""
 
+from __future__ import annotations
+
+from tfc_models.sources.codes import klt, linear, lloyd, nonlinear, vector_quantizer
+from tfc_models.sources.compressors import Coded, Compressor, TransformCode, VectorQuantizer
+from tfc_models.sources.figures import Figures, measured
 from tfc_models.sources.optimum import (
+    circle_cells,
+    circle_cost,
     sawbridge_cells,
     sawbridge_entropy,
     sawbridge_water_filling,
@@ -17,15 +24,28 @@ from tfc_models.sources.processes import (
 )
 
 __all__ = [
+    "Coded",
+    "Compressor",
+    "Figures",
     "Ramp",
     "RandomFunction",
     "Sawbridge",
     "Sinusoid",
     "Sphere",
+    "TransformCode",
+    "VectorQuantizer",
     "banana",
+    "circle_cells",
+    "circle_cost",
+    "klt",
     "laplace",
+    "linear",
+    "lloyd",
+    "measured",
+    "nonlinear",
     "sawbridge_cells",
     "sawbridge_entropy",
     "sawbridge_water_filling",
+    "vector_quantizer",
     "water_filling",
 ]

@@ -40,6 +40,25 @@ def sawbridge_cells(lmbda: float) -> int:
     return min(near, key=lambda k: math.log2(k) + lmbda / (6.0 * k))
 
 
+def circle_cost(lmbda: float, cells: int) -> float:
+    """Bits + lmbda · squared error of points on a circle of radius 1, in so many equal arcs.
+
+    An arc's middle of mass lies sin(π/k) / (π/k) from the centre, and the rest of the squared
+    radius is error.
+    """
+    inner = math.sin(math.pi / cells) / (math.pi / cells)
+    return math.log2(cells) + lmbda * (1.0 - inner * inner)
+
+
+def circle_cells(lmbda: float) -> int:
+    """How many equal arcs of a circle minimize bits + lmbda · squared error."""
+    if not lmbda >= 0.0:
+        raise ValueError(f"lmbda is 0 or more; got {lmbda}.")
+    # Fine arcs have an error of π²/3k², and the cost is least at √(2π² lmbda ln 2 / 3).
+    most = 2 + 2 * math.ceil(math.sqrt(2.0 * math.pi**2 * lmbda * math.log(2.0) / 3.0))
+    return min(range(1, most + 1), key=lambda k: circle_cost(lmbda, k))
+
+
 def water_filling(variances: np.ndarray, distortion: float, rest: float = 0.0) -> float:
     """Bits of independent Gaussians at a sum of squared errors, by reverse water-filling.
 

@@ -1,0 +1,42 @@
+"""Whose run a work folder holds: a run goes on in it with the same model and no other."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from tfc_models.metrics.perceptual import digest
+from training.config import RunConfig
+
+IDENTITY = "config.json"
+
+
+def check(workdir: pathlib.Path, config: RunConfig) -> None:
+    """Makes the work folder where it is missing; refuses one that holds another model's run."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path, ours = workdir / IDENTITY, of(config)
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(
+            k for k in {*ours, *theirs} if json.dumps(ours.get(k)) != json.dumps(theirs.get(k))
+        )
+        if changed:
+            raise ValueError(
+                f"{workdir} holds a run with another {', '.join(changed)}: "
+                "choose another --workdir."
+            )
+
+
+def of(config: RunConfig) -> dict[str, Any]:
+    """What a run cannot go on with another of; of a PIM that it is trained for, the digest."""
+    found = config.identity
+    if "pim" in str(config.arguments.get("distortion", "")):
+        found["pim"] = digest()
+    return found
+
+
+def keep(workdir: pathlib.Path, config: RunConfig) -> None:
+    """Says in the folder whose run it holds."""
+    text = json.dumps(of(config), indent=2) + "\n"
+    (workdir / IDENTITY).write_text(text, encoding="utf-8")

@@ -1,0 +1,160 @@
+"""Plots of codes for small sources, to be shown: labelled, and legible in grey."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfc_models.analysis import save_plot
+from tfc_models.analysis.plots import FAINT, INK, SETTINGS
+from tfc_models.sources import Compressor, TransformCode
+
+GRID = 500  # points a side, at which it is looked which cell they lie in
+SHOWN = 40_000  # samples whose code vectors are drawn
+LINES, STEPS = 7, 61
+BLUE, ORANGE, GREEN, VIOLET = "#0072b2", "#d55e00", "#009e73", "#5b3fa0"
+# Each series has a marker and a dash of its own: colours are lost in grey.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": ORANGE, "marker": "s", "linestyle": "--"},
+    {"color": GREEN, "marker": "^", "linestyle": "-."},
+    {"color": VIOLET, "marker": "D", "linestyle": ":"},
+    {"color": INK, "marker": "v", "linestyle": (0, (6, 2, 1, 2))},
+)
+Series = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def _drawn(
+    path: pathlib.Path, draw: Callable[[Axes], None], size: tuple[float, float] = (6.4, 4.8)
+) -> None:
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=size)
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+    path.write_bytes(save_plot(figure, "png"))
+
+
+def draw(code: Compressor, samples: np.ndarray, folder: pathlib.Path) -> None:
+    """Cells of a source in the plane, and what latents stand for, as far as there are such."""
+    # With dither every sample has cells of its own.
+    if samples.shape[1] == 2 and getattr(code, "quantization", "") != "universal":
+        cells(code, samples, folder / "cells.png")
+    if isinstance(code, TransformCode) and samples.shape[1] > 1:
+        traversals(code, samples, folder / "traversal.png")
+
+
+def cells(code: Compressor, samples: np.ndarray, path: pathlib.Path) -> None:
+    """Edges of the quantizer's cells and its code vectors, over the source's density."""
+    low, high = np.quantile(samples, 0.001, axis=0), np.quantile(samples, 0.999, axis=0)
+    room = 0.05 * (high - low)
+    low, high = low - room, high + room
+    x, y = (np.linspace(a, b, GRID, dtype=np.float32) for a, b in zip(low, high))
+    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    symbols = code.symbols(tf.constant(grid)).numpy()
+    cell = np.unique(symbols, axis=0, return_inverse=True)[1].reshape(GRID, GRID)
+    edges = np.zeros([GRID, GRID], bool)
+    edges[1:] |= cell[1:] != cell[:-1]
+    edges[:, 1:] |= cell[:, 1:] != cell[:, :-1]
+    seen = code.coded(tf.constant(samples[:SHOWN]))
+    vectors, counts = np.unique(seen.reconstruction.numpy().round(4), axis=0, return_counts=True)
+
+    def show(axes: Axes) -> None:
+        density, *_ = np.histogram2d(*samples.T, bins=160, range=np.stack([low, high], 1))
+        extent = (low[0], high[0], low[1], high[1])
+        options = {"extent": extent, "origin": "lower", "aspect": "equal"}
+        axes.imshow(np.sqrt(density).T, cmap="Greys", vmax=2.2 * density.max() ** 0.5, **options)
+        lines = np.ma.masked_where(~edges, np.ones_like(edges, float))
+        axes.imshow(lines, cmap="Greys", vmin=0.0, vmax=1.25, **options)
+        area = np.clip(3000.0 * counts / counts.sum(), 4.0, 120.0)
+        axes.scatter(*vectors.T, s=area, color=ORANGE, edgecolor="white", linewidth=0.8, zorder=3)
+        axes.set(xlabel="x₁", ylabel="x₂", title=f"{len(vectors)} code vectors in use")
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+
+    _drawn(path, show)
+
+
+def traversals(code: TransformCode, samples: np.ndarray, path: pathlib.Path) -> None:
+    """What the synthesis makes of one latent that goes through its values, others held."""
+    place = code._one_place(None)
+    latents = code._latents(tf.constant(samples[:SHOWN]), place).numpy()
+    spread = latents.std(axis=0)
+    order = np.argsort(-spread)[:4]
+    middle = np.median(latents, axis=0)
+
+    def along(i: int, steps: int, base: np.ndarray) -> np.ndarray:
+        low, high = np.quantile(latents[:, i], [0.01, 0.99])
+        points = np.tile(base, (steps, 1))
+        points[:, i] = np.linspace(low, high, steps)
+        return code._synthesized(tf.constant(points, tf.float32), place).numpy()
+
+    def of_functions(axes: Axes) -> None:
+        t = np.linspace(0.0, 1.0, samples.shape[1])
+        for row, i in enumerate(order):
+            for step, line in enumerate(along(i, LINES, middle)):
+                shade = str(0.75 * (1.0 - step / (LINES - 1)))
+                axes.plot(t, line - 2.5 * row, color=shade, linewidth=1.2)
+            note = {"ha": "left", "va": "center", "fontsize": 9}
+            axes.text(1.02, -2.5 * row, f"latent {i + 1}\n(spread {spread[i]:.1f})", **note)
+        axes.set(xlabel="t", yticks=[], title="One latent from low (pale) to high (dark)")
+
+    def of_plane(axes: Axes) -> None:
+        axes.scatter(*samples[:8000].T, s=1, color="#bbbbbb")
+        for style, i in zip(STYLES, order[:2]):
+            other = [j for j in range(latents.shape[1]) if j != i]
+            for step, share in enumerate(np.linspace(0.02, 0.98, LINES)):
+                base = middle.copy()
+                base[other] = np.quantile(latents[:, other], share, axis=0)
+                line = along(i, STEPS, base)
+                name = f"latent {i + 1} moves" if not step else None
+                axes.plot(*line.T, color=style["color"], linestyle=style["linestyle"], label=name)
+        axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title="The grid that latents span")
+        axes.legend(frameon=False)
+
+    if samples.shape[1] == 2:
+        _drawn(path, of_plane)
+    else:
+        _drawn(path, of_functions, (6.4, 1.0 + 1.4 * len(order)))
+
+
+def lines(
+    series: Series,
+    path: pathlib.Path,
+    labels: tuple[str, str],
+    title: str,
+    smooth: Series | None = None,
+    logarithmic: str = "",
+) -> None:
+    """Measured points joined by lines, and beside them curves that are known.
+
+    Args:
+        series: by name, pairs of what is on the two axes.
+        path: the PNG.
+        labels: of the axes.
+        title: above it.
+        smooth: further ones, without points.
+        logarithmic: "x", "y" or "xy".
+    """
+
+    def show(axes: Axes) -> None:
+        for (name, points), grey in zip((smooth or {}).items(), (INK, "#777777")):
+            axes.plot(*zip(*points), color=grey, linewidth=1.6, label=name, zorder=2)
+        for (name, points), style in zip(series.items(), STYLES):
+            axes.plot(*zip(*points), label=name, markersize=6, linewidth=1.4, zorder=3, **style)
+        if "x" in logarithmic:
+            axes.set_xscale("log")
+        if "y" in logarithmic:
+            axes.set_yscale("log")
+        axes.grid(color=FAINT, linewidth=0.7)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.set_title(title, loc="left")
+        axes.legend(frameon=False)
+
+    _drawn(path, show)
