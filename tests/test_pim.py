@@ -16,7 +16,7 @@ from tests.conftest import ROOT, cropped
 from tfc_models import metrics, models, zoo
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, Belief, Pim, PimConfig, divergence, load_pim
-from tfc_models.perceptual.pim import WEIGHTS
+from tfc_models.perceptual.pim import WEIGHTS, blurred_difference
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
 from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
 from tfc_models.zoo import files
@@ -170,11 +170,45 @@ def test_without_conditioning_the_second_picture_is_not_read():
         ({"components": 0}, "components is a whole number from 1 on"),
         ({"width": 2.5}, "width is a whole number from 1 on"),
         ({"conditioned": "no"}, "conditioned is True or False"),
+        ({"blur": -1.0}, "blur is a number from 0 on"),
     ],
 )
 def test_a_configuration_that_cannot_be(config, says):
     with pytest.raises(ValueError, match=says):
         PimConfig(**config)
+
+
+def test_blurred_bands_diverge_as_laplacians_do():
+    for apart, blur in ((0.3, 0.5), (2.0, 0.5), (0.01, 3.0)):
+
+        def integrand(x: float, apart: float = apart, blur: float = blur) -> float:
+            p, q = (math.exp(-abs(x - m) / blur) / (2 * blur) for m in (0.0, apart))
+            return 0.5 * (p - q) * math.log(p / q)
+
+        edges = [-30 * blur, 0.0, apart, apart + 30 * blur]
+        expected = sum(integrate.quad(integrand, a, b)[0] for a, b in zip(edges, edges[1:]))
+        found = blurred_difference(tf.zeros([1, 2]), tf.constant([[apart, 0.0]]), blur)
+        assert float(found[0]) == pytest.approx(expected, rel=2e-3)
+
+
+def test_what_networks_do_not_see_costs_as_well():
+    """Zero at equality alone, and a way back from anywhere, whatever was learned."""
+    picture = tf.constant(cropped(40, 40)[None], tf.float32)
+    other = tf.Variable(picture + 3.0 * tf.cast(photo(40, 40)[:, ::-1] > 128, tf.float32))
+    costs = {}
+    for blur in (0.0, 0.5):
+        model = Pim(PimConfig(blur=blur, **SMALL))
+        for variable in model.variables:
+            variable.assign(tf.zeros_like(variable))
+        with tf.GradientTape() as tape:
+            distance = model.distance(picture, other)
+        costs[blur] = float(distance[0])
+        gradient = tape.gradient(distance, other)
+        assert float(model.distance(picture, picture)[0]) == 0.0
+        if blur:
+            step = 1e-3 / tf.norm(gradient) * tf.norm(other - picture)
+            assert float(model.distance(picture, other - step * gradient)[0]) < costs[blur]
+    assert costs[0.0] == 0.0 < costs[0.5]
 
 
 def test_weights_are_kept_and_read(tmp_path):

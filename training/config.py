@@ -158,13 +158,9 @@ class PimTraining(PictureConfig):
     """Seconds between the pairs of a video."""
     side: int = 240
     """What a video's short side is scaled down to."""
-    veiled: float = 0.0
-    """Share of a batch's pairs that are others of it seen through a veil, and to be told apart."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.veiled <= 0.5:
-            raise ValueError(f"veiled is from 0 to 0.5; got {self.veiled}.")
         if self.crop < PIM_MIN_SIDE:
             raise ValueError(f"crop is {PIM_MIN_SIDE} or more; got {self.crop}.")
         if self.every <= 0.0 or self.side < self.crop:

@@ -51,30 +51,12 @@ class PimTrainer(Trainer):
         """What is missing of all that a batch can tell, log of its pairs, in nats."""
         # Every step and band draws noise of its own.
         seed = tf.stack([tf.constant(self.config.seed, tf.int64), 64 * self.step])
-        batch = with_veils(batch, round(self.config.veiled * self.config.batch), seed)
         bound = tf.reduce_mean(self.model.bound(batch[:, 0], batch[:, 1], seed))
         return {"loss": math.log(self.config.batch) - bound, "bound": bound}
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as PIM's."""
         self.with_average(lambda: self.model.save_npz(path))
-
-
-def with_veils(pairs: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
-    """Pairs of which the last `count` are the first ones seen through veils.
-
-    Both frames of a pair lie behind the same veil, grey for every other pair and another pair of
-    the batch, as reflections are, for the rest: then contrast, brightness and what is added, which
-    seldom tell moments of videos apart, are all that tells these pairs from one another.
-    """
-    if not count:
-        return pairs
-    pairs = tf.cast(pairs, tf.float32)
-    shape = [count, 1, 1, 1, 1]
-    grey, share = tf.unstack(tf.random.stateless_uniform([2, *shape], seed))
-    reflects = tf.reshape(tf.range(count) % 2 == 1, shape)
-    veil = tf.where(reflects, tf.reverse(pairs[-count:], [0]), 255.0 * grey)
-    return tf.concat([pairs[:-count], pairs[:count] * (1.0 - share) + veil * share], axis=0)
 
 
 class PimValidation:

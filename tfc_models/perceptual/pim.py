@@ -45,6 +45,8 @@ class PimConfig:
     """Whether the belief from both frames reads the second one."""
     by_band: bool = True
     """Whether each band must tell pairs apart by itself, or all of them together."""
+    blur: float = 0.5
+    """How uncertain a belief is about the numbers of a band themselves; 0: there is none."""
 
     def __post_init__(self) -> None:
         if self.frontend not in PYRAMIDS:
@@ -54,6 +56,8 @@ class PimConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{field} is a whole number from 1 on; got {value!r}.")
+        if not isinstance(self.blur, (int, float)) or not 0.0 <= self.blur < math.inf:
+            raise ValueError(f"blur is a number from 0 on; got {self.blur!r}.")
         for field in ("conditioned", "by_band"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} is True or False; got {getattr(self, field)!r}.")
@@ -110,12 +114,18 @@ class Pim(tf.keras.Model):
             [*hidden, tf.keras.layers.Dense(outputs)], name=f"marginal_{band}"
         )
 
-    def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Of each band, from the finest on."""
+    def bands(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """Of the pyramid, from the finest on, each with deviations of about 1 in photos."""
         pictures = tf.cast(pictures, tf.float32) / 255.0 - MIDDLE
         bands = inside(self.pyramid(mirrored(pictures)), self.pyramid, pictures)
-        scaled = (GAINS[side] * band for side, band in zip(self.pyramid.sides, bands))
-        return [network(band) for network, band in zip(self._features, scaled)]
+        return [GAINS[side] * band for side, band in zip(self.pyramid.sides, bands)]
+
+    def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """Of each band, from the finest on."""
+        return self._features_of(self.bands(pictures))
+
+    def _features_of(self, bands: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [network(band) for network, band in zip(self._features, bands)]
 
     def alone(self, features: list[tf.Tensor]) -> list[Belief]:
         """q(z|x): what one picture tells of z, for each band."""
@@ -138,17 +148,23 @@ class Pim(tf.keras.Model):
     def distance(self, a: tf.Tensor, b: tf.Tensor, samples: int = 8) -> tf.Tensor:
         """Of each pair: the symmetrized divergence, averaged over places, then over bands.
 
+        To each belief about z the band itself is joined, blurred: what is learned tells little of
+        it, and would let a picture that is minimized drift where no eye takes it for the same.
+
         Args:
             a: pictures.
             b: pictures of the same shape.
             samples: of each component at every place, an even number; one Gaussian needs none.
         """
-        pairs = zip(*(self.alone(self.features(batch)) for batch in (a, b)))
-        bands = [
-            tf.reduce_mean(divergence(p, q, samples, band), axis=(1, 2))
-            for band, (p, q) in enumerate(pairs)
-        ]
-        return tf.add_n(bands) / len(bands)
+        bands = [self.bands(batch) for batch in (a, b)]
+        beliefs = [self.alone(self._features_of(of)) for of in bands]
+        total = 0.0
+        for i, (p, q, first, second) in enumerate(zip(*beliefs, *bands)):
+            apart = divergence(p, q, samples, i)
+            if self.settings.blur:
+                apart += blurred_difference(first, second, self.settings.blur)
+            total += tf.reduce_mean(apart, axis=(1, 2))
+        return total / len(beliefs[0])
 
     def bound(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """IXYZ: what z is known to tell of x and of y at once, in nats, a value for each pair.
@@ -238,6 +254,16 @@ def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tens
             logarithm = p.log_density(z) - q.log_density(z)
             total += shares[..., i] * tf.tanh(0.5 * logarithm) * logarithm
     return total / (2 * half)
+
+
+def blurred_difference(a: tf.Tensor, b: tf.Tensor, blur: float) -> tf.Tensor:
+    """The divergence at every place of Laplacian beliefs about a band's numbers.
+
+    Of scale `blur`, around a's and b's: |Δ|/blur + exp(−|Δ|/blur) − 1, either way. Smooth where
+    they are equal, and nowhere else 0; and it grows without end, where z is only so far apart.
+    """
+    apart = tf.abs(a - b) / blur
+    return tf.reduce_sum(apart + tf.math.expm1(-apart), axis=-1)
 
 
 def _crossed(z: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
