@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 
 from training import config as configs
 from training import identity
-from training.run import Stopped
 
 CONFIG = flags.DEFINE_string("config", None, "file that sets CONFIG", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "checkpoints, weights, logs", required=True)
@@ -35,18 +32,3 @@ def workdir_for(config: configs.RunConfig) -> pathlib.Path:
     workdir = pathlib.Path(WORKDIR.value)
     identity.check(workdir, config)
     return workdir
-
-
-def program(train: Callable[[], None]) -> Callable[[list[str]], None]:
-    """What `app.run` takes: trains; an error is one line, and its exit status."""
-
-    def main(argv: list[str]) -> None:
-        if argv[1:]:
-            raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-        try:
-            train()
-        except (ValueError, OSError, TypeError, Stopped) as error:
-            logging.error("%s", str(error).strip().splitlines()[0])
-            sys.exit(getattr(error, "exit_code", 1))
-
-    return main

@@ -16,6 +16,7 @@ from absl import app, flags
 from tfc_models import models
 from training import config as configs
 from training import data, flagged, identity
+from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Trainer
 
@@ -71,4 +72,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(flagged.program(train))
+    app.run(one_line_errors(train))

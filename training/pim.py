@@ -26,6 +26,7 @@ from training import flagged, frames, identity
 from training.config import PimTraining
 from training.frames import Pairs
 from training.portable.crops import DataError
+from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses, Trainer
 
@@ -150,4 +151,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(flagged.program(train))
+    app.run(one_line_errors(train))

@@ -15,6 +15,7 @@ from absl import app
 
 from training import flagged
 from training.config import SourceTraining
+from training.program import one_line_errors
 from training.source_codes import outcomes_of
 
 
@@ -28,4 +29,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(flagged.program(train))
+    app.run(one_line_errors(train))

@@ -11,5 +11,5 @@ CONFIG = SourceTraining(
     arguments={"latents": 2, "lmbda": 100.0, "hidden": (100, 100), "quantization": "soft"},
     source="sphere",
     rate=2e-3,
-    steps=10_000,
+    steps=8_000,
 )
