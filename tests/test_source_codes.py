@@ -138,6 +138,19 @@ def test_soft_rounding_ends_where_rounding_is():
     np.testing.assert_allclose(soft, hard, atol=1e-4)
 
 
+def test_tables_are_of_the_priors_that_there_are():
+    code = minimized(networks(), sources.banana(), 20)
+    samples = tf.constant(BANANA[:500])
+    before = code.compress(samples)
+    assert code.compress(samples) == before
+    minimized(code, sources.banana(), 150)
+    after = code.compress(samples)
+    assert len(after) < len(before)
+    np.testing.assert_allclose(
+        code.decompress(after, 500), code.reconstruct(samples), rtol=1e-5, atol=1e-5
+    )
+
+
 def test_lloyds_iteration_never_loses_and_finds_equal_arcs():
     circle = sources.Sphere(2).sample(20_000, seed=(0, 1)).numpy()
     costs = []

@@ -134,12 +134,11 @@ class TransformCode(Compressor):
         self.gain = Gain(latents, levels, name="gain") if levels else None
         self.density = tfc.DeepFactorized(batch_shape=[latents])
         self.sharpness = tf.Variable(SHARPEST, trainable=False, name="sharpness")
-        self._tables: dict[float, Any] = {}
+        self._tables: dict[Any, Any] = {}
 
     def anneal(self, fraction: float) -> None:
-        """Soft rounding becomes sharper over the first half, and tables are forgotten."""
+        """Soft rounding becomes sharper over the first half."""
         self.sharpness.assign(SHARPEST * min(1.0, 2.0 * fraction))
-        self._tables.clear()
 
     def _place(self, lmbda: tf.Tensor) -> tf.Tensor:
         """Where lambdas lie in their range, 0 to 1, of its logarithm."""
@@ -208,9 +207,11 @@ class TransformCode(Compressor):
         return tfc.ContinuousBatchedEntropyModel(prior, offset_heuristic=False, **options)
 
     def _coder(self, place: tf.Tensor) -> Any:
-        """An entropy model with tables, which are built once for every lambda."""
-        key = float(place[0])
+        """An entropy model with tables, built once for every lambda, as long as priors stay."""
+        of_prior = [*self.density.variables, *(self.gain.variables if self.gain else ())]
+        key = (float(place[0]), *(v.numpy().tobytes() for v in of_prior))
         if key not in self._tables:
+            self._tables = {k: v for k, v in self._tables.items() if k[1:] == key[1:]}
             model, offset = self._entropy_model(place), None
             if self.quantization == "universal":
                 levels = tf.range(model._num_noise_levels, dtype=tf.float32)[:, None]
