@@ -10,6 +10,6 @@ CONFIG = SourceTraining(
     model="nonlinear",
     arguments={"latents": 2, "lmbda": (1.0, 32.0), "hidden": (100, 100), "quantization": "soft"},
     source="banana",
-    curve=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+    curve=(1.0, 3.0, 8.0, 32.0),
     steps=30_000,
 )
