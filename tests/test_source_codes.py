@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_compression as tfc
+import tensorflow_probability as tfp
 from scipy import integrate, optimize, stats
 
 from tfc_models import sources
@@ -104,6 +106,43 @@ def test_training_sees_nearly_what_coding_gives(quantization):
     else:
         assert found.joint - 0.02 < found.bits
     assert found.coded == pytest.approx(found.bits, rel=0.01)
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_the_rate_is_of_what_the_density_is_of(quantization):
+    """Of soft rounded numbers and noise; what the synthesis sees is another thing."""
+    tf.keras.utils.set_random_seed(1)
+    code = networks(quantization=quantization)
+    code.anneal(1.0)
+    samples, seed = tf.constant(BANANA[:64]), tf.constant([3, 4])
+    found = float(code.losses_of(samples, seed)["rate"])
+    of_noise = tfp.random.split_seed(seed, n=2, salt="training")[0]
+    y = code.analysis(samples, tf.zeros([64, 1]))
+    noise = tf.random.stateless_uniform(y.shape, of_noise, -0.5, 0.5)
+    sharpness = code.sharpness if quantization == "soft" else None
+    noisy = noise + (y if sharpness is None else tfc.soft_round(y, sharpness))
+    nats = code._prior(None, sharpness).log_prob(noisy)
+    assert found == pytest.approx(-float(tf.reduce_mean(tf.reduce_sum(nats, -1))) / math.log(2.0))
+
+
+def test_priors_under_gains_are_densities():
+    code = networks(lmbda=(1.0, 32.0))
+    times = tf.constant([2.0, 0.3])
+    z = tf.range(-400.0, 400.0, 0.05)[:, None] * tf.ones([1, 2])
+    for sharpness in (None, 5.0):
+        mass = tf.reduce_sum(code._prior(times, sharpness).prob(z), 0) * 0.05
+        np.testing.assert_allclose(mass, 1.0, atol=0.01)
+    # Of numbers twice as large, densities are half as high, where noise is nothing beside them.
+    one, two = (code._prior(t * tf.ones([2]), None) for t in (4.0, 8.0))
+    np.testing.assert_allclose(one.prob([40.0] * 2), 2.0 * two.prob([80.0] * 2), rtol=0.02)
+
+
+def test_a_single_code_vector_takes_no_bits():
+    code = sources.lloyd(BANANA, 8, 1e-4)
+    assert code.codebook.shape[0] == 1
+    data = code.compress(BANANA[:300])
+    assert len(data) <= 2
+    np.testing.assert_array_equal(code.decompress(data, 300), code.reconstruct(BANANA[:300]))
 
 
 def test_dither_is_uniform_and_tells_nothing_of_the_sample():

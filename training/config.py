@@ -191,21 +191,22 @@ class SourceTraining(RunConfig):
     rate: float = 1e-3
     clip_norm: float = 100.0
     log_steps: int = 1000
-    samples: int = 400_000
-    """Drawn to measure with; as many others are what a transform or code vectors begin with."""
+    samples: int = 0
+    """Drawn to measure with; as many others are what a transform or code vectors begin with. 0:
+    400,000, or fewer of many numbers each."""
     curve: tuple[float, ...] = ()
     """Lambdas at which a code for a range of them is measured."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rate(self.rate)
-        if self.samples < 1:
-            raise ValueError(f"samples are 1 or more; got {self.samples}.")
+        if self.samples < 0:
+            raise ValueError(f"samples are 0 or more; got {self.samples}.")
 
     @property
     def identity(self) -> dict[str, Any]:
         """See the base class."""
-        return {**super().identity, "source": self.source, **self.of_source}
+        return {**super().identity, "source": self.source, **self.of_source, "seed": self.seed}
 
     @property
     def schedule(self) -> dict[str, Any]:

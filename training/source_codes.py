@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import itertools
+import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from absl import logging
 
 from tfc_models import sources
@@ -30,7 +33,8 @@ SOURCES = {
 }
 # Seeds beside the config's own: for what codes begin with, what they train on, and are measured on.
 START, TRAINING, MEASURING = 1, 2, 3
-WEIGHTS, FIGURES = "weights.npz", "figures.csv"
+WEIGHTS, FIGURES = "weights.npz", "figures.json"
+MOST_SAMPLES, MOST_NUMBERS = 400_000, 2**26
 
 
 def source_of(config: SourceTraining) -> Any:
@@ -43,10 +47,13 @@ def source_of(config: SourceTraining) -> Any:
         raise ValueError(f"{config.source}: {error}.") from None
 
 
-def samples_of(config: SourceTraining, use: int, count: int) -> np.ndarray:
-    """Seeded draws; those to measure with do not depend on the config's seed."""
+def samples_of(config: SourceTraining, use: int, count: int = 0) -> np.ndarray:
+    """Seeded draws, as many as the config says; those to measure with have always one seed."""
+    source = source_of(config)
+    (size,) = source.event_shape
+    count = count or config.samples or min(MOST_SAMPLES, MOST_NUMBERS // size)
     seed = (use, 0 if use == MEASURING else config.seed)
-    return source_of(config).sample(count, seed=seed).numpy()
+    return source.sample(count, seed=seed).numpy()
 
 
 def _nonlinear(config: SourceTraining, **arguments: Any) -> Compressor:
@@ -57,14 +64,16 @@ def _nonlinear(config: SourceTraining, **arguments: Any) -> Compressor:
 def _of_samples(make: Callable[..., Compressor], seeded: bool) -> Callable[..., Compressor]:
     def made(config: SourceTraining, **arguments: Any) -> Compressor:
         seed = {"seed": config.seed} if seeded else {}
-        return make(samples_of(config, START, config.samples), **arguments, **seed)
+        return make(samples_of(config, START), **arguments, **seed)
 
     return made
 
 
 def _lloyd(config: SourceTraining, **arguments: Any) -> Compressor:
-    samples = samples_of(config, START, config.samples)
-    return sources.lloyd(samples, **arguments, seed=config.seed, rounds=config.steps)
+    if not config.steps:
+        raise ValueError("lloyd's budget is steps, its rounds at most.")
+    options = {"seed": config.seed, "rounds": config.steps}
+    return sources.lloyd(samples_of(config, START), **arguments, **options)
 
 
 MODELS: dict[str, Callable[..., Compressor]] = {
@@ -86,6 +95,11 @@ def build(config: SourceTraining) -> Compressor:
         code.losses_of(source_of(config).sample(2, seed=(0, 0)), tf.constant([0, 0]))
     except TypeError as error:
         raise ValueError(f"{config.model}: {error}.") from None
+    low, high = code.lmbdas
+    if outside := [lmbda for lmbda in config.curve if not low <= lmbda <= high]:
+        raise ValueError(f"curve has a lambda of {outside[0]:g}; the code's: {low:g} to {high:g}.")
+    if low < high and not config.curve:
+        raise ValueError("a code for a range of lambdas is measured along a curve: set curve=(…).")
     return code
 
 
@@ -119,29 +133,33 @@ class Outcome(NamedTuple):
     figures: Figures
 
 
-def measure(code: Compressor, config: SourceTraining) -> list[Outcome]:
+def measure(code: Compressor, config: SourceTraining, samples: np.ndarray) -> list[Outcome]:
     """At every lambda of the config's curve; with one lambda, at that."""
-    samples = samples_of(config, MEASURING, config.samples)
     lmbdas = config.curve or (code.lmbda,)
     return [Outcome(lmbda, sources.measured(code, samples, lmbda)) for lmbda in lmbdas]
 
 
-def write(outcomes: list[Outcome], path: pathlib.Path) -> None:
-    """As a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["lmbda", *Figures._fields, "cost"])
-        rows.writerows([o.lmbda, *o.figures, o.figures.cost(o.lmbda)] for o in outcomes)
+def _told(config: SourceTraining) -> Any:
+    """All that a config says, as JSON has it."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def read(path: pathlib.Path) -> list[Outcome]:
-    """What `write` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        Outcome(float(row["lmbda"]), Figures(*(float(row[k]) for k in Figures._fields)))
-        for row in rows
-    ]
+def write(outcomes: list[Outcome], config: SourceTraining, path: pathlib.Path) -> None:
+    """Figures, and the config that they are of: all of it, or nothing."""
+    found = [{"lmbda": o.lmbda, **o.figures._asdict()} for o in outcomes]
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps({"config": _told(config), "figures": found}, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def read(config: SourceTraining, path: pathlib.Path) -> list[Outcome]:
+    """What `write` wrote of this config; nothing, where it was of another or there is none."""
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_text())
+    if kept["config"] != _told(config):
+        return []
+    return [Outcome(row.pop("lmbda"), Figures(**row)) for row in kept["figures"]]
 
 
 class SourceTrainer(Trainer):
@@ -160,7 +178,8 @@ class SourceTrainer(Trainer):
         """Of samples of their own for every step; the batch says of how many."""
         step = tf.cast(self.step, tf.int32)
         seed = tf.stack([tf.constant(TRAINING + 8 * self.config.seed), step])
-        return self.model.losses_of(self._source.sample(batch, seed=seed), seed)
+        of_samples, of_noise = tf.unstack(tfp.random.split_seed(seed, n=2, salt="training"))
+        return self.model.losses_of(self._source.sample(batch, seed=of_samples), of_noise)
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights."""
@@ -180,30 +199,31 @@ class SourceRun(Run):
 def trained(config: SourceTraining, workdir: pathlib.Path) -> Compressor:
     """A config's code, trained in a folder, or as far as that folder's run had come."""
     identity.check(workdir, config)
+    code = build(config)
     if config.model == "lloyd":
-        if (workdir / WEIGHTS).exists():
-            return load(config, workdir / WEIGHTS)
-        code = build(config)
         identity.keep(workdir, config)
         save(code, workdir / WEIGHTS)
         return code
-    trainer = SourceTrainer(build(config), config)
+    trainer = SourceTrainer(code, config)
     identity.keep(workdir, config)
     run = SourceRun(trainer, workdir)
     if not run.restore():
         trainer.start_average()
     run.train()
+    # Whoever is killed between a checkpoint and the weights has older ones.
+    trainer.save_weights(workdir / WEIGHTS)
     return load(config, workdir / WEIGHTS)
 
 
 def outcomes_of(config: SourceTraining, workdir: pathlib.Path) -> list[Outcome]:
-    """Trains, measures and draws, or reads what was measured of a run that had ended."""
-    done = workdir / FIGURES
-    if not done.exists():
+    """Trains, measures and draws, or reads what this config's run had come to."""
+    found = read(config, workdir / FIGURES)
+    if not found:
         code = trained(config, workdir)
-        found = measure(code, config)
+        samples = samples_of(config, MEASURING)
+        found = measure(code, config, samples)
         for o in found:
             logging.info("lambda %g: %s cost %.4f", *(o.lmbda, o.figures, o.figures.cost(o.lmbda)))
-        source_plots.draw(code, samples_of(config, MEASURING, config.samples), workdir)
-        write(found, done)
-    return read(done)
+        source_plots.draw(code, samples, workdir)
+        write(found, config, workdir / FIGURES)
+    return found

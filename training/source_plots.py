@@ -28,6 +28,10 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": VIOLET, "marker": "D", "linestyle": ":"},
     {"color": INK, "marker": "v", "linestyle": (0, (6, 2, 1, 2))},
 )
+KNOWN: tuple[dict[str, Any], ...] = (
+    {"color": INK, "linestyle": "-", "linewidth": 1.8},
+    {"color": "#777777", "linestyle": (0, (1, 1.2)), "linewidth": 1.8},
+)
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
@@ -75,7 +79,8 @@ def cells(code: Compressor, samples: np.ndarray, path: pathlib.Path) -> None:
         axes.imshow(lines, cmap="Greys", vmin=0.0, vmax=1.25, **options)
         area = np.clip(3000.0 * counts / counts.sum(), 4.0, 120.0)
         axes.scatter(*vectors.T, s=area, color=ORANGE, edgecolor="white", linewidth=0.8, zorder=3)
-        axes.set(xlabel="x₁", ylabel="x₂", title=f"{len(vectors)} code vectors in use")
+        title = f"{len(vectors)} code vectors in use at λ = {code.lmbda:g}"
+        axes.set(xlabel="x₁", ylabel="x₂", title=title)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
     _drawn(path, show)
@@ -86,7 +91,8 @@ def traversals(code: TransformCode, samples: np.ndarray, path: pathlib.Path) -> 
     place = code._one_place(None)
     latents = code._latents(tf.constant(samples[:SHOWN]), place).numpy()
     spread = latents.std(axis=0)
-    order = np.argsort(-spread)[:4]
+    used = np.ptp(latents.round(), axis=0) > 0
+    order = [i for i in np.argsort(-spread) if used[i]][:4] or [int(np.argmax(spread))]
     middle = np.median(latents, axis=0)
 
     def along(i: int, steps: int, base: np.ndarray) -> np.ndarray:
@@ -103,19 +109,24 @@ def traversals(code: TransformCode, samples: np.ndarray, path: pathlib.Path) -> 
                 axes.plot(t, line - 2.5 * row, color=shade, linewidth=1.2)
             note = {"ha": "left", "va": "center", "fontsize": 9}
             axes.text(1.02, -2.5 * row, f"latent {i + 1}\n(spread {spread[i]:.1f})", **note)
-        axes.set(xlabel="t", yticks=[], title="One latent from low (pale) to high (dark)")
+        axes.set(xlabel="t", ylabel="x̂(t), a grid line each 0.5", yticks=[])
+        axes.set_yticks(np.arange(0.5 - 2.5 * len(order), 1.5, 0.5), labels=[])
+        axes.grid(axis="y", color=FAINT, linewidth=0.7)
+        axes.set_title(f"One latent from low (pale) to high (dark), λ = {code.lmbda:g}", loc="left")
 
     def of_plane(axes: Axes) -> None:
         axes.scatter(*samples[:8000].T, s=1, color="#bbbbbb")
         for style, i in zip(STYLES, order[:2]):
             other = [j for j in range(latents.shape[1]) if j != i]
-            for step, share in enumerate(np.linspace(0.02, 0.98, LINES)):
+            low, high = np.quantile(latents[:, other], [0.02, 0.98], axis=0)
+            for step, share in enumerate(np.linspace(0.0, 1.0, LINES)):
                 base = middle.copy()
-                base[other] = np.quantile(latents[:, other], share, axis=0)
+                base[other] = low + share * (high - low)
                 line = along(i, STEPS, base)
                 name = f"latent {i + 1} moves" if not step else None
                 axes.plot(*line.T, color=style["color"], linestyle=style["linestyle"], label=name)
-        axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title="The grid that latents span")
+        title = f"The grid that latents span, λ = {code.lmbda:g}"
+        axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=title)
         axes.legend(frameon=False)
 
     if samples.shape[1] == 2:
@@ -131,8 +142,9 @@ def lines(
     title: str,
     smooth: Series | None = None,
     logarithmic: str = "",
+    joined: bool = True,
 ) -> None:
-    """Measured points joined by lines, and beside them curves that are known.
+    """Measured points, joined by lines or not, and beside them curves that are known.
 
     Args:
         series: by name, pairs of what is on the two axes.
@@ -141,12 +153,14 @@ def lines(
         title: above it.
         smooth: further ones, without points.
         logarithmic: "x", "y" or "xy".
+        joined: whether there are codes between those that were measured.
     """
 
     def show(axes: Axes) -> None:
-        for (name, points), grey in zip((smooth or {}).items(), (INK, "#777777")):
-            axes.plot(*zip(*points), color=grey, linewidth=1.6, label=name, zorder=2)
+        for (name, points), style in zip((smooth or {}).items(), KNOWN):
+            axes.plot(*zip(*points), label=name, zorder=2, **style)
         for (name, points), style in zip(series.items(), STYLES):
+            style = style if joined else {**style, "linestyle": "none"}
             axes.plot(*zip(*points), label=name, markersize=6, linewidth=1.4, zorder=3, **style)
         if "x" in logarithmic:
             axes.set_xscale("log")

@@ -3,7 +3,7 @@
     python -m training.sources --config training/configs/banana.py --workdir OUT
 
 Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz holds
-the moving average of the weights, OUT/figures.csv what the code takes and leaves at the end, and
+the moving average of the weights, OUT/figures.json what the code takes and leaves at the end, and
 pictures of it, where its source lies in the plane or is a function, are beside them.
 """
 

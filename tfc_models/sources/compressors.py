@@ -98,6 +98,17 @@ class Compressor(tf.keras.Model, abc.ABC):
         return tf.reduce_mean(squares, -1) if self.mean else tf.reduce_sum(squares, -1)
 
 
+class _Tables:
+    """Entropy models with tables by lambda, and the priors' values that they are of.
+
+    No part of the code for Keras, whose variables and checkpoints do not change by coding.
+    """
+
+    def __init__(self) -> None:
+        self.priors: list[bytes] = []
+        self.models: dict[float, Any] = {}
+
+
 class TransformCode(Compressor):
     """y = g · analysis(x), rounded; x̂ = synthesis(ŷ / g), each number of y under its own prior.
 
@@ -132,9 +143,13 @@ class TransformCode(Compressor):
         self.analysis, self.synthesis, self.quantization = analysis, synthesis, quantization
         self.latents, self.levels = latents, levels
         self.gain = Gain(latents, levels, name="gain") if levels else None
+        if levels > 1:
+            # Where steps are fine, the best ones shrink with the root of lambda.
+            law = 0.25 * math.log(self.lmbdas[1] / self.lmbdas[0]) * tf.linspace(-1.0, 1.0, levels)
+            self.gain.logarithm.assign(tf.tile(law[:, None], [1, latents]))
         self.density = tfc.DeepFactorized(batch_shape=[latents])
         self.sharpness = tf.Variable(SHARPEST, trainable=False, name="sharpness")
-        self._tables: dict[Any, Any] = {}
+        self._kept = _Tables()
 
     def anneal(self, fraction: float) -> None:
         """Soft rounding becomes sharper over the first half."""
@@ -153,11 +168,11 @@ class TransformCode(Compressor):
         return tf.clip_by_value(self._place(tf.constant([float(lmbda)])), 0.0, 1.0)
 
     def _gains(self, place: tf.Tensor) -> tuple[tf.Tensor | float, tf.Tensor | None]:
-        """Gains, and how many times those of the least lambda they are, which the prior is of."""
+        """Gains; and, for a range of lambdas, the same again, which scale the prior as well."""
         if self.gain is None:
             return 1.0, None
         gains = self.gain.at(level_weights(place * LARGEST_RATE, self.levels))
-        return gains, gains / tf.exp(self.gain.logarithm[0]) if self.levels > 1 else None
+        return gains, gains if self.levels > 1 else None
 
     def _prior(self, times: tf.Tensor | None, sharpness: Any = None) -> Any:
         base = self.density
@@ -168,7 +183,7 @@ class TransformCode(Compressor):
         return tfc.UniformNoiseAdapter(base)
 
     def losses_of(self, samples: tf.Tensor, seed: tf.Tensor) -> Losses:
-        of_noise, of_lmbda = tf.unstack(tfp.random.split_seed(seed, n=2))
+        of_noise, of_lmbda = tf.unstack(tfp.random.split_seed(seed, n=2, salt="training"))
         place = tf.random.stateless_uniform([tf.shape(samples)[0]], of_lmbda)
         low, high = (math.log(value) for value in self.lmbdas)
         lmbda = tf.exp(low + (high - low) * place)
@@ -209,9 +224,10 @@ class TransformCode(Compressor):
     def _coder(self, place: tf.Tensor) -> Any:
         """An entropy model with tables, built once for every lambda, as long as priors stay."""
         of_prior = [*self.density.variables, *(self.gain.variables if self.gain else ())]
-        key = (float(place[0]), *(v.numpy().tobytes() for v in of_prior))
-        if key not in self._tables:
-            self._tables = {k: v for k, v in self._tables.items() if k[1:] == key[1:]}
+        priors, key = [v.numpy().tobytes() for v in of_prior], float(place[0])
+        if priors != self._kept.priors:
+            self._kept.priors, self._kept.models = priors, {}
+        if key not in self._kept.models:
             model, offset = self._entropy_model(place), None
             if self.quantization == "universal":
                 levels = tf.range(model._num_noise_levels, dtype=tf.float32)[:, None]
@@ -222,8 +238,8 @@ class TransformCode(Compressor):
             )
             model._compression, model._stateless = True, False
             model._init_compression(*build(), None)
-            self._tables[key] = model
-        return self._tables[key]
+            self._kept.models[key] = model
+        return self._kept.models[key]
 
     def coded(self, samples: tf.Tensor, lmbda: float | None = None) -> Coded:
         place = self._one_place(lmbda)
@@ -313,7 +329,8 @@ class VectorQuantizer(Compressor):
         return Coded(tf.gather(self._bits(), index), distortion, reconstruction)
 
     def _table(self) -> tf.Tensor:
-        probabilities = tf.nn.softmax(self.logits)
+        # The coder wants two symbols or more: the last one never comes.
+        probabilities = tf.concat([tf.nn.softmax(self.logits), [0.0]], 0)
         cdf = gen_ops.pmf_to_quantized_cdf(probabilities, precision=CODER_BITS)
         return tf.concat([[CODER_BITS], cdf], 0)
 

@@ -35,8 +35,9 @@ class Figures(NamedTuple):
 def measured(code: Compressor, samples: np.ndarray, lmbda: float | None = None) -> Figures:
     """Of a code on samples that it was not trained on.
 
-    The joint entropy of n samples is that of what was seen: too small by about a bit in 2n/(k ln 2)
-    where k different codes were seen.
+    The joint entropy of n samples is that of what was seen: too small by about (k − 1) / (2n ln 2)
+    bits where k different codes were seen. With dither, which the decoder knows, it is not what
+    symbols need.
     """
     bits, error, size, seen = [], [], 0, []
     for start in range(0, len(samples), CHUNK):

@@ -80,6 +80,8 @@ def water_filling(variances: np.ndarray, distortion: float, rest: float = 0.0) -
     if not len(coded):
         raise ValueError(f"{len(ordered)} components are too few for a distortion of {distortion}.")
     n = int(coded[-1])
+    if n == len(ordered) - 1 and rest > 0.0:
+        raise ValueError(f"{len(ordered)} components are too few for a distortion of {distortion}.")
     return 0.5 * float(np.sum(np.log2(ordered[: n + 1] / level[n])))
 
 
@@ -93,6 +95,9 @@ def sawbridge_water_filling(distortion: float) -> float:
     >>> round(sawbridge_water_filling(0.02), 2)
     11.27
     """
-    count = max(16, math.ceil(1.0 / max(distortion, 1e-9)))
+    if not distortion > 0.0:
+        raise ValueError(f"a distortion is above 0; got {distortion}.")
+    # Water covers all from the 2/(π²D)th on.
+    count = 16 + math.ceil(0.25 / distortion)
     variances = 1.0 / (math.pi * np.arange(1, count + 1)) ** 2
     return water_filling(variances, distortion, rest=max(1.0 / 6.0 - variances.sum(), 0.0))

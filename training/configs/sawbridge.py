@@ -19,6 +19,5 @@ CONFIG = SourceTraining(
     source="sawbridge",
     of_source={"points": 1024},
     batch=512,
-    samples=40_000,
     steps=20_000,
 )

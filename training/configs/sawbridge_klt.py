@@ -13,6 +13,5 @@ CONFIG = SourceTraining(
     of_source={"points": 1024},
     batch=512,
     rate=5e-3,
-    samples=40_000,
     steps=4_000,
 )
