@@ -95,7 +95,7 @@ def test_all_that_is_trained_has_gradients(name):
 def test_training_sees_nearly_what_coding_gives(quantization):
     """Bits under noise are above those of rounding, and near them where the prior fits."""
     tf.keras.utils.set_random_seed(1)
-    code = minimized(networks(quantization=quantization, hidden=(30, 30)), sources.banana(), 1500)
+    code = minimized(networks(quantization=quantization, hidden=(30, 30)), sources.banana(), 700)
     samples = tf.constant(BANANA)
     losses = [code.losses_of(samples, tf.constant([3, i]))["rate"] for i in range(8)]
     noisy, found = float(np.mean(losses)), sources.measured(code, BANANA)

@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_and_says_what_it_reached(tmp_path):
     (row,) = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert row["coded"] == found["coded"]
     for name in ("cells", "traversal"):
-        with Image.open(tmp_path / f"{name}.png") as picture:
+        with Image.open(tmp_path / f"{name}.webp") as picture:
             assert picture.convert("L").getextrema()[0] < 60 < picture.width
     # What is there is not trained again; a longer run goes on; another code is refused.
     again = run(*flags, f"--steps={stopped + 20}")
@@ -135,8 +135,8 @@ def test_what_is_kept_is_the_average(tmp_path, name):
     again.compress(tf.constant(samples))
     assert len(again.variables) == count
     source_codes.source_plots.draw(again, samples, tmp_path)
-    assert (tmp_path / "cells.png").exists() == (config.source == "banana")
-    assert (tmp_path / "traversal.png").exists() == (config.model in ("nonlinear", "klt"))
+    assert (tmp_path / "cells.webp").exists() == (config.source == "banana")
+    assert (tmp_path / "traversal.webp").exists() == (config.model in ("nonlinear", "klt"))
 
 
 def test_code_vectors_of_lloyds_are_kept_as_they_are(tmp_path):
@@ -156,7 +156,7 @@ def test_figures_are_of_their_config(tmp_path):
     assert source_codes.read(config, path) == found
     assert source_codes.read(dataclasses.replace(config, steps=4), path) == []
     assert source_codes.read(config, tmp_path / "none.json") == []
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".json", ".npz", ".png"]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".json", ".npz", ".webp"]
     with pytest.raises(ValueError, match="holds a run with another lmbda"):
         other = {**config.arguments, "lmbda": 2.0}
         source_codes.outcomes_of(dataclasses.replace(config, arguments=other), tmp_path)
@@ -240,7 +240,7 @@ def test_the_table_and_its_gates(tmp_path):
     assert "| linear | 6.87 | 6.850 |" in found["banana"][0]
     assert "| optimum, bits | 1.808 | 3.087 | 4.069 |" in found["sawbridge"][0]
     for name in ("rates", "sawbridge", "circle"):
-        with Image.open(tmp_path / f"sources_{name}.png") as picture:
+        with Image.open(tmp_path / f"sources_{name}.webp") as picture:
             assert picture.width > 600
     assert all(len(text.splitlines()) > 3 for text, _ in found.values())
 

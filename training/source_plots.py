@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import tensorflow as tf
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tfc_models.analysis import save_plot
 from tfc_models.analysis.plots import FAINT, INK, SETTINGS
@@ -43,16 +45,17 @@ def _drawn(
         axes = figure.add_subplot()
         draw(axes)
         axes.spines[["top", "right"]].set_visible(False)
-    path.write_bytes(save_plot(figure, "png"))
+    picture = Image.open(io.BytesIO(save_plot(figure, "png"))).convert("RGB")
+    picture.save(path, lossless=True, method=6)
 
 
 def draw(code: Compressor, samples: np.ndarray, folder: pathlib.Path) -> None:
     """Cells of a source in the plane, and what latents stand for, as far as there are such."""
     # With dither every sample has cells of its own.
     if samples.shape[1] == 2 and getattr(code, "quantization", "") != "universal":
-        cells(code, samples, folder / "cells.png")
+        cells(code, samples, folder / "cells.webp")
     if isinstance(code, TransformCode) and samples.shape[1] > 1:
-        traversals(code, samples, folder / "traversal.png")
+        traversals(code, samples, folder / "traversal.webp")
 
 
 def cells(code: Compressor, samples: np.ndarray, path: pathlib.Path) -> None:
@@ -148,7 +151,7 @@ def lines(
 
     Args:
         series: by name, pairs of what is on the two axes.
-        path: the PNG.
+        path: the WebP.
         labels: of the axes.
         title: above it.
         smooth: further ones, without points.

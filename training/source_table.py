@@ -25,7 +25,7 @@ from training.program import one_line_errors
 from training.source_codes import Outcome, outcomes_of
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "a folder for each training", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "where sources_*.png go; without it, the workdir")
+_OUTPUT = flags.DEFINE_string("output", None, "where sources_*.webp go; without it, the workdir")
 _ONLY = flags.DEFINE_list("only", None, "parts: banana, rates, sawbridge, circle")
 _SHARE = flags.DEFINE_float("share", 1.0, "of every training's steps", 0.0, 1.0)
 
@@ -38,10 +38,10 @@ CIRCLE_SEEDS = (0, 1)
 SAWBRIDGE_GATE = 0.05
 OPTIMUM, WATER = (1.81, 3.09, 4.07), (3.17, 11.27, 25.4)  # at DISTORTIONS
 COPIED = {  # pictures of single trainings that are worth showing
-    "banana-networks-soft-rounding/cells.png": "sources_cells.png",
-    "banana-networks-soft-rounding/traversal.png": "sources_grid.png",
-    "banana-code-vectors-Lloyd/cells.png": "sources_vectors.png",
-    "sawbridge-50-0/traversal.png": "sources_traversal.png",
+    "banana-networks-soft-rounding/cells.webp": "sources_cells.webp",
+    "banana-networks-soft-rounding/traversal.webp": "sources_grid.webp",
+    "banana-code-vectors-Lloyd/cells.webp": "sources_vectors.webp",
+    "sawbridge-50-0/traversal.webp": "sources_traversal.webp",
 }
 KLT_RATES = (80.0, 200.0, 500.0, 1000.0)
 DISTORTIONS = (0.05, 0.02, 0.01)
@@ -157,7 +157,7 @@ def rates(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
     }
     source_plots.lines(
         above,
-        output / "sources_rates.png",
+        output / "sources_rates.webp",
         ("lambda, bits a unit of squared error", "bits + λ·SSE above code vectors'"),
         "The banana, one network for every rate",
         logarithmic="x",
@@ -203,7 +203,7 @@ def sawbridge(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
             "networks, coded": [(f.distortion, f.coded) for f in best],
             "Karhunen–Loève, coded": [(f.distortion, f.coded) for f in linear],
         },
-        output / "sources_sawbridge.png",
+        output / "sources_sawbridge.webp",
         ("mean squared error", "bits"),
         "The sawbridge",
         {
@@ -252,7 +252,7 @@ def circle(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
         rows.append((width, f.bits, f.joint, f.distortion, coded[-1][1], joint[-1][1]))
     source_plots.lines(
         {"as coded": coded, "if coded jointly": joint},
-        output / "sources_circle.png",
+        output / "sources_circle.webp",
         (
             "units in each of the two hidden layers",
             f"bits + {CIRCLE_LMBDA:g}·SSE above the optimum",
