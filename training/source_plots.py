@@ -20,7 +20,7 @@ from tfc_models.sources import Compressor, TransformCode
 
 GRID = 500  # points a side, at which it is looked which cell they lie in
 SHOWN = 40_000  # samples whose code vectors are drawn
-LINES, STEPS = 7, 61
+LINES, STEPS, CODES, APART = 7, 61, 12, 1.5
 BLUE, ORANGE, GREEN, VIOLET = "#0072b2", "#d55e00", "#009e73", "#5b3fa0"
 # Each series has a marker and a dash of its own: colours are lost in grey.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -99,43 +99,50 @@ def traversals(code: TransformCode, samples: np.ndarray, path: pathlib.Path) -> 
     middle = np.median(latents, axis=0)
 
     def along(i: int, steps: int, base: np.ndarray) -> np.ndarray:
-        low, high = np.quantile(latents[:, i], [0.01, 0.99])
+        low, high = np.quantile(latents[:, i], [0.005, 0.995])
         points = np.tile(base, (steps, 1))
         points[:, i] = np.linspace(low, high, steps)
         return code._synthesized(tf.constant(points, tf.float32), place).numpy()
 
     def of_functions(axes: Axes) -> None:
         t = np.linspace(0.0, 1.0, samples.shape[1])
-        for row, i in enumerate(order):
+        note = {"ha": "left", "va": "center", "fontsize": 9}
+        made = code._synthesized(tf.constant(latents.round()), place).numpy().round(4)
+        codes, counts = np.unique(made, axis=0, return_counts=True)
+        most = np.argsort(-counts)[:CODES]
+        for i, line in enumerate(codes[most]):
+            axes.plot(t, line, color=str(0.75 * (1.0 - i / max(len(most) - 1, 1))), linewidth=1.2)
+        axes.text(1.02, 0.0, f"{len(most)} codes of\n{len(codes)} in use", **note)
+        for row, i in enumerate(order, 1):
             for step, line in enumerate(along(i, LINES, middle)):
                 shade = str(0.75 * (1.0 - step / (LINES - 1)))
-                axes.plot(t, line - 2.5 * row, color=shade, linewidth=1.2)
-            note = {"ha": "left", "va": "center", "fontsize": 9}
-            axes.text(1.02, -2.5 * row, f"latent {i + 1}\n(spread {spread[i]:.1f})", **note)
-        axes.set(xlabel="t", ylabel="x̂(t), a grid line each 0.5", yticks=[])
-        axes.set_yticks(np.arange(0.5 - 2.5 * len(order), 1.5, 0.5), labels=[])
+                axes.plot(t, line - row * APART, color=shade, linewidth=1.2)
+            axes.text(1.02, -row * APART, f"latent {i + 1}\nalone moves", **note)
+        axes.set(xlabel="t", ylabel="x̂(t), a line each 0.5")
+        axes.set_yticks(np.arange(-len(order) * APART - 0.5, 1.0, 0.5), labels=[])
         axes.grid(axis="y", color=FAINT, linewidth=0.7)
-        axes.set_title(f"One latent from low (pale) to high (dark), λ = {code.lmbda:g}", loc="left")
+        title = f"Codes in use, and latents from low (pale) to high (dark), λ = {code.lmbda:g}"
+        axes.set_title(title, loc="left")
 
     def of_plane(axes: Axes) -> None:
-        axes.scatter(*samples[:8000].T, s=1, color="#bbbbbb")
+        axes.scatter(*samples[:8000].T, s=1, color="#cccccc")
+        low, high = np.quantile(latents, [0.005, 0.995], axis=0)
         for style, i in zip(STYLES, order[:2]):
-            other = [j for j in range(latents.shape[1]) if j != i]
-            low, high = np.quantile(latents[:, other], [0.02, 0.98], axis=0)
-            for step, share in enumerate(np.linspace(0.0, 1.0, LINES)):
+            other = 1 - i if latents.shape[1] == 2 else order[1 - list(order).index(i)]
+            for value in np.arange(np.rint(low[other]), np.rint(high[other]) + 1.0):
                 base = middle.copy()
-                base[other] = low + share * (high - low)
+                base[other] = value
                 line = along(i, STEPS, base)
-                name = f"latent {i + 1} moves" if not step else None
-                axes.plot(*line.T, color=style["color"], linestyle=style["linestyle"], label=name)
-        title = f"The grid that latents span, λ = {code.lmbda:g}"
+                axes.plot(*line.T, color=style["color"], linestyle=style["linestyle"], linewidth=1)
+            axes.plot([], [], label=f"latent {i + 1} moves", **{**style, "marker": None})
+        title = f"Where latents are whole numbers, λ = {code.lmbda:g}"
         axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=title)
         axes.legend(frameon=False)
 
     if samples.shape[1] == 2:
         _drawn(path, of_plane)
     else:
-        _drawn(path, of_functions, (6.4, 1.0 + 1.4 * len(order)))
+        _drawn(path, of_functions, (6.4, 2.2 + 1.0 * len(order)))
 
 
 def lines(
