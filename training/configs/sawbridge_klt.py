@@ -1,7 +1,6 @@
 """The Karhunen–Loève transform of the sawbridge, steps and priors learned.
 
 python -m training.sources --config training/configs/sawbridge_klt.py --workdir OUT
-
 """
 
 from training.config import SourceTraining
