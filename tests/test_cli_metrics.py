@@ -8,10 +8,12 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import cropped
 from tests.test_cli import one_error, put, run
 from tfc_models import metrics
+from tfc_models.perceptual import load_pim
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +96,31 @@ def test_a_broken_picture_and_two_of_one_name(capsys):
     put("a/in/small.bmp", cropped(60, 70))
     assert run("metrics", "a", "b", "--quiet") == 1
     assert "pairs go by names without suffixes" in one_error(capsys)
+
+
+def test_sets_are_of_the_patches_of_both_sides(capsys):
+    arguments = ("metrics", "a", "b", "--metric", "mse", "--sets")
+    assert run(*arguments, "--json", "--quiet") == 0
+    told = json.loads(capsys.readouterr().out)["sets"]
+    # 180×240 has six of them, 60×70 none.
+    assert (told["extractor"], told["patch"], told["patches"]) == ("pim", 64, 6)
+    model = load_pim()
+    sides = []
+    for folder_of in ("a/in/photo.png", "b/in/photo.bmp"):
+        picture = np.asarray(Image.open(folder_of))
+        squares = [picture[y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64, 128)]
+        sides.append(np.concatenate([model.summary(square[None]).numpy() for square in squares]))
+    assert told["frechet"] == pytest.approx(metrics.frechet_distance(*sides), rel=1e-3)
+    assert told["kernel"] == pytest.approx(metrics.kernel_distance(*sides), rel=1e-3)
+    assert run(*arguments, "--quiet") == 0
+    assert "6 patches of 64×64 a side, of PIM's features" in capsys.readouterr().out
+    assert run("metrics", "a", "a", "--metric", "mse", "--sets", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["sets"]["frechet"] < 1e-6
+
+
+def test_sets_of_too_small_pictures(capsys):
+    small = "a/in/small.png"
+    assert run("metrics", small, small, "--metric", "mse", "--sets") == 1
+    assert "sets need two patches of 64×64" in one_error(capsys)
+    assert run("metrics", small, small, "--metric", "mse", "--sets", "--pim", small) == 1
+    assert "no file of weights" in one_error(capsys)

@@ -15,9 +15,10 @@ from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.evaluation.measuring import figure_text, finite
-from tfc_models.remote import LPIPS_VARIABLE
+from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
 
 ALL = "all"
+PATCH = 64
 
 
 class Shown(NamedTuple):
@@ -50,21 +51,32 @@ def measure(options: argparse.Namespace) -> int:
     pairs = _pairs(options, reporter)
     silence_tensorflow()
     functions = metrics_of(names, options.lpips, options.pim)
+    sets = _Sets(options.pim) if options.sets else None
     rows: dict[str, dict[str, float | None]] = {}
     with reporter.progress(pairs, "measuring") as progress:
         for pair in progress:
             try:
-                rows[pair.name] = _measured(pair, functions, options, reporter)
+                batches = _read(pair, options, reporter)
+                rows[pair.name] = _measured(batches, functions)
+                if sets:
+                    sets.add(batches)
             except (pictures.PictureError, CommandError, OSError) as error:
                 reporter.error(f"{pair.name}: {one_line(error)}")
     if not rows:
         return FAILED
     means = {name: _mean([row[name] for row in rows.values()]) for name in names}
+    apart = sets.distances() if sets else {}
     if options.json:
         results = [{"pair": pair, **_without_infinity(row)} for pair, row in rows.items()]
-        print_json({"pairs": results, "mean": _without_infinity(means)})
+        told = {"sets": apart} if sets else {}
+        print_json({"pairs": results, "mean": _without_infinity(means), **told})
     else:
         _print(names, rows, means)
+        if sets:
+            print(
+                f"{apart['patches']} patches of {PATCH}×{PATCH} a side, of PIM's features: "
+                f"Fréchet distance {apart['frechet']:.4f}, kernel distance {apart['kernel']:.6f}"
+            )
     return FAILED if reporter.failures else 0
 
 
@@ -131,13 +143,44 @@ def metrics_of(names: list[str], lpips: str | None, pim: str | None) -> dict[str
         raise CommandError(one_line(error)) from error
 
 
-def _measured(
-    pair: _Pair,
-    functions: dict[str, Any],
-    options: argparse.Namespace,
-    reporter: Reporter,
-) -> dict[str, float | None]:
-    """None for a metric that the picture is too small for."""
+class _Sets:
+    """The patches of both sides, by what PIM makes of them."""
+
+    def __init__(self, weights: str | None) -> None:
+        import tensorflow as tf
+
+        from tfc_models.perceptual import load_pim
+        from tfc_models.perceptual.pim import WEIGHTS
+
+        try:
+            model = load_pim(weights or os.environ.get(PIM_VARIABLE) or WEIGHTS)
+        except (ValueError, OSError) as error:
+            raise CommandError(one_line(error)) from error
+        self._summary = tf.function(model.summary, reduce_retracing=True)
+        self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+
+    def add(self, batches: list[np.ndarray]) -> None:
+        """A pair of pictures; those that are smaller than a patch have none."""
+        from tfc_models.metrics import patches_of
+
+        for rows, batch in zip(self._rows, batches):
+            patches = patches_of(batch[0], PATCH)
+            rows += [self._summary(patches[i : i + 32]).numpy() for i in range(0, len(patches), 32)]
+
+    def distances(self) -> dict[str, Any]:
+        """Between the sides."""
+        from tfc_models.metrics import frechet_distance, kernel_distance
+
+        count = sum(len(rows) for rows in self._rows[0])
+        if count < 2:
+            raise CommandError(f"sets need two patches of {PATCH}×{PATCH} pixels or more a side.")
+        sides = [np.concatenate(rows) for rows in self._rows]
+        found = {"frechet": frechet_distance(*sides), "kernel": kernel_distance(*sides)}
+        return {"extractor": "pim", "patch": PATCH, "patches": count, **found}
+
+
+def _read(pair: _Pair, options: argparse.Namespace, reporter: Reporter) -> list[np.ndarray]:
+    """Both pictures, of one size, each as a batch."""
     batches = []
     for file in pair.files:
         if file.error or file.path is None:
@@ -153,6 +196,11 @@ def _measured(
     sizes = [f"{b.shape[2]}×{b.shape[1]}" for b in batches]
     if sizes[0] != sizes[1]:
         raise CommandError(f"the pictures differ in size: {sizes[0]} and {sizes[1]}.")
+    return batches
+
+
+def _measured(batches: list[np.ndarray], functions: dict[str, Any]) -> dict[str, float | None]:
+    """None for a metric that the picture is too small for."""
     side = min(batches[0].shape[1:3])
     return {
         name: float(metric.function(*batches)[0]) if side >= metric.least else None

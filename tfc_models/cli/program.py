@@ -256,6 +256,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("first", metavar="A", help="picture, or folder of pictures")
     command.add_argument("second", metavar="B", help="the other ones")
     _add_metrics(command)
+    command.add_argument(
+        "--sets",
+        action="store_true",
+        help="also the Fréchet and the kernel distance between both sides' patches of "
+        f"{measuring.PATCH}×{measuring.PATCH} pixels, of PIM's features",
+    )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     _add_background(command)
     _add_limits(command)

@@ -10,7 +10,12 @@ from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
 from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
 from tfc_models.metrics.semantic import SemanticSubstitute
-from tfc_models.metrics.sets import features_of, frechet_distance, kernel_distance
+from tfc_models.metrics.sets import (
+    features_of,
+    frechet_distance,
+    kernel_distance,
+    patches_of,
+)
 from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, decibels, ms_ssim, ssim
 from tfc_models.remote import LPIPS_VARIABLE, read_weights
 
@@ -34,6 +39,7 @@ __all__ = [
     "mse",
     "named",
     "nlpd",
+    "patches_of",
     "pim",
     "psnr",
     "read_weights",

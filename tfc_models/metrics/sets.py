@@ -19,6 +19,14 @@ def features_of(
     return np.concatenate([row.reshape(len(row), -1) for row in rows])
 
 
+def patches_of(picture: np.ndarray, side: int) -> np.ndarray:
+    """As many squares as fit side by side into a picture, from the upper left corner on."""
+    rows, columns = (length // side for length in picture.shape[:2])
+    whole = picture[: rows * side, : columns * side]
+    squares = whole.reshape(rows, side, columns, side, picture.shape[2]).swapaxes(1, 2)
+    return squares.reshape(-1, side, side, picture.shape[2])
+
+
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Between the normal distributions that have two sets' means and covariances.
 

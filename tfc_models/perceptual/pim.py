@@ -141,6 +141,13 @@ class Pim(tf.keras.Model):
             found.append(Belief(means, logits))
         return found
 
+    def summary(self, pictures: tf.Tensor) -> tf.Tensor:
+        """What each picture tells of z on average over its places, for distances between sets."""
+        beliefs = self.alone(self.features(pictures))
+        shares = [tf.nn.softmax(belief.logits)[..., None] for belief in beliefs]
+        means = (tf.reduce_sum(s * b.means, axis=-2) for s, b in zip(shares, beliefs))
+        return tf.concat([tf.reduce_mean(z, axis=(1, 2)) for z in means], axis=-1)
+
     def together(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
         """p(z|x, y): the means of what both pictures tell of z, for each band."""
         return [joint(x, y) for joint, x, y in zip(self._joints, first, second)]
