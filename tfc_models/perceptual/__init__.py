@@ -1,5 +1,6 @@
 """Learned spaces in which pictures are as far apart as they are to people."""
 
+from tfc_models.perceptual.critics import BeliefCritic, PatchCritic, SpectralConv2D
 from tfc_models.perceptual.divergences import DIVERGENCES, Divergence, divergence_named
 from tfc_models.perceptual.pim import (
     PIM_MIN_SIDE,
@@ -15,10 +16,13 @@ __all__ = [
     "DIVERGENCES",
     "PIM_MIN_SIDE",
     "Belief",
+    "BeliefCritic",
     "Divergence",
     "LaplacianPyramid",
+    "PatchCritic",
     "Pim",
     "PimConfig",
+    "SpectralConv2D",
     "SteerablePyramid",
     "divergence",
     "divergence_named",

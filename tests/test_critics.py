@@ -1,0 +1,110 @@
+"""Critics: what they read, what stays 1, and that they tell pictures apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import cropped
+from tfc_models.perceptual import (
+    BeliefCritic,
+    PatchCritic,
+    Pim,
+    PimConfig,
+    SpectralConv2D,
+    divergence_named,
+)
+
+PHOTO = cropped(96, 112)
+
+
+def patches(count: int, seed: int, noisy: bool) -> tf.Tensor:
+    """Of a photo, 32×32; or of the photo with noise, and as bright."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, [64, 80], (count, 2))
+    found = np.stack([PHOTO[y : y + 32, x : x + 32] for y, x in corners]).astype(np.float32)
+    return tf.constant(found + noisy * rng.normal(0, 40, found.shape).astype(np.float32))
+
+
+def test_the_largest_gain_becomes_1_and_gradients_know_of_it():
+    tf.keras.utils.set_random_seed(0)
+    layer = SpectralConv2D(6, 3)
+    inputs = tf.random.stateless_normal([2, 8, 8, 4], (1, 2))
+    for _ in range(200):
+        layer(inputs, training=True)
+    gain = np.linalg.svd(layer._matrix().numpy(), compute_uv=False)[0]
+    assert float(layer._gain()) == pytest.approx(gain, rel=1e-3)
+    before = layer.direction.numpy()
+    outputs = layer(inputs)
+    np.testing.assert_array_equal(layer.direction, before)
+    # Whatever is multiplied into the kernel changes nothing.
+    layer.kernel.assign(7.0 * layer.kernel)
+    np.testing.assert_allclose(layer(inputs), outputs, rtol=1e-4, atol=1e-5)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(layer(inputs)))
+    along = tf.reduce_sum(tape.gradient(loss, layer.kernel) * layer.kernel)
+    assert abs(float(along)) < 1e-3 * float(loss)
+
+
+def test_a_patch_critic_reads_latents_and_leaves_them_alone():
+    tf.keras.utils.set_random_seed(0)
+    critic = PatchCritic((8, 12, 16))
+    pictures = patches(2, 0, False)[:, :30, :27]
+    latents = tf.Variable(tf.random.stateless_normal([2, 2, 2, 5], (3, 4)))
+    with tf.GradientTape() as tape:
+        tape.watch(pictures)
+        numbers = critic(pictures, latents)
+    assert numbers.shape == [2, 8, 7]
+    of_pictures, of_latents = tape.gradient(numbers, [pictures, latents])
+    assert of_latents is None and np.any(of_pictures.numpy() != 0)
+    assert not np.allclose(critic(pictures, -latents), numbers, atol=1e-4)
+    plain = PatchCritic((8,), conditional=False)
+    assert plain(pictures).shape == [2, 30, 27]
+    with pytest.raises(ValueError, match="a conditional critic reads latents"):
+        critic(pictures)
+    with pytest.raises(ValueError, match="does not read latents"):
+        plain(pictures, latents)
+    with pytest.raises(ValueError, match="a layer or more"):
+        PatchCritic(())
+
+
+def test_a_belief_critic_does_not_train_pim():
+    pim = Pim(PimConfig(frontend="laplacian", width=4, hidden=6))
+    critic = BeliefCritic(pim, hidden=5)
+    numbers = critic(patches(2, 0, False))
+    places = sum(side.shape[1] * side.shape[2] for side in pim.features(patches(1, 0, False)))
+    assert numbers.shape == [2, places]
+    of_pim = {id(v) for v in pim.variables}
+    assert not of_pim & {id(v) for v in critic.variables}
+    assert len(critic.trainable_variables) == len(pim.pyramid.sides) * 6
+
+
+@pytest.mark.parametrize("kind", ["patch", "belief"])
+@pytest.mark.parametrize("name", ["gan", "pearson"])
+def test_critics_tell_noisy_pictures(kind, name):
+    """The bound rises from what it is for two equal sets, and holds on patches not seen."""
+    tf.keras.utils.set_random_seed(0)
+    if kind == "patch":
+        critic = PatchCritic((12, 16), conditional=False)
+    else:
+        critic = BeliefCritic(Pim(PimConfig(frontend="laplacian", width=4, hidden=6)), hidden=8)
+    divergence = divergence_named(name)
+    optimizer = tf.keras.optimizers.legacy.Adam(5e-3)
+
+    @tf.function
+    def step(real: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            bound = divergence.bound(critic(real, training=True), critic(other, training=True))
+            loss = -bound
+        gradients = tape.gradient(loss, critic.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, critic.trainable_variables))
+        return bound
+
+    for i in range(100):
+        step(patches(8, 2 * i, False), patches(8, 2 * i + 1, True))
+    held = [
+        divergence.bound(critic(patches(24, 999, b)), critic(patches(24, 998, True)))
+        for b in (False, True)
+    ]
+    assert float(held[0]) > float(held[1]) + 0.05
