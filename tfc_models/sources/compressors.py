@@ -237,7 +237,7 @@ class TransformCode(Compressor):
                 lambda: model._build_tables(model.prior, CODER_BITS, offset), autograph=False
             )
             model._compression, model._stateless = True, False
-            model._init_compression(*build(), None)
+            model._init_compression(*build.get_concrete_function()(), None)
             self._kept.models[key] = model
         return self._kept.models[key]
 
