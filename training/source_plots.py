@@ -24,7 +24,7 @@ LINES, STEPS, CODES, APART = 7, 61, 12, 1.5
 BLUE, ORANGE, GREEN, VIOLET = "#0072b2", "#d55e00", "#009e73", "#5b3fa0"
 # Each series has a marker and a dash of its own: colours are lost in grey.
 STYLES: tuple[dict[str, Any], ...] = (
-    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": BLUE, "marker": "o", "linestyle": "-", "markersize": 10, "markerfacecolor": "none"},
     {"color": ORANGE, "marker": "s", "linestyle": "--"},
     {"color": GREEN, "marker": "^", "linestyle": "-."},
     {"color": VIOLET, "marker": "D", "linestyle": ":"},
@@ -134,7 +134,8 @@ def traversals(code: TransformCode, samples: np.ndarray, path: pathlib.Path) -> 
                 base[other] = value
                 line = along(i, STEPS, base)
                 axes.plot(*line.T, color=style["color"], linestyle=style["linestyle"], linewidth=1)
-            axes.plot([], [], label=f"latent {i + 1} moves", **{**style, "marker": None})
+            dash = {name: style[name] for name in ("color", "linestyle")}
+            axes.plot([], [], label=f"latent {i + 1} moves", **dash)
         title = f"Where latents are whole numbers, λ = {code.lmbda:g}"
         axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=title)
         axes.legend(frameon=False)
@@ -171,11 +172,18 @@ def lines(
             axes.plot(*zip(*points), label=name, zorder=2, **style)
         for (name, points), style in zip(series.items(), STYLES):
             style = style if joined else {**style, "linestyle": "none"}
-            axes.plot(*zip(*points), label=name, markersize=6, linewidth=1.4, zorder=3, **style)
+            axes.plot(
+                *zip(*points), label=name, linewidth=1.4, zorder=3, **{"markersize": 6, **style}
+            )
         if "x" in logarithmic:
             axes.set_xscale("log")
         if "y" in logarithmic:
             axes.set_yscale("log")
+        for axis in [getattr(axes, f"{letter}axis") for letter in logarithmic]:
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(
+                lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else ""
+            )
         axes.grid(color=FAINT, linewidth=0.7)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title, loc="left")

@@ -194,8 +194,8 @@ def sawbridge(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
         train(f"sawbridge-klt-{lmbda:g}", "sawbridge_klt", lmbda=lmbda)[0].figures
         for lmbda in KLT_RATES
     ]
-    axis = sorted({*(0.004 * 1.03**i for i in range(128)), *(1 / (6 * k) for k in range(1, 42))})
-    axis = [d for d in axis if 0.004 <= d < 1 / 6 - 1e-9]
+    axis = sorted({*(0.008 * 1.03**i for i in range(95)), *(1 / (6 * k) for k in range(1, 21))})
+    axis = [d for d in axis if 0.008 <= d < 0.13]
     source_plots.lines(
         {
             "networks, joint entropy": [(f.distortion, f.joint) for f in best],
