@@ -1,6 +1,6 @@
 """One network for the banana at every rate: gains, or networks that lambda modulates.
 
-python -m training.sources --config training/configs/banana_rates.py --workdir OUT
+    python -m training.sources --config training/configs/banana_rates.py --workdir OUT
 """
 
 from training.config import SourceTraining

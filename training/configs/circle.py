@@ -1,6 +1,6 @@
 """Networks for a circle, where they fall short of equal arcs.
 
-python -m training.sources --config training/configs/circle.py --workdir OUT
+    python -m training.sources --config training/configs/circle.py --workdir OUT
 """
 
 from training.config import SourceTraining

@@ -1,6 +1,9 @@
 """The Karhunen–Loève transform of the sawbridge, steps and priors learned.
 
-python -m training.sources --config training/configs/sawbridge_klt.py --workdir OUT
+    python -m training.sources --config training/configs/sawbridge_klt.py --workdir OUT
+
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 4,000 steps in 2 minutes.
+Reached: 9.543 bits coded at a mean squared error of 0.0350, where Gaussians would take 5.485.
 """
 
 from training.config import SourceTraining
