@@ -1,6 +1,10 @@
 """One network for the banana at every rate: gains, or networks that lambda modulates.
 
     python -m training.sources --config training/configs/banana_rates.py --workdir OUT
+
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 30,000 steps in 9 minutes.
+Reached: at lambda 8 4.440 bits coded and a squared error of 0.1915, 5.971 together, where a network
+for that lambda alone has 5.965; docs/sources.md has all.
 """
 
 from training.config import SourceTraining

@@ -1,6 +1,10 @@
 """Networks for a circle, where they fall short of equal arcs.
 
     python -m training.sources --config training/configs/circle.py --workdir OUT
+
+Machine: two CPU cores with AVX-512, shared with other trainings. Time: 8,000 steps in a minute.
+Reached: 5.982 bits coded and a squared error of 0.0060 at lambda 100, 1.45 more together than 21
+equal arcs.
 """
 
 from training.config import SourceTraining
