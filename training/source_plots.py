@@ -46,7 +46,7 @@ def _drawn(
         draw(axes)
         axes.spines[["top", "right"]].set_visible(False)
     picture = Image.open(io.BytesIO(save_plot(figure, "png"))).convert("RGB")
-    picture.save(path, lossless=True, method=6)
+    picture.quantize(64).convert("RGB").save(path, lossless=True, method=6)
 
 
 def draw(code: Compressor, samples: np.ndarray, folder: pathlib.Path) -> None:
