@@ -18,9 +18,9 @@ from PIL import Image
 from tests.conftest import ROOT
 from tfc_models import sources
 from training import config as configs
-from training import source_codes, source_table
+from training import source_codes, source_comparison
 from training.config import SourceTraining
-from training.source_table import Gate, Trainings
+from training.source_comparison import Gate, Trainings
 
 SMALL = ["--set=samples=3000", "--set=batch=64", "--set=arguments.hidden=(8,)"]
 
@@ -206,7 +206,7 @@ def test_measuring_is_not_on_what_was_trained_on():
 def test_gates():
     assert Gate("a", 1.0, 0.9, 1.1).met and not Gate("a", 1.2, 0.9, 1.1).met
     assert not Gate("a", float("nan"), 0.0, 9.0).met
-    text = source_table.gates([Gate("a", 1.2, 0.9, 1.1)])
+    text = source_comparison.gates([Gate("a", 1.2, 0.9, 1.1)])
     assert "| a | 1.200 | 0.90 to 1.10 | **no** |" in text
 
 
@@ -218,7 +218,7 @@ class Made:
 
     def __call__(self, name: str, of: str, **changes) -> list[source_codes.Outcome]:
         self.asked.append(name)
-        curve = source_table.RATES if of == "banana_rates" else (changes.get("lmbda", 8.0),)
+        curve = source_comparison.RATES if of == "banana_rates" else (changes.get("lmbda", 8.0),)
         found = []
         for lmbda in curve:
             bits, error = 4.3, 0.2
@@ -234,7 +234,7 @@ class Made:
 
 
 def test_the_table_and_its_gates(tmp_path):
-    found = {name: part(Made(), tmp_path) for name, part in source_table.PARTS.items()}
+    found = {name: part(Made(), tmp_path) for name, part in source_comparison.PARTS.items()}
     asked = [gate for _, own in found.values() for gate in own]
     assert len(asked) == 3 + 6 + 6 and all(gate.met for gate in asked), asked
     assert "| linear | 6.87 | 6.850 |" in found["banana"][0]
@@ -253,7 +253,7 @@ def test_a_code_of_nothing_meets_no_gate(tmp_path):
             super().__call__(name, of, **changes)
             return [source_codes.Outcome(1.0, sources.Figures(0.0, 0.0, 0.0, 1 / 6))]
 
-    _, asked = source_table.sawbridge(Nothing(), tmp_path)
+    _, asked = source_comparison.sawbridge(Nothing(), tmp_path)
     assert sum(not gate.met for gate in asked) == 3
 
 
@@ -262,7 +262,7 @@ def test_the_banana_shortened(tmp_path):
     """The order of the table holds from the first fifth of training on."""
     train = Trainings(tmp_path, share=0.2, samples=30_000)
     cost = {
-        name: train(name, of)[0].figures.cost(source_table.LMBDA)
+        name: train(name, of)[0].figures.cost(source_comparison.LMBDA)
         for name, of in (("linear", "banana_linear"), ("soft", "banana"), ("l", "banana_lloyd"))
     }
     assert 6.80 < cost["linear"] < 7.4
