@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -143,3 +144,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return next(slow, len(SLOW_FILES) + (name not in BY_MODEL))
 
     items.sort(key=place)
+
+
+def completed(command: list[str], code: int) -> subprocess.CompletedProcess[str]:
+    """A program of the project that ends with this status."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done

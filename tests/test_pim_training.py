@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, cropped
+from tests.conftest import completed, cropped
 from tfc_models.perceptual import load_pim
 from training import frames
 from training.frames import Limits, crops_of_pairs, difference, find_pairs, of_size
@@ -139,18 +137,7 @@ def test_every_pair_comes_once_an_epoch(table, tmp_path):
 
 def run(*arguments: str, code: int = 0) -> str:
     command = [sys.executable, "-m", "training.pim", "--config=training/configs/pim.py", *SMALL]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [*command, *arguments],
-        *(),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stderr
+    return completed([*command, *arguments], code).stderr
 
 
 @pytest.mark.slow

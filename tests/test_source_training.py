@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, completed
 from tfc_models import sources
 from training import config as configs
 from training import source_codes, source_comparison
@@ -31,18 +30,7 @@ def command(*arguments: str, of: str = "banana") -> list[str]:
 
 
 def run(*arguments: str, of: str = "banana", code: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command(*arguments, of=of),
-        *(),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return completed(command(*arguments, of=of), code)
 
 
 @pytest.mark.slow

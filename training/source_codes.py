@@ -212,7 +212,10 @@ def trained(config: SourceTraining, workdir: pathlib.Path) -> Compressor:
     run.train()
     # Whoever is killed between a checkpoint and the weights has older ones.
     trainer.save_weights(workdir / WEIGHTS)
-    return load(config, workdir / WEIGHTS)
+    for variable, average in zip(trainer.variables, trainer.average):
+        variable.assign(average)
+    code.anneal(1.0)
+    return code
 
 
 def outcomes_of(config: SourceTraining, workdir: pathlib.Path) -> list[Outcome]:

@@ -24,9 +24,9 @@ SAWBRIDGE_RATES, SEEDS = (20.0, 50.0, 100.0), (0, 1, 2)
 SAWBRIDGE_GATE = 0.05
 OPTIMUM, WATER = (1.81, 3.09, 4.07), (3.17, 11.27, 25.4)  # at DISTORTIONS
 COPIED = {  # pictures of single trainings that are worth showing
-    "banana-networks-soft-rounding/cells.webp": "sources_cells.webp",
-    "banana-networks-soft-rounding/traversal.webp": "sources_grid.webp",
-    "banana-code-vectors-Lloyd/cells.webp": "sources_vectors.webp",
+    f"{SOFT}/cells.webp": "sources_cells.webp",
+    f"{SOFT}/traversal.webp": "sources_grid.webp",
+    f"{LLOYD}/cells.webp": "sources_vectors.webp",
     "sawbridge-50-0/traversal.webp": "sources_traversal.webp",
 }
 KLT_RATES = (80.0, 200.0, 500.0, 1000.0)
@@ -59,14 +59,12 @@ class Trainings:
         """Of the config `of` with changed arguments; `seed` is the config's own."""
         config: SourceTraining = configs.read(str(CONFIGS / f"{of}.py"), [], SourceTraining)
         seed = changes.pop("seed", config.seed)
-        curve = changes.pop("curve", config.curve)
         config = dataclasses.replace(
             config,
             arguments={**config.arguments, **changes},
             steps=max(1, round(config.steps * self.share)),
             samples=self.samples or config.samples,
             seed=seed,
-            curve=curve,
         )
         logging.info("%s: %d steps", name, config.steps)
         return outcomes_of(config, self.workdir / name)

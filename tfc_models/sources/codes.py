@@ -170,7 +170,7 @@ def lloyd(
             index = quantizer.symbols(chunk)[:, 0].numpy()
             count += np.bincount(index, minlength=len(codebook))
             np.add.at(total, index, chunk)
-            coded = quantizer.coded(chunk)
+            coded = quantizer.coded_as(chunk, index)
             cost += float(tf.reduce_sum(coded.rate + lmbda * coded.distortion))
         used = count > 0
         codebook, probabilities = total[used] / count[used, None], count[used] / len(samples)

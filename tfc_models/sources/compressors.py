@@ -256,7 +256,7 @@ class TransformCode(Compressor):
         place = self._one_place(lmbda)
         y = self._latents(samples, place)
         if self.quantization == "universal":
-            _, offset = self._coder(place)._compute_indexes_and_offset(tf.shape(y)[:1])
+            _, offset = self._entropy_model(place)._compute_indexes_and_offset(tf.shape(y)[:1])
             y -= offset
         return tf.cast(tf.round(y), tf.int32)
 
@@ -323,7 +323,10 @@ class VectorQuantizer(Compressor):
         return {k: tf.reduce_mean(v) for k, v in parts.items()}
 
     def coded(self, samples: tf.Tensor, lmbda: float | None = None) -> Coded:
-        index = self._nearest(samples, self._checked(lmbda))
+        return self.coded_as(samples, self._nearest(samples, self._checked(lmbda)))
+
+    def coded_as(self, samples: tf.Tensor, index: tf.Tensor) -> Coded:
+        """As these code vectors, one for each sample."""
         reconstruction = tf.gather(self.codebook, index)
         distortion = self._squared_error(samples, reconstruction)
         return Coded(tf.gather(self._bits(), index), distortion, reconstruction)
