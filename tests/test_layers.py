@@ -14,11 +14,14 @@ import tensorflow_compression as tfc
 from tfc_models.layers import (
     GDN,
     Chain,
+    ChannelNorm,
     Conv2D,
+    Residual,
     bfloat16_pays,
     compute_dtype,
     leaky_relu,
     pad_to_multiple,
+    relu,
 )
 from tfc_models.layers import polyphase_kernel as polyphase
 from tfc_models.layers.conv import fourier_basis
@@ -108,6 +111,90 @@ def test_gdn_is_tfcs_gdn_in_both_forms_and_frozen(form, alpha, epsilon, inverse)
     ours.freeze()
     assert ours.trainable_variables == []
     np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
+
+
+def some_norm(activation=None) -> ChannelNorm:
+    norm = ChannelNorm(activation)
+    norm.build([None, None, None, 6])
+    norm.assign_state({"scale": np.linspace(0.5, 2.0, 6), "offset": np.linspace(-1.0, 1.0, 6)})
+    return norm
+
+
+def normalized(maps: np.ndarray) -> np.ndarray:
+    """By NumPy, pixel by pixel."""
+    out = np.empty(maps.shape)
+    for place in np.ndindex(maps.shape[:3]):
+        pixel = maps[place].astype(np.float64)
+        out[place] = (pixel - pixel.mean()) / np.sqrt(np.var(pixel, ddof=1) + 1e-3)
+    return out * np.linspace(0.5, 2.0, 6) + np.linspace(-1.0, 1.0, 6)
+
+
+@pytest.mark.parametrize("activation", [None, relu])
+def test_channel_norm_is_numpys_of_every_pixel_and_freezing_changes_nothing(activation):
+    norm = some_norm(activation)
+    maps = np.random.default_rng(0).normal(size=[2, 3, 5, 6]) * 3.0 + 7.0
+    # Nearly and entirely without variance: what ε is for.
+    maps[0, 0, 0] *= 1e-3
+    maps[0, 0, 1] = 4.0
+    maps = maps.astype(np.float32)
+    expected = normalized(maps)
+    expected = expected if activation is None else np.maximum(expected, 0.0)
+    got = norm(maps)
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+    norm.freeze()
+    assert norm.trainable_variables == []
+    np.testing.assert_array_equal(norm(maps), got)
+
+
+def test_statistics_of_channel_norm_are_float32_in_every_dtype():
+    # A mean of 1000 leaves bfloat16 nothing of a deviation of 8: squares would not add up.
+    maps = np.random.default_rng(0).integers(-2, 3, [1, 4, 4, 6]) * 8.0 + 1024.0
+    half = tf.cast(maps, tf.bfloat16)
+    got = some_norm()(half)
+    assert got.dtype == tf.bfloat16
+    expected = normalized(tf.cast(half, tf.float32).numpy())
+    np.testing.assert_allclose(tf.cast(got, tf.float32), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_channel_norm_keeps_a_tile_what_it_is_in_the_whole():
+    norm, maps = some_norm(), tf.random.stateless_normal([1, 8, 8, 6], [1, 2])
+    np.testing.assert_allclose(norm(maps)[:, 2:5, 3:], norm(maps[:, 2:5, 3:]), atol=1e-6)
+
+
+def test_channel_norm_refuses_a_single_channel():
+    with pytest.raises(ValueError, match="two channels"):
+        ChannelNorm()(tf.zeros([1, 2, 2, 1]))
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_a_residual_adds_its_input_also_around_others(dtype):
+    inner = [
+        Residual([Conv2D(6, 3, name="conv"), ChannelNorm(name="n")], name=f"r{i}") for i in "ab"
+    ]
+    outer = Residual(inner, name="all")
+    maps = tf.cast(tf.random.stateless_normal([1, 5, 4, 6], [1, 2]), dtype)
+    before = outer(maps)
+    assert before.dtype == dtype
+    within = maps
+    for residual in inner:
+        within = within + residual.layers[1](residual.layers[0](within))
+    np.testing.assert_array_equal(before, maps + within)
+    state = outer.state()
+    assert len(state) == 8 and {"ra/conv/kernel", "rb/n/offset"} <= set(state)
+    fresh = [
+        Residual([Conv2D(6, 3, name="conv"), ChannelNorm(name="n")], name=f"r{i}") for i in "ab"
+    ]
+    other = Residual(fresh, name="all")
+    other(maps)
+    other.assign_state(state)
+    other.multiply_in_float32 = True
+    assert other.multiply_in_float32 and fresh[1].layers[0].multiply_in_float32
+    other.freeze()
+    assert other.trainable_variables == []
+    tolerance = 1e-5 if dtype == tf.float32 else 0.1
+    np.testing.assert_allclose(
+        tf.cast(other(maps), tf.float32), tf.cast(before, tf.float32), atol=tolerance
+    )
 
 
 def test_a_chain_computes_in_the_dtype_of_its_input():

@@ -2,22 +2,25 @@
 
 from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
+from tfc_models.layers.channel_norm import ChannelNorm
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
-from tfc_models.layers.residual import GainedResidual
+from tfc_models.layers.residual import GainedResidual, Residual
 from tfc_models.layers.tiling import tiled
 
 __all__ = [
     "GDN",
     "Chain",
+    "ChannelNorm",
     "Conv2D",
     "Gain",
     "GainedResidual",
     "MaskedConv2D",
+    "Residual",
     "bfloat16_pays",
     "checkerboard_mask",
     "compute_dtype",

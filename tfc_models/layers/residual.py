@@ -1,4 +1,4 @@
-"""A residual block, with gains that tell it the rate."""
+"""Residual blocks: of any layers, and with gains that tell them the rate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,48 @@ import tensorflow as tf
 from tfc_models.layers.activation import relu
 from tfc_models.layers.conv import Conv2D
 from tfc_models.layers.gain import Gain
+
+
+class Residual(tf.keras.layers.Layer):
+    """x + f(x), where f is layers in a row, among which may be others of these."""
+
+    def __init__(self, layers: list[tf.keras.layers.Layer], name: str | None = None) -> None:
+        super().__init__(name=name, autocast=False)
+        self.layers = layers
+
+    @property
+    def multiply_in_float32(self) -> bool:
+        """See `tfc_models.layers.multiply`."""
+        return all(layer.multiply_in_float32 for layer in self.layers)
+
+    @multiply_in_float32.setter
+    def multiply_in_float32(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.multiply_in_float32 = value
+
+    def freeze(self) -> None:
+        """Folds the kernels."""
+        for layer in self.layers:
+            layer.freeze()
+        self.trainable = False
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """Plain values by name."""
+        return {f"{la.name}/{k}": v for la in self.layers for k, v in la.state().items()}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the values that `state` gave."""
+        for layer in self.layers:
+            prefix = f"{layer.name}/"
+            layer.assign_state(
+                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        maps = inputs
+        for layer in self.layers:
+            maps = layer(maps)
+        return inputs + maps
 
 
 class GainedResidual(tf.keras.layers.Layer):

@@ -1,0 +1,65 @@
+"""Normalization of each pixel by what its channels have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import tensorflow as tf
+
+EPSILON = 1e-3
+
+
+class ChannelNorm(tf.keras.layers.Layer):
+    """(x − mean) / √(variance + ε) · scale + offset, over the channels of every pixel.
+
+    Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression"
+    (NeurIPS 2020): unlike statistics of whole maps these do not depend on the picture's size,
+    so that pictures, crops and tiles are normalized alike. The variance is the unbiased one;
+    scale and offset are learned for every channel. Statistics are float32 in every dtype.
+    """
+
+    multiply_in_float32 = False
+
+    def __init__(
+        self,
+        activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name, autocast=False)
+        self.activation = activation
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        channels = tf.TensorShape(input_shape)[-1]
+        if channels < 2:
+            raise ValueError(f"{self.name} needs two channels or more to normalize over.")
+        self.scale = self.add_weight("scale", [channels], initializer="ones")
+        self.offset = self.add_weight("offset", [channels], initializer="zeros")
+        super().build(input_shape)
+
+    def freeze(self) -> None:
+        """Nothing to fold: what was learned stays as it is."""
+        self.trainable = False
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """Plain values by name."""
+        return {"scale": tf.identity(self.scale), "offset": tf.identity(self.offset)}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the values that `state` gave."""
+        self.scale.assign(state["scale"])
+        self.offset.assign(state["offset"])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        maps = tf.cast(inputs, tf.float32)
+        channels = maps.shape[-1]
+        maps -= tf.reduce_mean(maps, -1, keepdims=True)
+        variance = tf.reduce_sum(tf.square(maps), -1, keepdims=True) / (channels - 1)
+        maps = maps * tf.math.rsqrt(variance + EPSILON) * self.scale + self.offset
+        maps = maps if self.activation is None else self.activation(maps)
+        return tf.cast(maps, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "activation": tf.keras.activations.serialize(self.activation),
+            "name": self.name,
+        }
