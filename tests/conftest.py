@@ -25,6 +25,7 @@ SMALL = {
     "gained-raster": {"channels": 8, "latents": 12},
     "gained-stem4": {"channels": 8, "latents": 12},
     "gained-universal": {"channels": 8, "latents": 12},
+    "hific": {"channels": 4, "latents": 12, "hyper": 8, "blocks": 2},
     "mbt2018": {"channels": 8, "latents": 12},
     "mbt2018-mean": {"channels": 8, "latents": 12},
     "mbt2018-universal": {"channels": 8, "latents": 12},

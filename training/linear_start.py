@@ -18,7 +18,7 @@ from tfc_models.entropy import ChannelwiseHyperprior
 from tfc_models.entropy.context import ContextHyperprior
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
 from tfc_models.entropy.reading import GainedReading
-from tfc_models.layers import GDN, Conv2D
+from tfc_models.layers import GDN, ChannelNorm, Conv2D
 from tfc_models.models import CompressionModel
 from training import data
 from training.config import Config
@@ -45,7 +45,15 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
             normalizations or residual blocks between them.
         pictures: crops, 0–255, with sides that are multiples of 16.
         seed: for the free channels.
+
+    Raises:
+        ValueError: the model normalizes every pixel, and is near no linear transform.
     """
+    if any(isinstance(layer, ChannelNorm) for layer in model.synthesis.layers):
+        raise ValueError(
+            f"{model.name} has no linear start, as it normalizes every pixel: give start=random, "
+            "or a weights file."
+        )
     rng = np.random.default_rng(seed)
     down = [la for la in model.analysis.layers if isinstance(la, Conv2D)]
     up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]

@@ -168,8 +168,8 @@ class Trainer:
 def kinds(model: models.CompressionModel) -> list[str]:
     """What each trainable variable of a model is, for its rate of learning.
 
-    transforms: analysis and synthesis; blocks: the residual blocks in them, which may move
-    faster than the linear stages that training starts from; gains: tables per rate;
+    transforms: analysis and synthesis; blocks: the residual blocks in them that start as nothing,
+    which may move faster than the linear stages that training starts from; gains: tables per rate;
     densities: of the factorized prior; entropy: the rest, which predicts probabilities.
     """
     named: dict[Any, str] = {}

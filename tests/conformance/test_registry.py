@@ -158,7 +158,9 @@ def test_every_variable_gets_a_gradient(model_name):
 
 @pytest.mark.parametrize("quantization", ["noise", "round", "mixed"])
 @pytest.mark.parametrize("distribution", ["gaussian", "laplace"])
-@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "mbt2018", "ms2020"])
+@pytest.mark.parametrize(
+    "name", ["bmshj2018-hyperprior", "hific", "mbt2018-mean", "mbt2018", "ms2020"]
+)
 def test_hyperpriors_take_either_distribution_and_every_quantization(
     name, distribution, quantization
 ):

@@ -13,6 +13,7 @@ from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
 from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
+from tfc_models.entropy.two import TwoNetworkHyperprior
 from tfc_models.entropy.universal import GainedUniversal, UniversalHyperprior
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "MeanScaleHyperprior",
     "ScaleHyperprior",
     "Slice",
+    "TwoNetworkHyperprior",
     "UniversalHyperprior",
 ]

@@ -194,7 +194,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
 
     def _predicted(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         if self.exact is None:
-            outputs = tf.cast(self.hyper_synthesis(tf.cast(z_hat, self.network_dtype)), tf.float32)
+            outputs = tf.cast(self._outputs(tf.cast(z_hat, self.network_dtype)), tf.float32)
             outputs = outputs[:, : shape[0], : shape[1]]
             if self.predicts_means:
                 index, mean = tf.split(outputs, 2, axis=-1)
@@ -202,13 +202,17 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
                 index, mean = outputs, None
             return index * INDEX_STEP + INDEX_ORIGIN, mean
         # In tiles, so that a picture of any size (or a forged size) takes little memory.
-        channels = self.exact.outputs_exponent.size
+        channels = sum(layer.filters for layer in self.heads)
         out = tf.TensorSpec([None, None, channels], tf.float32)
         outputs = tiled(self._exact_parameters, z_hat, 1, REDUCTION, out, EXACT_TILE)
         outputs = outputs[:, : shape[0], : shape[1]]
         if not self.predicts_means:
             return outputs, None
         return tuple(tf.split(outputs, 2, axis=-1))
+
+    def _outputs(self, z_hat: tf.Tensor) -> tf.Tensor:
+        """What the network gives before it is exact."""
+        return self.hyper_synthesis(z_hat)
 
     def _exact_parameters(self, z_hat: tf.Tensor) -> tf.Tensor:
         return self._from_sums(self.exact(z_hat), self.exact)

@@ -33,6 +33,9 @@ class CompressionModel(tf.keras.Model):
     many_rates = False
     """Whether a model codes at rates of 0 to 100, or at the one that it was trained for."""
 
+    frozen_dtype = tf.bfloat16
+    """Of a frozen model's maps on the way out, on every machine."""
+
     halo = HALO  # latents that its transforms' filters reach beyond a tile
 
     def __init__(
@@ -69,14 +72,14 @@ class CompressionModel(tf.keras.Model):
     def set_bfloat16(self, setting: str) -> None:
         """Multiplies in bfloat16: "on", "off", or "auto" (only where it pays).
 
-        A frozen model's synthesis keeps its maps in bfloat16 whatever the setting, and only
-        multiplies in float32 where it is off: then pictures agree to a grey level between
-        machines with and without (see `tfc_models.layers.multiply`).
+        A frozen model's synthesis keeps its maps in `frozen_dtype` whatever the setting: mostly
+        bfloat16, and only multiplies in float32 where it is off: then pictures agree to a grey
+        level between machines with and without (see `tfc_models.layers.multiply`).
         """
         self._bfloat16 = setting
         dtype = compute_dtype(setting)
         self.analysis_dtype = dtype
-        self.synthesis_dtype = tf.bfloat16 if self.frozen else dtype
+        self.synthesis_dtype = self.frozen_dtype if self.frozen else dtype
         for layer in self.synthesis.layers:
             layer.multiply_in_float32 = dtype == tf.float32
         if isinstance(self.coder, ScaleHyperprior):
