@@ -25,6 +25,7 @@ _DIVERGENCE = flags.DEFINE_string("divergence", "jensen-shannon", "what the crit
 _GAMMAS = flags.DEFINE_list("gammas", ["0.03", "0.1", "0.3", "1", "3", "10", "30"], "weights")
 _STEPS = flags.DEFINE_integer("steps", 4000, "of each training", 1)
 _BATCH = flags.DEFINE_integer("batch", 512, "samples for each weight", 1)
+_SAMPLES = flags.DEFINE_integer("samples", 2**20, "to measure with", 8)
 _SEED = flags.DEFINE_integer("seed", 0, "of the trainings", 0)
 
 
@@ -34,11 +35,8 @@ def compare() -> None:
     gammas = tables.checked(_ONLY.value, _DIVERGENCE.value, _GAMMAS.value, output)
     found = []
     for name in _ONLY.value:
-        found.append(
-            tables.compared(
-                TASKS[name](), _DIVERGENCE.value, gammas, _STEPS.value, _BATCH.value, _SEED.value
-            )
-        )
+        budget = _STEPS.value, _BATCH.value, _SAMPLES.value, _SEED.value
+        found.append(tables.compared(TASKS[name](), _DIVERGENCE.value, gammas, *budget))
         print(tables.table_of(found[-1]) + "\n")
     if output:
         tables.draw(found, output)

@@ -163,8 +163,8 @@ class Decoders:
         """What tells networks β, if anything does, and γ."""
         if not self.conditioned:
             return [], tf.constant(self.gammas)[:, None]
-        # The ends are asked for as often as all else between, and are no edges.
-        beta = tf.clip_by_value(tf.random.uniform([1, samples], -0.1, 1.1), 0.0, 1.0)
+        # A little beyond both ends, which otherwise would be edges, where networks do as they like.
+        beta = tf.random.uniform([1, samples], -0.1, 1.1)
         return [2.0 * beta - 1.0], gamma_of(beta, self.gammas)
 
     def _decoded(
@@ -229,18 +229,18 @@ class Decoders:
 
         for optimizer, networks in ((decoding, self.decoder), (judging, self.critic)):
             optimizer.build(networks.trainable_variables)
-        some(tf.constant(steps))
+        some.get_concrete_function(tf.TensorSpec([], tf.int32))(tf.constant(steps))
         for average, weight in zip(self.averages, self.decoder.trainable_variables):
             weight.assign(average)
 
-    def reached(self, which: float, samples: int = 2**20) -> Reached:
+    def reached(self, which: float, samples: int) -> Reached:
         """What a decoder reaches: the one of a place among gammas, or that for all at a β."""
         place = 0 if self.conditioned else int(which)
         beta = [2.0 * which - 1.0] * self.conditioned
         tf.random.set_seed(MEASURING)
         distortions, made = [], []
-        for _ in range(-(-samples // CHUNK)):
-            y, mean = self.task.coded([self.count, CHUNK])
+        for start in range(0, samples, CHUNK):
+            y, mean = self.task.coded([self.count, min(CHUNK, samples - start)])
             values, masses = self._decoded(y, [tf.fill(tf.shape(y), b) for b in beta])
             distortion = sum(m * tf.square(x - mean) for x, m in zip(values, masses))
             distortions.append(distortion[place].numpy())
