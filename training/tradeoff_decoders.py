@@ -232,6 +232,8 @@ class Decoders:
         some.get_concrete_function(tf.TensorSpec([], tf.int32))(tf.constant(steps))
         for average, weight in zip(self.averages, self.decoder.trainable_variables):
             weight.assign(average)
+            if not np.all(np.isfinite(weight)):
+                raise ValueError(f"{self.task.name}: the training came to what is not finite.")
 
     def reached(self, which: float, samples: int) -> Reached:
         """What a decoder reaches: the one of a place among gammas, or that for all at a β."""
