@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -302,3 +304,10 @@ def test_a_knee_is_of_what_no_others_dominate():
 def test_curves_without_a_knee(x, y, says):
     with pytest.raises(ValueError, match=says):
         knee(x, y)
+
+
+def test_examples():
+    # analysis.knee is the function.
+    for module in (tradeoff, sys.modules[knee.__module__]):
+        found = doctest.testmod(module)
+        assert found.attempted > 0 and not found.failed
