@@ -45,8 +45,13 @@ def _drawn(
         axes = figure.add_subplot()
         draw(axes)
         axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def save(figure: Figure, path: pathlib.Path, colors: int = 64) -> None:
+    """As a small WebP, without losses but those of colours."""
     picture = Image.open(io.BytesIO(save_plot(figure, "png"))).convert("RGB")
-    picture.quantize(64).convert("RGB").save(path, lossless=True, method=6)
+    picture.quantize(colors).convert("RGB").save(path, lossless=True, method=6)
 
 
 def draw(code: Compressor, samples: np.ndarray, folder: pathlib.Path) -> None:

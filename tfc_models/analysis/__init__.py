@@ -1,8 +1,9 @@
-"""Numbers about numbers: rate-distortion curves, BD-rates, plots. Knows neither models nor
-TensorFlow."""
+"""Numbers about numbers: rate-distortion curves, BD-rates, plots, knees of curves, and trade-offs
+that are known. Knows neither models nor TensorFlow."""
 
 from tfc_models.analysis.bd_rate import NoOverlapError, bd_rate, pareto
 from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, published
+from tfc_models.analysis.knee import knee
 from tfc_models.analysis.plots import rd_plot, save_plot
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "NoOverlapError",
     "Point",
     "bd_rate",
+    "knee",
     "pareto",
     "published",
     "rd_plot",
