@@ -129,4 +129,7 @@ def warmup_requests(codec: Codec, largest: int) -> list[tuple[str, dict[str, np.
         if codec.many_rates:
             at = {**pictures, "quality": np.array([50], np.int32)}
             requests.append(("compress_at_quality", at))
+        if codec.has_realism:
+            at = {**bitstreams, "realism": np.array([1.0], np.float32)}
+            requests.append(("decompress_at_realism", at))
     return requests

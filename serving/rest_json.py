@@ -33,10 +33,11 @@ def parse(body: bytes, servable: Servable) -> tuple[str, str, Arrays]:
         raise _format_error(
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         )
+    required = set(dtypes) - set(signature_def.defaults)
     if ROW in document:
-        return signature, ROW, _rows(document[ROW], dtypes)
+        return signature, ROW, _rows(document[ROW], dtypes, required)
     if COLUMNAR in document:
-        return signature, COLUMNAR, _columns(document[COLUMNAR], dtypes)
+        return signature, COLUMNAR, _columns(document[COLUMNAR], dtypes, required)
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -77,27 +78,29 @@ def _format_error(message: str) -> ServingError:
     return invalid(f"JSON request: {message.strip()}")
 
 
-def _rows(instances: Any, dtypes: dict[str, tf.DType]) -> Arrays:
+def _rows(instances: Any, dtypes: dict[str, tf.DType], required: set[str]) -> Arrays:
     if not isinstance(instances, list):
         raise _format_error("Excepting 'instances' to be an list/array")
     if not instances:
         raise _format_error("No values in 'instances' array")
     named = _is_object(instances[0])
-    if not named and len(dtypes) > 1:
+    if not named and len(required) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    columns: dict[str, list[Any]] = {name: [] for name in dtypes}
+    # What has a default is in all objects or in none.
+    first = instances[0] if named else required or dtypes
+    columns: dict[str, list[Any]] = {k: [] for k in dtypes if k in required or k in first}
     for i, item in enumerate(instances):
         if _is_object(item) != named:
             found = ("object", "list") if named else ("value/list", "object")
             raise invalid(f"Expecting {found[0]} but got {found[1]} at item {i} of input list")
-        values = item if named else {next(iter(dtypes)): item}
-        if set(values) != set(dtypes):
+        values = item if named else {next(iter(columns)): item}
+        if set(values) != set(columns):
             raise invalid(
                 f"Failed to process element: {i} of 'instances' list. "
-                f"JSON object: must only have keys: {','.join(sorted(dtypes))}"
+                f"JSON object: must only have keys: {','.join(sorted(columns))}"
             )
         for name, value in values.items():
             columns[name].append(value)
@@ -107,18 +110,18 @@ def _rows(instances: Any, dtypes: dict[str, tf.DType]) -> Arrays:
         raise invalid(f"Failed to process 'instances' list. Error: {error.message}") from None
 
 
-def _columns(inputs: Any, dtypes: dict[str, tf.DType]) -> Arrays:
+def _columns(inputs: Any, dtypes: dict[str, tf.DType], required: set[str]) -> Arrays:
     if not _is_object(inputs):
-        if len(dtypes) > 1:
+        if len(required) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple "
                 "input tensors required as per tensorinfo_map"
             )
-        inputs = {next(iter(dtypes)): inputs}
+        inputs = {next(iter(required or dtypes)): inputs}
     for name in dtypes:
-        if name not in inputs:
+        if name not in inputs and name in required:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    return {k: _array(inputs[k], dtype, k) for k, dtype in dtypes.items()}
+    return {k: _array(inputs[k], dtype, k) for k, dtype in dtypes.items() if k in inputs}
 
 
 def _is_object(value: Any) -> bool:

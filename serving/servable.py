@@ -67,13 +67,18 @@ class Servable:
         """Whether inputs of several requests may be laid one after the other."""
         signature_def = self.signature_def(signature)
         tensors = [*signature_def.inputs.values(), *signature_def.outputs.values()]
-        return all(
-            len(t.tensor_shape.dim) == 1 and t.tensor_shape.dim[0].size == -1 for t in tensors
-        )
+        shapes = [t.tensor_shape for t in tensors if not t.tensor_shape.unknown_rank]
+        return all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes) and bool(shapes)
 
     def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """The inputs as the signature's dtypes, or the line that TF Serving would say."""
-        wanted = self.signature_def(signature).inputs
+        """The inputs as the signature's dtypes, or the line that TF Serving would say.
+
+        What is missing and has a default is filled in. Where requests are laid together, an input
+        of any shape is one value for each example; a single one is repeated.
+        """
+        signature_def = self.signature_def(signature)
+        wanted, defaults = signature_def.inputs, signature_def.defaults
+        inputs = {**{k: tf.make_ndarray(v) for k, v in defaults.items()}, **inputs}
         if set(wanted) != set(inputs):
             sent, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs))
             raise invalid(
@@ -93,7 +98,15 @@ class Servable:
                     f"the signature takes {dtype.name}."
                 )
             _check_shape(name, inputs[name].shape, info.tensor_shape)
-        return dict(inputs)
+        return self._of_each(inputs) if self.batches(signature) else inputs
+
+    def _of_each(self, inputs: Arrays) -> Arrays:
+        if any(array.ndim > 1 for array in inputs.values()):
+            raise invalid(
+                "inputs of this signature have one value for each example, or one for all"
+            )
+        count = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        return {k: v if v.ndim else np.full(count, v, v.dtype) for k, v in inputs.items()}
 
     def hold(self) -> None:
         """Counts as a call that has begun, until `let_go`: what waits keeps the session open."""

@@ -235,6 +235,8 @@ def test_every_config_says_what_it_takes_and_reaches(path):
         known, words = source_codes.MODELS, ("training.sources", "bits")
     elif isinstance(config, configs.PimTraining):
         known, words = ("pim",), ("training.pim", "nats")
+    elif isinstance(config, configs.RealismTraining):
+        known, words = models.names(), ("training.realism", "LPIPS", "dB")
     else:
         known, words = models.names(), ("training.main", "bpp", "dB")
     assert config.model in known

@@ -9,11 +9,13 @@ import pathlib
 import runpy
 from typing import Any
 
-from tfc_models.perceptual import PIM_MIN_SIDE
+from tfc_models.models.distortion import parsed
+from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
 from training.portable import schedule
 
 OPTIMIZERS = ("adam", "sgd")
 STARTS = ("linear", "random")
+CRITICS = ("patch", "pim")
 RATES = {
     "transforms": 2e-4,
     "blocks": 6e-4,
@@ -177,6 +179,89 @@ class PimTraining(PictureConfig):
     def schedule(self) -> dict[str, Any]:
         """See the base class."""
         return schedule_of({"encoders": self.rate}, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialConfig(PictureConfig):
+    """A run that may have a critic (see training.adversarial)."""
+
+    rate: float = 1e-4
+    critic_rate: float = 1e-4
+    downscale: float = 2.0
+    """Crops are scaled down by a random factor up to this one."""
+    head_start: float = 0.0
+    """Fraction of the budget during which only the critic learns."""
+    adversarial: float = 0.0
+    """Weight of what the critic says; 0: there is none."""
+    divergence: str = "gan"
+    """One of tfc_models.perceptual.DIVERGENCES."""
+    critic: str = "patch"
+    """Of pixels, given the latents (patch), or of PIM's beliefs (pim)."""
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(self.rate)
+        check_rate(self.critic_rate)
+        divergence_named(self.divergence)
+        if self.critic not in CRITICS:
+            raise ValueError(f"critic is one of {', '.join(CRITICS)}; got {self.critic!r}.")
+        if not 0.0 <= self.adversarial < math.inf:
+            raise ValueError(f"adversarial is 0 or more; got {self.adversarial}.")
+        if self.downscale < 1.0:
+            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See the base class."""
+        critic = [self.critic, *self.critic_widths] if self.adversarial else None
+        return {**super().identity, "critic": critic}
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """See the base class."""
+        peaks = {"model": self.rate, "critic": self.critic_rate}
+        waits = {"waiting": ("model",), "head_start": self.head_start}
+        return {**schedule_of(peaks, self), **waits}
+
+
+@dataclasses.dataclass(frozen=True)
+class RealismTraining(AdversarialConfig):
+    """A training run of a realism decoder (see training.realism)."""
+
+    base: str = "default"
+    """The model: a name of the zoo, or the path of published weights."""
+    start: str = ""
+    """A decoder's file to begin with; without one, the base's own pictures."""
+    gamma: float = 1e-3
+    """Weight of the squared error."""
+    perceptual: str = "lpips"
+    """What is weighed with the realism: a metric, or a weighted sum of some."""
+    realism: float = 0.0
+    """The one realism to train at; 0: all of them."""
+    qualities: tuple[float, float] = (0.0, 100.0)
+    """Of a model of many rates, those that are trained at, from and to."""
+    validation_rates: tuple[float, ...] = (15.0, 30.0, 60.0)
+    bfloat16: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parsed(self.perceptual)
+        if not 0.0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma is 0 or more; got {self.gamma}.")
+        if not 0.0 <= self.realism <= 1.0:
+            raise ValueError(f"realism is 0 to 1; got {self.realism}.")
+        for name in ("qualities", "validation_rates"):
+            values = getattr(self, name)
+            if not all(0.0 <= value <= 100.0 for value in values):
+                raise ValueError(f"{name} are 0 to 100; got {values}.")
+        if len(self.qualities) != 2 or self.qualities[0] > self.qualities[1]:
+            raise ValueError(f"qualities are two numbers, from and to; got {self.qualities}.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().identity, "base": self.base, "perceptual": self.perceptual}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ goes on where the last checkpoint was. OUT/weights.npz holds the moving average 
 
 from __future__ import annotations
 
-import csv
 import math
 import pathlib
 from collections.abc import Iterator
@@ -97,13 +96,7 @@ class PimRun(Run):
         if not self._validation:
             return
         bound, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
-        table = self.workdir / "validation.csv"
-        fresh = not table.exists()
-        with table.open("a", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            if fresh:
-                rows.writerow(["step", "seconds", "bound"])
-            rows.writerow([step, round(self.trainer.seconds_spent), bound])
+        self._to_table(["bound"], [[bound]])
         tf.summary.scalar("validation/bound", bound, step=step)
         most = math.log(self._validation.count)
         logging.info("validation: a bound of %.4f nats, of at most %.4f", bound, most)

@@ -118,6 +118,7 @@ class Run:
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)
+            trainer.after_step(losses)
             usable = np.isfinite(losses["loss"]) and np.isfinite(losses["norm"])
             unusable = 0 if usable else unusable + 1
             if unusable >= NOT_NUMBERS:
@@ -214,14 +215,7 @@ class Run:
             return
         step = self.trainer.steps_taken
         points, shown = self.trainer.with_average(self._validation.run)
-        table = self.workdir / "validation.csv"
-        fresh = not table.exists()
-        with table.open("a", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            if fresh:
-                rows.writerow(["step", "seconds", *Point._fields])
-            for point in points:
-                rows.writerow([step, round(self.trainer.seconds_spent), *point])
+        self._to_table(list(Point._fields), points)
         for point in points:
             name = f" at rate {point.rate:g}" if len(points) > 1 else ""
             tf.summary.scalar(f"validation/bpp{name}", point.bpp, step=step)
@@ -234,6 +228,17 @@ class Run:
             tf.summary.image(f"validation/{i}", picture[None], step=step)
         curve = rd_picture(f"step {step}", points)
         tf.summary.image("validation/rate-distortion", curve[None], step=step)
+
+    def _to_table(self, columns: list[str], found: list[Any]) -> None:
+        """Adds rows to validation.csv."""
+        table = self.workdir / "validation.csv"
+        fresh = not table.exists()
+        with table.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if fresh:
+                rows.writerow(["step", "seconds", *columns])
+            now = self.trainer.steps_taken, round(self.trainer.seconds_spent)
+            rows.writerows([[*now, *row] for row in found])
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

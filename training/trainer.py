@@ -36,7 +36,14 @@ class Trainer:
         prepare(parsed(model.distortion))
         self._build(model, config, kinds(model), [k for k, rate in config.rates.items() if rate])
 
-    def _build(self, model: Any, config: RunConfig, of: list[str], trained: list[str]) -> None:
+    def _build(
+        self,
+        model: Any,
+        config: RunConfig,
+        of: list[str],
+        trained: list[str],
+        critic: tf.keras.Model | None = None,
+    ) -> None:
         """What trains a model whose variables are `of` these kinds, some of them `trained`."""
         self.model, self.config = model, config
         self.strategy = tf.distribute.get_strategy()
@@ -46,6 +53,8 @@ class Trainer:
             if kind in trained:
                 self.variables.append(variable)
                 self.groups.setdefault(kind, []).append(variable)
+        if critic is not None:
+            self.groups["critic"] = critic.trainable_variables
         self.optimizers = {kind: _optimizer(config) for kind in self.groups}
         for kind, optimizer in self.optimizers.items():
             optimizer.build(self.groups[kind])
@@ -60,6 +69,7 @@ class Trainer:
             running_loss=self.running_loss,
             step=self.step,
             seconds=self.seconds,
+            **({} if critic is None else {"critic": critic}),
         )
         self._compiled = tf.function(self.train_step, autograph=False)
 
@@ -114,12 +124,20 @@ class Trainer:
         return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
 
     def _replica_step(self, batch: tf.Tensor, limit: tf.Tensor) -> Losses:
-        context = tf.distribute.get_replica_context()
-        replicas = self.strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
             losses = self._losses_of(batch)
-            loss = losses["loss"] / replicas
-        gradients = tape.gradient(loss, self.variables)
+        return {**losses, **self._update(tape, losses["loss"], limit, list(self.groups))}
+
+    def _update(
+        self, tape: tf.GradientTape, loss: tf.Tensor, limit: tf.Tensor, kinds: list[str]
+    ) -> Losses:
+        """One step of the variables of some kinds, if the loss is usable."""
+        context = tf.distribute.get_replica_context()
+        replicas = self.strategy.num_replicas_in_sync
+        variables = [v for kind in kinds for v in self.groups[kind]]
+        with tape:
+            loss = loss / replicas
+        gradients = tape.gradient(loss, variables)
         if replicas > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             loss = context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
@@ -127,13 +145,14 @@ class Trainer:
         good = tf.math.is_finite(norm) & (loss < limit)
         factor = tf.where(good, tf.minimum(1.0, self.config.clip_norm / norm), 0.0)
         # Without gradients Adam makes one small step more in the direction that it had.
-        by_variable = {
-            v.ref(): tf.math.multiply_no_nan(g, factor) for v, g in zip(self.variables, gradients)
-        }
-        for kind, optimizer in self.optimizers.items():
-            pairs = [(by_variable[v.ref()], v) for v in self.groups[kind]]
-            optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
-        return {**losses, "norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
+        gradients = iter([tf.math.multiply_no_nan(g, factor) for g in gradients])
+        for kind in kinds:
+            pairs = [(next(gradients), v) for v in self.groups[kind]]
+            self.optimizers[kind].apply_gradients(pairs, skip_gradients_aggregation=True)
+        return {"norm": norm, "skipped": 1.0 - tf.cast(good, tf.float32)}
+
+    def after_step(self, losses: dict[str, float]) -> None:
+        """What is to be said of a step's losses; here nothing."""
 
     def before_step(self, fraction: float) -> None:
         """What changes in the model with the fraction of the budget that is spent."""
@@ -146,7 +165,8 @@ class Trainer:
 
     def is_finite(self) -> bool:
         """Whether weights and averages are numbers."""
-        values = [*self.variables, *self.average]
+        trained = [v for group in self.groups.values() for v in group]
+        values = [*trained, *self.average]
         return all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in values)
 
     def with_average(self, action: Any) -> Any:

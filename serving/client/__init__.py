@@ -42,9 +42,12 @@ class Client:
         inputs = {"image_bytes": picture, "quality": quality}
         return self._transport.predict("compress_at_quality", inputs)
 
-    def decompress(self, bitstream: bytes) -> bytes:
-        """The PNG file for a bitstream."""
-        return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
+    def decompress(self, bitstream: bytes, realism: float | None = None) -> bytes:
+        """The PNG file for a bitstream; `realism` is for models with such a decoder."""
+        if realism is None:
+            return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
+        inputs = {"bitstream_bytes": bitstream, "realism": realism}
+        return self._transport.predict("decompress_at_realism", inputs)
 
     def status(self) -> dict[str, str]:
         """States by version."""

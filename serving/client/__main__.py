@@ -1,7 +1,7 @@
 """Talks to a server, by REST or gRPC.
 
     python -m serving.client compress photo.png --quality 40
-    python -m serving.client decompress photo.tfcm
+    python -m serving.client decompress photo.tfcm --realism 0.5
     python -m serving.client status
 
 --server is HOST:PORT for gRPC, http://HOST:PORT for REST. Pictures may be of any kind that
@@ -24,6 +24,7 @@ from tfc_models.cli.writing import check_new, write_file
 _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
 _MODEL = flags.DEFINE_string("model", "default", "name of the model on the server")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
+_REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
 _OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
 _FORCE = flags.DEFINE_bool("force", False, "write over files that exist")
 _BACKGROUND = flags.DEFINE_string("background", None, "colour behind a transparent picture")
@@ -53,7 +54,7 @@ def run(command: str, files: list[str]) -> None:
             if command == "compress":
                 result = client.compress(_upright(path, data), _QUALITY.value)
             else:
-                result = client.decompress(data)
+                result = client.decompress(data, _REALISM.value)
             write_file(output, result, force=_FORCE.value)
             print(f"{path} ({len(data):,} bytes) → {output} ({len(result):,} bytes)")
 

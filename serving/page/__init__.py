@@ -43,7 +43,9 @@ HEADERS = {
 PEERS = {name: evaluation.PEERS[name] for name in ("jpeg", "webp", "avif")}
 DEFAULT_MAX_PIXELS = 4096 * 4096
 READ = ["GET", "HEAD"]
+SHARP = "decompress_at_realism"
 QUALITY = fastapi.Query(None, ge=0, le=container.LARGEST_QUALITY)
+REALISM = fastapi.Query(0.0, ge=0.0, le=1.0)
 SIZE = fastapi.Query(ge=1, le=2**31 - 1)
 WHITE = (255, 255, 255)  # what a transparent picture is put on
 PEER_SECONDS = 300.0  # An encoder tries eight or so qualities.
@@ -97,16 +99,21 @@ class Page:
 
         @router.post("/page/compress")
         async def compress(
-            request: fastapi.Request, model: str, quality: int | None = QUALITY
+            request: fastapi.Request,
+            model: str,
+            quality: int | None = QUALITY,
+            realism: float = REALISM,
         ) -> fastapi.Response:
             async with self._answering(request) as answer, bodies.read(request) as body:
-                answer.set_json(await self._compressed(request, body, model, quality))
+                answer.set_json(await self._compressed(request, body, model, quality, realism))
             return answer.response()
 
         @router.post("/page/decompress")
-        async def decompress(request: fastapi.Request, model: str = "") -> fastapi.Response:
+        async def decompress(
+            request: fastapi.Request, model: str = "", realism: float = REALISM
+        ) -> fastapi.Response:
             async with self._answering(request) as answer, bodies.read(request) as body:
-                answer.set_json(await self._decompressed(request, body, model))
+                answer.set_json(await self._decompressed(request, body, model, realism))
             return answer.response()
 
         @router.post("/page/peer")
@@ -136,8 +143,13 @@ class Page:
         """What is served and codes pictures."""
         found = []
         for servable in self._codecs():
-            many_rates = servable.signature_def("compress_at_quality") is not None
-            one = {"name": servable.name, "version": servable.version, "many_rates": many_rates}
+            known = servable.signature_defs
+            one = {
+                "name": servable.name,
+                "version": servable.version,
+                "many_rates": "compress_at_quality" in known,
+                "realism": SHARP in known,
+            }
             found.append(one)
         return found
 
@@ -174,7 +186,12 @@ class Page:
         return {"picture": picture, "width": width, "height": height, "notes": list(notes)}
 
     async def _compressed(
-        self, request: fastapi.Request, body: bytes, model: str, quality: int | None
+        self,
+        request: fastapi.Request,
+        body: bytes,
+        model: str,
+        quality: int | None,
+        realism: float,
     ) -> dict[str, Any]:
         servable = self._service.manager.find(model)
         pixels = (await run_in_threadpool(self._read, body)).pixels
@@ -186,15 +203,13 @@ class Page:
                 raise invalid(f"{model} has one rate: leave quality out.")
             inputs["quality"] = quality
         bitstream = await self._called(request, servable, signature, inputs)
-        picture = await self._called(
-            request, servable, "decompress", {"bitstream_bytes": bitstream}
-        )
+        picture = await self._decoded(request, servable, bitstream, realism)
         job = self._figures.submit(functools.partial(_measured, pixels, bitstream, picture))
         figures = await result_of(request, job, self._timeout)
         return {**figures, "bitstream": _text(bitstream), "picture": _text(picture)}
 
     async def _decompressed(
-        self, request: fastapi.Request, body: bytes, preferred: str
+        self, request: fastapi.Request, body: bytes, preferred: str, realism: float
     ) -> dict[str, Any]:
         """By whichever model made the file."""
         try:
@@ -207,9 +222,8 @@ class Page:
             raise self._too_large(error) from None
         refused = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):
-            inputs = {"bitstream_bytes": body}
             try:
-                picture = await self._called(request, servable, "decompress", inputs)
+                picture = await self._decoded(request, servable, body, realism)
             except ServingError as error:
                 refused = refused or error
                 continue
@@ -223,11 +237,23 @@ class Page:
             }
         raise refused or not_found("no model is served")
 
+    async def _decoded(
+        self, request: fastapi.Request, servable: Servable, bitstream: bytes, realism: float
+    ) -> bytes:
+        """As a PNG file."""
+        inputs: dict[str, Any] = {"bitstream_bytes": bitstream}
+        if not realism:
+            return await self._called(request, servable, "decompress", inputs)
+        if servable.signature_def(SHARP) is None:
+            raise invalid(f"{servable.name} has no realism decoder: leave realism at 0.")
+        inputs["realism"] = realism
+        return await self._called(request, servable, SHARP, inputs)
+
     async def _called(
         self, request: fastapi.Request, servable: Servable, signature: str, inputs: dict[str, Any]
     ) -> bytes:
-        dtypes = {k: object if isinstance(v, bytes) else np.int32 for k, v in inputs.items()}
-        arrays = {k: np.array([v], dtypes[k]) for k, v in inputs.items()}
+        dtypes = {bytes: object, int: np.int32, float: np.float32}
+        arrays = {k: np.array([v], dtypes[type(v)]) for k, v in inputs.items()}
         future = self._service.batcher.submit(servable, signature, arrays, self._timeout)
         outputs = await result_of(request, future, self._timeout)
         return next(iter(outputs.values()))[0]

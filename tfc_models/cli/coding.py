@@ -64,6 +64,9 @@ def decompress(options: argparse.Namespace) -> int:
     suffix = _picture_suffix(options)
     if options.model:
         check_model(options.model)
+    check_realism_weights(options.realism_weights)
+    if options.realism_weights and not options.realism:
+        raise UsageError("--realism-weights is for a --realism above 0.")
     reporter = Reporter("decompress", options.quiet)
     jobs = _plan(options, is_compressed, f"{SUFFIX} files", suffix)
     codecs: dict[tuple[str, ...], Codec] = {}
@@ -75,12 +78,14 @@ def decompress(options: argparse.Namespace) -> int:
         pictures.check_writable(header.width, header.height, suffix)
         key = (options.model,) if options.model else (header.model, header.digest)
         if key not in codecs:
-            own = options.model
-            codecs[key] = load_model(own) if own else _load_model_of(data)
-        pixels, seconds = timed(
-            lambda: codecs[key].decompress(data, options.max_pixels, options.max_side)
-        )
+            own, realism = options.model, options.realism_weights
+            codecs[key] = load_model(own, realism) if own else _load_model_of(data, realism)
+        limits = options.max_pixels, options.max_side
+        decode = codecs[key].decompress
+        pixels, seconds = timed(lambda: decode(data, *limits, realism=options.realism))
         result = _result(header.model, data, header.width, header.height, seconds)
+        if options.realism:
+            result["realism"] = options.realism
         return pictures.encode(pixels, suffix), result
 
     return _run(jobs, work, options, reporter, "decompressing")
@@ -153,20 +158,26 @@ def check_model(name: str) -> None:
         )
 
 
-def load_model(name: str) -> Codec:
+def check_realism_weights(name: str | None) -> None:
+    """Refuses a realism decoder that is not there, before TensorFlow is loaded."""
+    if name and not remote.is_address(name) and not os.path.isfile(name):
+        raise UsageError(f"there is no file of a realism decoder {name}.")
+
+
+def load_model(name: str, realism: str | None = None) -> Codec:
     """The codec that every file of the command needs: without it there is nothing to do."""
     silence_tensorflow()
     try:
-        return tfc_models.load(name)
+        return tfc_models.load(name, realism)
     except Exception as error:
         raise ModelError(f"model {name}: {one_line(error)}") from error
 
 
-def _load_model_of(data: bytes) -> Codec:
+def _load_model_of(data: bytes, realism: str | None) -> Codec:
     silence_tensorflow()
     from tfc_models.codec import codec_for
 
-    return codec_for(data)
+    return codec_for(data, realism)
 
 
 def silence_tensorflow() -> None:
@@ -237,8 +248,9 @@ def _run(
 
 
 def _summary(result: dict[str, Any]) -> str:
-    quality = f"quality {result['quality']}, " if "quality" in result else ""
+    settings = [f"{k} {result[k]:g}, " for k in ("quality", "realism") if k in result]
+    size = f"{result['width']}×{result['height']}"
     return (
-        f"{result['input']} → {result['output']}: {result['width']}×{result['height']}, {quality}"
+        f"{result['input']} → {result['output']}: {size}, {''.join(settings)}"
         f"{size_text(result['bytes'])}, {result['bpp']:.3f} bpp, {result['seconds']:.2f} s"
     )

@@ -48,6 +48,7 @@ def models(options: argparse.Namespace) -> int:
             "version": entry.version,
             "digest": entry.digest,
             "bytes": entry.path.stat().st_size if entry.path.is_file() else None,
+            "realism": bool(entry.realism),
             "summary": entry.summary,
         }
         for entry in tfc_models.entries()
@@ -55,7 +56,8 @@ def models(options: argparse.Namespace) -> int:
     if options.json:
         print_json(listed)
         return 0
-    columns = {"name": "left", "default": "center", "size": "right", "what": "left"}
+    columns = {"name": "left", "default": "center", "size": "right", "realism": "center"}
+    columns["what"] = "left"
     print_table(
         columns,
         (
@@ -63,6 +65,7 @@ def models(options: argparse.Namespace) -> int:
                 item["name"],
                 "yes" if item["default"] else "",
                 _size(item["bytes"]),
+                "yes" if item["realism"] else "",
                 item["summary"],
             )
             for item in listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from tfc_models.cli.coding import check_model, load_model
+from tfc_models.cli.coding import check_model, check_realism_weights, load_model
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.report import Reporter, print_json
 from tfc_models.cli.writing import new_folder
@@ -18,8 +18,9 @@ def export(options: argparse.Namespace) -> int:
     """Writes a SavedModel; the folder is there when it is complete."""
     path = pathlib.Path(options.folder)
     check_model(options.model)
+    check_realism_weights(options.realism_weights)
     _check_replaceable(path, options.force)
-    codec = load_model(options.model)
+    codec = load_model(options.model, options.realism_weights)
     try:
         with new_folder(path, options.force) as folder:
             limits = options.max_pixels, options.max_side

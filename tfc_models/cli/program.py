@@ -54,6 +54,7 @@ commands:
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
   tfc-models decompress photo.tfcm -o copy.jpg     the format is the name's
+  tfc-models decompress photo.tfcm --realism 1     sharp in place of blurred
   tfc-models compress photos/ -o small/            a whole folder
   cat photo.png | tfc-models compress - > photo.tfcm
   tfc-models info photo.tfcm
@@ -67,13 +68,14 @@ animations and of several pages the first picture is taken. Outputs lie beside t
 unless -o says otherwise."""
 DECOMPRESS = """\
 Decompresses pictures. The format is that of the output's name: .png, .webp, .tiff and .bmp
-without loss, .jpg and .avif at quality 95. The model is the one that made the file."""
+without loss, .jpg and .avif at quality 95. The model is the one that made the file. With
+--realism, what a file does not hold is invented as it may have been, in place of blur."""
 INFO = "Shows what files say about themselves. Needs no model."
 MODELS = "Lists the models that -m takes."
 EXPORT = """\
 Writes a model as a SavedModel with the signatures compress, decompress, compress_tensor and
 decompress_tensor; of a model of many rates, with compress_at_quality too, and compress at the
-quality that -q says."""
+quality that -q says; of one with a realism decoder, with decompress_at_realism."""
 
 EVALUATE = """\
 Measures codecs over a folder of pictures, from real files, headers included: bits per pixel,
@@ -191,6 +193,15 @@ def _parser() -> argparse.ArgumentParser:
         "(default: png)",
     )
     _add_model(command, "use this model, for files whose weights are not in the zoo", None)
+    command.add_argument(
+        "--realism",
+        metavar="B",
+        type=_argument(_fraction),
+        default=0.0,
+        help="0, as near to the original as it gets, to 1, as real as it looks; the file is the "
+        "same (default: 0)",
+    )
+    _add_realism_weights(command)
     _add_limits(command)
 
     command = _command(commands, "info", INFO, describing.info)
@@ -209,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: off)",
     )
     _add_quality(command)
+    _add_realism_weights(command)
     _add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -368,6 +380,14 @@ def _add_model(command: argparse.ArgumentParser, text: str, default: str | None)
     command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
 
 
+def _add_realism_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--realism-weights",
+        metavar="FILE",
+        help="weights of a realism decoder for that model, in place of the zoo's",
+    )
+
+
 def _add_rate(command: argparse.ArgumentParser) -> None:
     """What a model of many rates aims at: one of these."""
     group = command.add_mutually_exclusive_group()
@@ -403,6 +423,16 @@ def _quality(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST_QUALITY:
         raise ValueError(f"{text!r} is not a whole number from 0 to {LARGEST_QUALITY}.")
     return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{text!r} is not a number from 0 to 1.")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,14 @@ from tfc_models.codec.container import (
 )
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.models import STRIDE, CompressionModel
+from tfc_models.models.realism import RealismDecoder
+from tfc_models.zoo import decoders
 
 PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
+REALISM_RANGE = "realism is a number from 0 to 1; got "
 
 
 class Codec(tf.Module):
@@ -38,6 +43,8 @@ class Codec(tf.Module):
             training, give a copy (`models.build` and `assign_state`).
         name: what files will name as the model they need; the model's own by default.
         pictures: passed on to `model.freeze`.
+        realism: a decoder of more realism for the same files, or its weights file, which is
+            read when it is first needed.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Codec(tf.Module):
         model: CompressionModel,
         name: str | None = None,
         pictures: tf.Tensor | None = None,
+        realism: RealismDecoder | str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(name="codec")
         if not isinstance(model, CompressionModel):
@@ -54,6 +62,7 @@ class Codec(tf.Module):
         model.freeze(pictures=pictures)
         self.model = model
         self.digest_bytes = model.digest()
+        self._realism = realism
         self._compress = tf.function(
             self._compress_one,
             input_signature=[PICTURE, tf.TensorSpec([], tf.int32)],
@@ -65,6 +74,11 @@ class Codec(tf.Module):
             self._decompress_one, input_signature=arguments, autograph=False
         )
         self._decode = tf.function(self._latents, input_signature=arguments, autograph=False)
+        self._decompress_sharp = tf.function(
+            self._decompress_one,
+            input_signature=[*arguments, tf.TensorSpec([], tf.float32)],
+            autograph=False,
+        )
 
     @property
     def digest(self) -> str:
@@ -75,6 +89,23 @@ class Codec(tf.Module):
     def many_rates(self) -> bool:
         """Whether `compress` takes a quality."""
         return self.model.many_rates
+
+    @property
+    def has_realism(self) -> bool:
+        """Whether `decompress` takes a realism above 0."""
+        return self._realism is not None
+
+    @property
+    def realism(self) -> RealismDecoder:
+        """The decoder of more realism, or one line about why there is none."""
+        if self._realism is None:
+            raise ValueError(
+                f"{self.model_name} (weights {self.digest}) has no realism decoder: "
+                "give the file of one, or decompress at realism 0."
+            )
+        if not isinstance(self._realism, RealismDecoder):
+            self._realism = decoders.build(decoders.read(self._realism), self.model)
+        return self._realism
 
     def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
         """A file for an sRGB picture, uint8, height × width × 3.
@@ -120,15 +151,27 @@ class Codec(tf.Module):
         data: bytes,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_side: int = DEFAULT_MAX_SIDE,
+        realism: float = 0.0,
     ) -> np.ndarray:
         """The picture in a file, uint8, height × width × 3.
+
+        Args:
+            data: the file.
+            max_pixels: what is larger is refused.
+            max_side: likewise.
+            realism: 0, as near to the original as the model gets, to 1, as real as it looks: of
+                models that have a realism decoder.
 
         Raises:
             BitstreamError: whatever is wrong with the file, in one line.
         """
         arguments = _limited(data, max_pixels, max_side)
+        decode = self._decompress
+        if amount := checked_realism(realism):
+            self.realism  # noqa: B018 - Read here, where it may say what is wrong with it.
+            decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
-            return self._decompress(*arguments).numpy()
+            return decode(*arguments).numpy()
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
 
@@ -188,17 +231,33 @@ class Codec(tf.Module):
         return y_hat, fields
 
     def _decompress_one(
-        self, data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
+        self,
+        data: tf.Tensor,
+        max_pixels: tf.Tensor,
+        max_side: tf.Tensor,
+        realism: tf.Tensor | None = None,
     ) -> tf.Tensor:
         y_hat, fields = self._latents(data, max_pixels, max_side)
-
         rate = tf.cast(fields.rate, tf.float32)
 
-        def pixels(latents: tf.Tensor) -> tf.Tensor:
-            return tf.saturate_cast(tf.round(self.model.to_pictures(latents, rate)), tf.uint8)
+        def decoded(to_pictures: Callable[[tf.Tensor], tf.Tensor], halo: int) -> tf.Tensor:
+            def pixels(latents: tf.Tensor) -> tf.Tensor:
+                return tf.saturate_cast(tf.round(to_pictures(latents)), tf.uint8)
 
-        picture = tiled(pixels, y_hat, 1, STRIDE, PICTURE, halo=self.model.halo)[0]
-        return tf.ensure_shape(picture[: fields.height, : fields.width], PICTURE.shape)
+            return tiled(pixels, y_hat, 1, STRIDE, PICTURE, halo=halo)
+
+        def faithful() -> tf.Tensor:
+            return decoded(lambda latents: self.model.to_pictures(latents, rate), self.model.halo)
+
+        def sharp() -> tf.Tensor:
+            decoder = self.realism
+            return decoded(
+                lambda latents: decoder.to_pictures(latents, rate, realism), decoder.halo
+            )
+
+        picture = faithful() if realism is None else tf.cond(realism > 0.0, sharp, faithful)
+        picture = picture[0, : fields.height, : fields.width]
+        return tf.ensure_shape(picture, PICTURE.shape)
 
     def save(
         self,
@@ -213,7 +272,9 @@ class Codec(tf.Module):
         Signatures: `compress` (also `serving_default`) and `decompress` take and give
         vectors of strings, picture files and bitstreams; `compress_tensor` and
         `decompress_tensor` take and give one uint8 picture. Of a model of many rates,
-        `compress_at_quality` also takes a quality (0–100) for each picture.
+        `compress_at_quality` also takes a quality (0–100) for each picture. Of a model with a
+        realism decoder, `decompress_at_realism` also takes a realism (0–1) for each file, or
+        one for all, by default 0.
 
         Args:
             path: the folder to write.
@@ -246,6 +307,7 @@ class _Exported(tf.Module):
         max_side = tf.constant(max_side, tf.int64)
 
         rate = tf.constant(codec.rate_setting(quality))
+        faithful = tf.constant(0.0)
 
         def compress_file(data: tf.Tensor, rate: tf.Tensor = rate) -> tf.Tensor:
             return codec._compress_one(_decoded_picture(data, max_pixels, max_side), rate)
@@ -258,10 +320,16 @@ class _Exported(tf.Module):
                 data, graph.checked(quality, known, line, tf.strings.as_string(quality))
             )
 
-        def decompress_file(data: tf.Tensor) -> tf.Tensor:
-            picture = codec._decompress_one(data, max_pixels, max_side)
+        def decompress_file(data: tf.Tensor, realism: tf.Tensor | None = None) -> tf.Tensor:
+            picture = codec._decompress_one(data, max_pixels, max_side, realism)
             # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
             return tf.io.encode_png(picture, compression=1)
+
+        def decompress_pair(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            data, realism = pair
+            known = (realism >= 0.0) & (realism <= 1.0)
+            number = tf.strings.as_string(realism)
+            return decompress_file(data, graph.checked(realism, known, REALISM_RANGE, number))
 
         def each(one: Any, values: Any) -> tf.Tensor:
             return tf.map_fn(one, values, fn_output_signature=tf.string, parallel_iterations=1)
@@ -278,6 +346,12 @@ class _Exported(tf.Module):
         def compress_at_quality(image_bytes: tf.Tensor, quality: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"bitstream_bytes": each(compress_pair, (image_bytes, quality))}
 
+        def decompress_at_realism(
+            bitstream_bytes: tf.Tensor, realism: tf.Tensor = faithful
+        ) -> dict[str, tf.Tensor]:
+            of_each = tf.broadcast_to(realism, tf.shape(bitstream_bytes))
+            return {"image_bytes": each(decompress_pair, (bitstream_bytes, of_each))}
+
         def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"image": codec._decompress_one(bitstream_bytes, max_pixels, max_side)}
 
@@ -291,14 +365,26 @@ class _Exported(tf.Module):
         if codec.many_rates:
             numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
-        self.functions = {}
+        if codec.has_realism:
+            anything = tf.TensorSpec(None, tf.float32)  # One for each, or one for all.
+            specs[decompress_at_realism] = {"bitstream_bytes": strings, "realism": anything}
+        self.functions, used = {}, {}
         for function, inputs in specs.items():
-            named = {k: tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()}
-            concrete = tf.function(function, autograph=False).get_concrete_function(**named)
-            self.functions[function.__name__] = concrete
+            named = [tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()]
+            # Not the concrete function, which does not know its defaults.
+            traced = tf.function(function, input_signature=named, autograph=False)
+            used.update({v.ref(): v for v in traced.get_concrete_function().variables})
+            self.functions[function.__name__] = traced
         self.functions["serving_default"] = self.functions["compress"]
-        used = {v.ref(): v for f in self.functions.values() for v in f.variables}
         self.used_variables = list(used.values())
+
+
+def checked_realism(realism: float) -> float:
+    """A number from 0 to 1, or one line about what it is instead."""
+    is_number = isinstance(realism, (int, float, np.integer, np.floating))
+    if not is_number or isinstance(realism, bool) or not 0.0 <= realism <= 1.0:
+        raise ValueError(f"{REALISM_RANGE}{realism}.")
+    return float(realism)
 
 
 def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ...]:
@@ -339,19 +425,26 @@ def reason(error: tf.errors.OpError) -> str:
     return "damaged: a stream in it cannot be decoded."
 
 
-def load(name: str = "default") -> Codec:
-    """A codec of the zoo by name, or from a weights file by path."""
+def load(name: str = "default", realism: str | os.PathLike[str] | None = None) -> Codec:
+    """A codec of the zoo by name, or from a weights file by path.
+
+    Args:
+        name: of the zoo, or a path or https address of weights.
+        realism: weights of a realism decoder, in place of the zoo's: a path or https address.
+    """
     weights, entry_name = zoo.find(name)
-    return Codec(zoo.build_model(weights), name=entry_name)
+    realism = realism or zoo.realism_of(zoo.entry_of(name))
+    return Codec(zoo.build_model(weights), name=entry_name, realism=realism)
 
 
-def codec_for(data: bytes) -> Codec:
+def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Codec:
     """The codec of the zoo that made a file, or an error that says which one it needs."""
     header = container.inspect(data)
     for entry in zoo.entries():
         if entry.name == header.model and entry.digest == header.digest:
             # By its entry: its name may have a newer version since.
-            return Codec(zoo.build_model(zoo.read(entry)), name=entry.name)
+            model = zoo.build_model(zoo.read(entry))
+            return Codec(model, name=entry.name, realism=realism or zoo.realism_of(entry))
     raise BitstreamError(
         f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
         f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): give its weights file "

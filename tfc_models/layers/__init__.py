@@ -5,6 +5,7 @@ from tfc_models.layers.chain import Chain
 from tfc_models.layers.channel_norm import ChannelNorm
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
+from tfc_models.layers.gated import GatedResidual, openings
 from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
@@ -19,6 +20,7 @@ __all__ = [
     "Conv2D",
     "Gain",
     "GainedResidual",
+    "GatedResidual",
     "MaskedConv2D",
     "Residual",
     "bfloat16_pays",
@@ -27,6 +29,7 @@ __all__ = [
     "leaky_relu",
     "level_weights",
     "nonlinearity",
+    "openings",
     "pad_to_multiple",
     "polyphase_kernel",
     "raster_mask",

@@ -107,6 +107,11 @@ class Conv2D(Multiplies):
         self._parameter = tf.Variable(value, name="kernel")
 
     @property
+    def inputs(self) -> int:
+        """Channels that it reads."""
+        return self._shape[2]
+
+    @property
     def _transformed(self) -> bool:
         return self.parameterization == "rdft" and self.size > 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from tfc_models.layers.tiling import HALO
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.stored import digest, storable
 
+Before = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
 STRIDE = 16  # pixels a side to one latent; every model here has it
 
 
@@ -107,10 +109,12 @@ class CompressionModel(tf.keras.Model):
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
-    def to_pictures(self, latents: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
-        """Pictures, float32 around 0–255 and unclipped, of latents."""
+    def to_pictures(
+        self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
+    ) -> tf.Tensor:
+        """Pictures, float32 around 0–255 and unclipped, of latents; `before`: see `Chain`."""
         del rate
-        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype))
+        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), before=before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
     def call(

@@ -18,7 +18,7 @@ from tfc_models.layers import (
     rate_of_each,
 )
 from tfc_models.layers.gain import LARGEST_RATE
-from tfc_models.models.base import CompressionModel
+from tfc_models.models.base import Before, CompressionModel
 from tfc_models.models.distortion import distortions, parsed
 from tfc_models.models.registry import register
 
@@ -151,10 +151,12 @@ class GainedStem4(CompressionModel):
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
 
-    def to_pictures(self, latents: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+    def to_pictures(
+        self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
+    ) -> tf.Tensor:
         """Pictures, float32 around 0–255 and unclipped, of latents at a rate."""
         weights = level_weights(rate_of_each(latents, rate), self.levels)
-        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights)
+        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights, before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
     def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:

@@ -30,6 +30,8 @@ class Entry:
     file: str
     sha256: str
     summary: str
+    realism: str = ""
+    realism_sha256: str = ""
 
     @property
     def path(self) -> pathlib.Path:
@@ -55,6 +57,23 @@ def list_models() -> list[str]:
     return list(dict.fromkeys(entry.name for entry in entries()))
 
 
+def entry_of(name: str) -> Entry | None:
+    """The newest version of a name, or the default; None if the zoo has none of that name."""
+    named = [e for e in entries() if name == e.name or (name == DEFAULT and e.default)]
+    return max(named, key=lambda e: e.version) if named else None
+
+
+def realism_of(entry: Entry | None) -> pathlib.Path | None:
+    """The file of an entry's realism decoder, if it has one."""
+    from tfc_models.zoo import files
+
+    if entry is None or not entry.realism:
+        return None
+    path = FOLDER / entry.realism
+    files.check_sha256(path, entry.realism_sha256)
+    return path
+
+
 def find(name: str) -> tuple[Weights, str]:
     """Weights, and the name that files carry.
 
@@ -64,9 +83,7 @@ def find(name: str) -> tuple[Weights, str]:
     """
     from tfc_models.zoo import files
 
-    named = [e for e in entries() if name == e.name or (name == DEFAULT and e.default)]
-    if named:
-        entry = max(named, key=lambda e: e.version)
+    if entry := entry_of(name):
         return read(entry), entry.name
     path = remote.fetch(name) if remote.is_address(name) else pathlib.Path(name)
     if path.suffix == ".npz" or path.exists():

@@ -14,10 +14,13 @@ const viewer = new Viewer();
 let models = [];
 let largest = Infinity; // bytes that the server takes
 let file = null; // the picture that is shown, as it was chosen
+let compressed = null; // or the bitstream
 let opening = new AbortController();
 let coding = new AbortController();
 let bitstreamUrl = "";
 let timer = 0;
+let pending = null; // what is to be done when the sliders are still
+let idle = false; // whether the other codecs have all answered
 
 function say(text) {
   element("status").textContent = text;
@@ -58,7 +61,7 @@ function open(chosen, isSample = false) {
     let opened;
     try {
       opened = isBitstream
-        ? await server.decompress(chosen, element("model").value, signal)
+        ? await server.decompress(chosen, element("model").value, realism(), signal)
         : await server.picture(chosen, signal);
     } catch (error) {
       throw error.name === "AbortError" ? error : named(error.message);
@@ -73,6 +76,7 @@ function open(chosen, isSample = false) {
 
 async function showDecoded(chosen, opened) {
   file = null;
+  compressed = chosen;
   await viewer.set("decoded", "Decoded", opened.picture, opening.signal);
   viewer.choose("decoded", "decoded");
   figures.wait([["model", OURS]]);
@@ -85,6 +89,7 @@ async function showDecoded(chosen, opened) {
 
 async function showOriginal(chosen, opened) {
   file = chosen;
+  compressed = null;
   await viewer.set("original", "Original", opened.picture, opening.signal);
   viewer.choose("original", "original");
   const notes = [`${opened.width} × ${opened.height} pixels.`, ...opened.notes];
@@ -93,8 +98,14 @@ async function showOriginal(chosen, opened) {
   await code();
 }
 
-/** Codes the picture as the settings say, then with the other codecs. */
-async function code() {
+/** How real rather than near a model's pictures are to be, 0 to 1. */
+function realism() {
+  const model = models.find((one) => one.name === element("model").value);
+  return model?.realism ? element("realism").value / 100 : 0;
+}
+
+/** Codes the picture as the settings say, then (unless only ours changes) with the others. */
+async function code(peers = PEERS) {
   if (!file) return;
   coding.abort();
   coding = new AbortController();
@@ -104,17 +115,24 @@ async function code() {
   const quality = model.many_rates ? element("quality").value : null;
   say("Compressing…");
   complain("");
-  figures.wait([["model", OURS], ...PEERS]);
-  const coded = await server.compress(file, model.name, quality, signal);
+  idle = idle && !peers.length;
+  if (peers.length) figures.wait([["model", OURS], ...peers]);
+  const sharp = realism();
+  const coded = await server.compress(file, model.name, quality, sharp, signal);
   const first = !viewer.url("model");
   await viewer.set("model", OURS, coded.picture, signal);
   if (first) viewer.choose("original", "model");
-  const setting = quality === null ? model.name : `${model.name}, quality ${quality}`;
-  figures.fill("model", OURS, setting, coded);
+  const settings = [model.name];
+  if (quality !== null) settings.push(`quality ${quality}`);
+  if (sharp) settings.push(`realism ${sharp}`);
+  figures.fill("model", OURS, settings.join(", "), coded);
   offer(coded.bitstream, file.name, "model");
-  showCommand(model.name, quality);
-  say(`Compressed; now the other codecs at about ${coded.bytes.toLocaleString("en")} bytes…`);
-  await Promise.all(PEERS.map((peer) => codeWith(...peer, coded.bytes, signal)));
+  showCommand(model.name, quality, sharp);
+  if (peers.length) {
+    say(`Compressed; now the other codecs at about ${coded.bytes.toLocaleString("en")} bytes…`);
+  }
+  await Promise.all(peers.map((peer) => codeWith(...peer, coded.bytes, signal)));
+  idle = true;
   say(`Compressed ${file.name} to ${coded.bytes.toLocaleString("en")} bytes.`);
 }
 
@@ -142,10 +160,12 @@ function offer(bitstream, name, shown) {
   element("png").download = `${stem}.png`;
 }
 
-function showCommand(model, quality) {
-  const words = ["python -m serving.client", `--server ${location.origin}`, `--model ${model}`];
-  if (quality !== null) words.push(`--quality ${quality}`);
-  element("command").textContent = `${words.join(" ")} compress photo.png`;
+function showCommand(model, quality, sharp) {
+  const client = `python -m serving.client --server ${location.origin} --model ${model}`;
+  const there = quality === null ? "" : ` --quality ${quality}`;
+  const back = sharp ? ` --realism ${sharp}` : "";
+  element("command").textContent =
+    `${client}${there} compress photo.png\n${client}${back} decompress photo.tfcm`;
   element("shell").hidden = false;
 }
 
@@ -163,11 +183,25 @@ async function chooseSample(button, name) {
 function showRate() {
   const model = models.find((one) => one.name === element("model").value);
   element("quality-label").hidden = element("quality-row").hidden = !model?.many_rates;
+  element("realism-label").hidden = element("realism-row").hidden = !model?.realism;
 }
 
-function settle() {
+/** Does a job when nothing has changed for a moment; what asks for all codecs is not forgotten. */
+function settle(job) {
   clearTimeout(timer);
-  timer = setTimeout(() => attempt(code), PAUSE);
+  pending = pending === code ? code : job;
+  timer = setTimeout(() => {
+    const last = pending;
+    pending = null;
+    attempt(() => last());
+  }, PAUSE);
+}
+
+/** Only the decoder's setting has changed. */
+async function decodeAgain() {
+  if (compressed) return open(compressed);
+  // What the other codecs were doing is to be ended, not forgotten.
+  return code(idle ? [] : PEERS);
 }
 
 function listen() {
@@ -178,11 +212,15 @@ function listen() {
   });
   element("quality").addEventListener("input", () => {
     element("quality-value").textContent = element("quality").value;
-    settle();
+    settle(code);
+  });
+  element("realism").addEventListener("input", () => {
+    element("realism-value").textContent = (element("realism").value / 100).toFixed(2);
+    settle(decodeAgain);
   });
   element("model").addEventListener("change", () => {
     showRate();
-    settle();
+    settle(code);
   });
   const dragging = (on) => document.body.classList.toggle("dragging", on);
   document.addEventListener("dragover", (event) => {

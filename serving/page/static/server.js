@@ -55,8 +55,8 @@ export async function picture(file, signal) {
 }
 
 /** A picture through a model: the bitstream, what it decodes to, and figures. */
-export async function compress(file, model, quality, signal) {
-  const parameters = quality === null ? { model } : { model, quality };
+export async function compress(file, model, quality, realism, signal) {
+  const parameters = quality === null ? { model, realism } : { model, quality, realism };
   const answer = await posted("compress", parameters, file, signal);
   return {
     ...answer,
@@ -66,8 +66,8 @@ export async function compress(file, model, quality, signal) {
 }
 
 /** The picture in a bitstream, by whichever model made it. */
-export async function decompress(file, model, signal) {
-  const answer = await posted("decompress", { model }, file, signal);
+export async function decompress(file, model, realism, signal) {
+  const answer = await posted("decompress", { model, realism }, file, signal);
   return { ...answer, picture: blobOf(answer.picture, "image/png") };
 }
 

@@ -1,0 +1,70 @@
+"""A residual block that opens as far as it is asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfc_models.layers.activation import relu
+from tfc_models.layers.conv import Conv2D
+from tfc_models.layers.gain import LARGEST_RATE, level_weights
+
+
+def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.Tensor:
+    """What gates are opened with: for each example, how much each knot at each level counts.
+
+    Args:
+        amount: 0 (closed: all zeros) to 1, of each example.
+        rate: 0 to 100, of each example.
+        knots: amounts, equally spaced above 0 up to 1, at which a gate is learned.
+        levels: rates at which it is.
+    """
+    of_amount = level_weights(amount * LARGEST_RATE, knots + 1)[:, 1:]
+    both = of_amount[:, :, None] * level_weights(rate, levels)[:, None, :]
+    return tf.reshape(both, [-1, knots * levels])
+
+
+class GatedResidual(tf.keras.layers.Layer):
+    """x + conv(gate · relu(conv(x))): nothing is added where the gates are closed.
+
+    Every hidden map has a gate for each knot of the amount and each level of the rate, linear
+    between them (see `openings`). It begins at the amount itself; the second convolution begins
+    at zero and has no bias, so that the block does nothing at first, nor ever at amount 0.
+    """
+
+    def __init__(self, filters: int, hidden: int, knots: int, levels: int, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.knots, self.levels = knots, levels
+        self.expand = Conv2D(hidden, 3, activation=relu, kernel="plain", name="expand")
+        self.reduce = Conv2D(filters, 3, use_bias=False, kernel="plain", name="reduce")
+        amounts = tf.range(1.0, knots + 1.0) / knots
+        start = tf.tile(tf.repeat(amounts, levels)[:, None], [1, hidden])
+        self.gate = tf.Variable(start, name="gate")
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.expand.build(input_shape)
+        self.reduce.build([None, None, None, self.expand.filters])
+        zeros = {k: tf.zeros_like(v) for k, v in self.reduce.state().items()}
+        self.reduce.assign_state(zeros)
+        super().build(input_shape)
+
+    def set_multiply_in_float32(self, value: bool) -> None:
+        """See `tfc_models.layers.multiply`."""
+        self.expand.multiply_in_float32 = self.reduce.multiply_in_float32 = value
+
+    def state(self) -> dict[str, tf.Tensor]:
+        """Plain values by name."""
+        layers = {"expand": self.expand, "reduce": self.reduce}
+        named = {f"{n}/{k}": v for n, la in layers.items() for k, v in la.state().items()}
+        return {**named, "gate": tf.identity(self.gate)}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Takes the values that `state` gave."""
+        for name, layer in (("expand", self.expand), ("reduce", self.reduce)):
+            layer.assign_state({k: state[f"{name}/{k}"] for k in layer.state()})
+        self.gate.assign(state["gate"])
+
+    def call(self, inputs: tf.Tensor, opening: tf.Tensor) -> tf.Tensor:
+        gate = tf.cast(tf.matmul(opening, self.gate), inputs.dtype)[:, None, None, :]
+        return inputs + self.reduce(self.expand(inputs) * gate)

@@ -1,0 +1,172 @@
+"""Trains a decoder of more realism for the files of a model; see training/configs/realism.py.
+
+    python -m training.realism --config training/configs/realism.py --workdir OUT \
+        --data PICTURES --validation OTHER_PICTURES --minutes 60
+
+The model codes as ever: its analysis and entropy model stand still. Kill it at any time: the
+same command goes on where the last checkpoint was. OUT/weights.npz holds the moving average of
+the decoder's weights, which `tfc-models decompress --realism-weights` takes.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import app, logging
+
+from tfc_models import metrics, models, zoo
+from tfc_models.models.distortion import distortions, parsed, prepare
+from tfc_models.models.realism import RealismDecoder
+from tfc_models.models.stored import digest
+from tfc_models.zoo import decoders
+from training import data, flagged, identity, picture_flags
+from training.adversarial import AdversarialTrainer, Made
+from training.config import RealismTraining
+from training.program import one_line_errors
+from training.run import Run
+from training.trainer import Losses
+
+
+class RealismTrainer(AdversarialTrainer):
+    """A realism decoder, the model whose files it decodes, and perhaps a critic."""
+
+    def __init__(self, decoder: RealismDecoder, digest: str, config: RealismTraining) -> None:
+        self._terms, self._digest = parsed(config.perceptual), digest
+        prepare(self._terms)
+        kinds = ["model"] * len(decoder.trainable_variables)
+        self._build_adversarial(decoder, config, kinds, decoder.base.latent_channels)
+
+    def start(self, source: str) -> None:
+        """Begins with a decoder's file, if the config names one."""
+        del source
+        if self.config.start:
+            found = decoders.read(self.config.start)
+            decoders.check(found, self.model.base.name, self._digest)
+            self.model.assign_state(found.state)
+        self.start_average()
+
+    def before_step(self, fraction: float) -> None:
+        """Nothing changes."""
+
+    def _settings(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A quality and a realism for each example: qualities spread, every other at realism 1."""
+        config = self.config
+        first, last = config.qualities
+        within = tf.random.uniform([count])
+        number = tf.cast(tf.range(count), tf.float32)
+        rate = first + (last - first) * (number + within) / tf.cast(count, tf.float32)
+        if config.realism:
+            return rate, tf.fill([count], config.realism)
+        whole = tf.random.uniform([count]) < 0.5
+        return rate, tf.where(whole, 1.0, tf.random.uniform([count]))
+
+    def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
+        """Of γ · squared error + realism · (what people see).
+
+        An example counts with the square root of its rate's lambda: a part of its error is worth
+        the same at every rate.
+        """
+        base, pictures = self.model.base, tf.cast(batch, tf.float32)
+        rate, realism = self._settings(tf.shape(pictures)[0])
+        count = tf.sqrt(base.lambda_at(rate) / base.lmbda) if base.many_rates else 1.0
+        rate = rate if base.many_rates else None
+        latents, _ = base.coder(base.to_latents(pictures, rate), False, rate)
+        latents = tf.stop_gradient(latents)
+        decoded = self.model.to_pictures(latents, rate, realism)
+        error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
+        seen, parts = distortions(self._terms, pictures, decoded)
+        loss = tf.reduce_mean(count * (self.config.gamma * error + realism * seen))
+        losses = {"loss": loss, "mse": tf.reduce_mean(error), **parts}
+        return losses, Made(pictures, decoded, latents, realism)
+
+    def save_weights(self, path: pathlib.Path) -> None:
+        """Writes the averaged weights as a decoder's file."""
+        self.with_average(lambda: decoders.save(self.model, self._digest, path))
+
+
+class RealismValidation:
+    """The base's own pictures and those at realism 1, of whole pictures not trained on."""
+
+    def __init__(self, decoder: RealismDecoder, folder: str, config: RealismTraining) -> None:
+        self._pictures = [pixels for _, pixels in data.whole(folder)]
+        if not self._pictures:
+            raise ValueError(f"--validation {folder} has no picture that can be read.")
+        self._rates = config.validation_rates if decoder.base.many_rates else (0.0,)
+        self._amounts = (0.0, config.realism or 1.0)
+        self._metrics = ("psnr", *parsed(config.perceptual))
+        self.columns = ["quality", "realism", *self._metrics]
+        self._decoder = decoder
+        self._one = tf.function(self._measure, autograph=False, reduce_retracing=True)
+
+    def _measure(self, picture: tf.Tensor, rate: tf.Tensor, realism: tf.Tensor) -> tf.Tensor:
+        given = rate if self._decoder.base.many_rates else None
+        decoded = self._decoder(picture, realism, given)
+        decoded = tf.cast(tf.saturate_cast(tf.round(decoded), tf.uint8), tf.float32)
+        return tf.stack([metrics.METRICS[n].function(picture, decoded)[0] for n in self._metrics])
+
+    def run(self) -> list[list[float]]:
+        """A row for each rate and realism: means over the pictures."""
+        rows = []
+        for rate in self._rates:
+            for amount in self._amounts:
+                found = [
+                    self._one(tf.constant(p[None], tf.float32), *map(tf.constant, (rate, amount)))
+                    for p in self._pictures
+                ]
+                rows.append([rate, amount, *np.mean(found, axis=0).tolist()])
+        return rows
+
+
+class RealismRun(Run):
+    """A run of a realism decoder; see `Run`."""
+
+    def _validation_of(self, source: str) -> RealismValidation:
+        return RealismValidation(self.trainer.model, source, self.config)
+
+    def _validate(self) -> None:
+        if not self._validation:
+            return
+        rows, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
+        columns = self._validation.columns
+        self._to_table(columns, rows)
+        for quality, realism, *values in rows:
+            where = f"at quality {quality:g}, realism {realism:g}"
+            for name, value in zip(columns[2:], values):
+                tf.summary.scalar(f"validation/{name} {where}", value, step=step)
+            shown = "  ".join(f"{n} {v:.4g}" for n, v in zip(columns[2:], values))
+            logging.info("validation %s: %s", where, shown)
+
+
+def base_of(name: str) -> tuple[models.CompressionModel, str]:
+    """The model of a name or path, in floating point, and the digest of its frozen weights."""
+    weights, _ = zoo.find(name)
+    if not weights.frozen:
+        raise ValueError(f"{name} is not frozen, and files name frozen weights: publish it first.")
+    base = models.build(weights.model, **{**weights.config, "kernel": "plain"})
+    base.assign_state(weights.state)
+    return base, digest(weights.state).hex()
+
+
+def train() -> None:
+    """Trains as the flags say."""
+    config: RealismTraining = flagged.configured(RealismTraining)
+    picture_flags.check_apart()
+    workdir = flagged.workdir_for(config)
+    with picture_flags.strategy().scope():
+        tf.keras.utils.set_random_seed(config.seed)
+        base, known = base_of(config.base)
+        base.set_bfloat16(config.bfloat16)
+        if config.model != base.name:
+            raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
+        trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
+    identity.keep(workdir, config)
+    run = RealismRun(trainer, workdir, picture_flags.DATA.value, picture_flags.VALIDATION.value)
+    if not run.restore():
+        trainer.start(picture_flags.DATA.value)
+    run.train()
+
+
+if __name__ == "__main__":
+    app.run(one_line_errors(train))
