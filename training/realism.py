@@ -28,6 +28,19 @@ from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses
 
+SHIFT = 16  # pixels: a latent's
+
+
+def moved(*batches: tf.Tensor) -> list[tf.Tensor]:
+    """Batches of the same size, all cut to begin at one random pixel of the first SHIFT.
+
+    Metrics of features are blind to some patterns at the phase of their strides. Were that always
+    the phase of the decoder's own, it would learn to draw them: a fine grid.
+    """
+    top, left = tf.unstack(tf.random.uniform([2], 0, SHIFT, tf.int32))
+    size = tf.shape(batches[0])[1:3] - (SHIFT - 1)
+    return [b[:, top : top + size[0], left : left + size[1]] for b in batches]
+
 
 class RealismTrainer(AdversarialTrainer):
     """A realism decoder, the model whose files it decodes, and perhaps a critic."""
@@ -76,7 +89,7 @@ class RealismTrainer(AdversarialTrainer):
         latents = tf.stop_gradient(latents)
         decoded = self.model.to_pictures(latents, rate, realism)
         error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
-        seen, parts = distortions(self._terms, pictures, decoded)
+        seen, parts = distortions(self._terms, *moved(pictures, decoded))
         loss = tf.reduce_mean(count * (self.config.gamma * error + realism * seen))
         losses = {"loss": loss, "mse": tf.reduce_mean(error), **parts}
         return losses, Made(pictures, decoded, latents, realism)

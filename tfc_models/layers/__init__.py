@@ -5,7 +5,7 @@ from tfc_models.layers.chain import Chain
 from tfc_models.layers.channel_norm import ChannelNorm
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
-from tfc_models.layers.gated import GatedResidual, openings
+from tfc_models.layers.gated import GatedResidual, openings, scattered
 from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
@@ -35,5 +35,6 @@ __all__ = [
     "raster_mask",
     "rate_of_each",
     "relu",
+    "scattered",
     "tiled",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfc_models.layers.activation import relu
 from tfc_models.layers.conv import Conv2D
 from tfc_models.layers.gain import LARGEST_RATE, level_weights
+
+UNITS = 64.0  # latents are multiples of its inverse
 
 
 def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.Tensor:
@@ -25,16 +29,37 @@ def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.
     return tf.reshape(both, [-1, knots * levels])
 
 
+def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
+    """Noise that looks random, and is the same wherever the same latents are decoded.
+
+    Where latents say little a decoder without noise can only draw what repeats itself. This is a
+    hash of each place's latents, as integers: uniform numbers of variance 1, with `finer` times
+    the resolution. No position is needed, so tiles give what the whole gives.
+    """
+    width, count = latents.shape[-1], finer * finer * channels
+    rng = np.random.default_rng([width, count])
+    factors = rng.integers(-(2**31), 2**31, size=[width, count]).astype(np.int32)
+    integers = tf.cast(tf.round(tf.cast(latents, tf.float32) * UNITS), tf.int32)
+    shape = tf.shape(integers)
+    hashed = tf.matmul(tf.reshape(integers, [-1, width]), factors)  # It wraps around.
+    uniform = tf.cast(hashed, tf.float32) * 2.0**-31
+    maps = tf.reshape(uniform, tf.concat([shape[:3], [count]], 0)) * math.sqrt(3.0)
+    return tf.nn.depth_to_space(maps, finer) if finer > 1 else maps
+
+
 class GatedResidual(tf.keras.layers.Layer):
-    """x + conv(gate · relu(conv(x))): nothing is added where the gates are closed.
+    """x + conv(gate · relu(conv(x, noise))): nothing is added where the gates are closed.
 
     Every hidden map has a gate for each knot of the amount and each level of the rate, linear
     between them (see `openings`). It begins at the amount itself; the second convolution begins
     at zero and has no bias, so that the block does nothing at first, nor ever at amount 0.
     """
 
-    def __init__(self, filters: int, hidden: int, knots: int, levels: int, name: str) -> None:
+    def __init__(
+        self, filters: int, hidden: int, knots: int, levels: int, noise: int, name: str
+    ) -> None:
         super().__init__(name=name, autocast=False)
+        self.noise = noise
         self.knots, self.levels = knots, levels
         self.expand = Conv2D(hidden, 3, activation=relu, kernel="plain", name="expand")
         self.reduce = Conv2D(filters, 3, use_bias=False, kernel="plain", name="reduce")
@@ -43,7 +68,8 @@ class GatedResidual(tf.keras.layers.Layer):
         self.gate = tf.Variable(start, name="gate")
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        self.expand.build(input_shape)
+        *rest, channels = input_shape
+        self.expand.build([*rest, channels + self.noise])
         self.reduce.build([None, None, None, self.expand.filters])
         zeros = {k: tf.zeros_like(v) for k, v in self.reduce.state().items()}
         self.reduce.assign_state(zeros)
@@ -65,6 +91,7 @@ class GatedResidual(tf.keras.layers.Layer):
             layer.assign_state({k: state[f"{name}/{k}"] for k in layer.state()})
         self.gate.assign(state["gate"])
 
-    def call(self, inputs: tf.Tensor, opening: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, opening: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         gate = tf.cast(tf.matmul(opening, self.gate), inputs.dtype)[:, None, None, :]
-        return inputs + self.reduce(self.expand(inputs) * gate)
+        both = tf.concat([inputs, tf.cast(noise, inputs.dtype)], -1) if self.noise else inputs
+        return inputs + self.reduce(self.expand(both) * gate)

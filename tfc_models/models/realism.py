@@ -9,7 +9,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfc_models.layers import Conv2D, GatedResidual, openings, pad_to_multiple, rate_of_each
+from tfc_models.layers import (
+    Conv2D,
+    GatedResidual,
+    openings,
+    pad_to_multiple,
+    rate_of_each,
+    scattered,
+)
 from tfc_models.models.base import STRIDE, CompressionModel
 
 
@@ -31,6 +38,7 @@ class RealismDecoder(tf.keras.Model):
             for those beyond).
         width: hidden maps of a block, of those that it reads.
         knots: amounts of realism above 0 at which gates are learned.
+        noise: channels of noise that blocks see (see `scattered`).
     """
 
     def __init__(
@@ -39,16 +47,19 @@ class RealismDecoder(tf.keras.Model):
         blocks: Sequence[int] = (1, 3),
         width: float = 0.5,
         knots: int = 4,
+        noise: int = 4,
     ) -> None:
         super().__init__(name=f"{base.name}-realism")
-        if not blocks or min(blocks) < 0 or width <= 0.0 or knots < 1:
-            raise ValueError("a realism decoder has blocks, a width above 0, and knots.")
+        if not blocks or min(blocks) < 0 or width <= 0.0 or knots < 1 or noise < 0:
+            raise ValueError("a realism decoder has blocks, a width above 0, knots, and noise.")
         # A function, so that the model is no part of this one: neither trained nor saved with it.
         self._base = lambda: base
-        self._config = (("blocks", tuple(blocks)), ("width", width), ("knots", knots))
-        self.knots = knots
+        self._config = (("blocks", tuple(blocks)), ("width", width))
+        self._config += (("knots", knots), ("noise", noise))
+        self.knots, self.noise = knots, noise
         self.levels = base.levels if base.many_rates else 1
         self.rows: dict[str, list[GatedResidual]] = {}
+        self._finer: dict[str, int] = {}
         reach, finer = 0.0, 1
         for layer in base.synthesis.layers:
             up = layer.up if isinstance(layer, Conv2D) else 1
@@ -57,10 +68,11 @@ class RealismDecoder(tf.keras.Model):
                 count = blocks[min(len(self.rows), len(blocks) - 1)]
                 names = (f"{layer.name}_{i}" for i in range(count))
                 hidden = max(1, round(width * maps))
-                row = [GatedResidual(maps, hidden, knots, self.levels, name=n) for n in names]
+                shape = maps, hidden, knots, self.levels, noise
+                row = [GatedResidual(*shape, name=n) for n in names]
                 for block in row:
                     block.build([None, None, None, maps])
-                self.rows[layer.name] = row
+                self.rows[layer.name], self._finer[layer.name] = row, finer
                 reach += 2.0 * count / finer
             finer *= up
         if not self.rows:
@@ -86,13 +98,14 @@ class RealismDecoder(tf.keras.Model):
         opening = openings(amount, rate_of_each(latents, rate), self.knots, self.levels)
         in_float32 = self.base.synthesis.layers[-1].multiply_in_float32
 
-        def inserted(row: list[GatedResidual], maps: tf.Tensor) -> tf.Tensor:
-            for block in row:
+        def inserted(name: str, maps: tf.Tensor) -> tf.Tensor:
+            noise = scattered(latents, self._finer[name], self.noise)
+            for block in self.rows[name]:
                 block.set_multiply_in_float32(in_float32)
-                maps = block(maps, opening)
+                maps = block(maps, opening, noise)
             return maps
 
-        before = {name: functools.partial(inserted, row) for name, row in self.rows.items()}
+        before = {name: functools.partial(inserted, name) for name in self.rows}
         return self.base.to_pictures(latents, rate, before)
 
     def call(
