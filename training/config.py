@@ -9,11 +9,13 @@ import pathlib
 import runpy
 from typing import Any
 
+from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
 from training.portable import schedule
 
 OPTIMIZERS = ("adam", "sgd")
+SHIFT = 16  # pixels, a latent's, at any of which crops begin for what people see
 STARTS = ("linear", "random")
 CRITICS = ("patch", "pim")
 RATES = {
@@ -246,7 +248,11 @@ class RealismTraining(AdversarialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parsed(self.perceptual)
+        least = max(METRICS[name].least for name in parsed(self.perceptual))
+        if self.crop < least + SHIFT - 1:
+            raise ValueError(
+                f"crop is {least + SHIFT - 1} or more for {self.perceptual}; got {self.crop}."
+            )
         if not 0.0 <= self.gamma < math.inf:
             raise ValueError(f"gamma is 0 or more; got {self.gamma}.")
         if not 0.0 <= self.realism <= 1.0:

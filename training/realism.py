@@ -23,12 +23,10 @@ from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
 from training import data, flagged, identity, picture_flags
 from training.adversarial import AdversarialTrainer, Made
-from training.config import RealismTraining
+from training.config import SHIFT, RealismTraining
 from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses
-
-SHIFT = 16  # pixels: a latent's
 
 
 def moved(*batches: tf.Tensor) -> list[tf.Tensor]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfc_models.perceptual.pim import Pim
 
 SLOPE = 0.2  # of leaky ReLUs below 0
+FIRST_ROUNDS = 8  # of power iteration, before whose first the gain of a layer is unknown
 CONDITION = 12  # maps that the latents become
 
 
@@ -29,14 +30,19 @@ class SpectralConv2D(tf.keras.layers.Conv2D):
         self.direction = self.add_weight(
             "direction", [1, self.filters], initializer=start, trainable=False
         )
+        for _ in range(FIRST_ROUNDS if tf.executing_eagerly() else 0):
+            self._round()
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if training:
-            matrix = self._matrix()
-            inner = tf.math.l2_normalize(tf.matmul(self.direction, matrix, transpose_b=True))
-            outer = tf.math.l2_normalize(tf.matmul(inner, matrix))
-            self.direction.assign(tf.stop_gradient(outer))
+            self._round()
         return super().call(inputs)
+
+    def _round(self) -> None:
+        matrix = self._matrix()
+        inner = tf.math.l2_normalize(tf.matmul(self.direction, matrix, transpose_b=True))
+        outer = tf.math.l2_normalize(tf.matmul(inner, matrix))
+        self.direction.assign(tf.stop_gradient(outer))
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Keras' own, with the kernel over its gain."""

@@ -1,0 +1,176 @@
+"""Training of realism decoders, with and without a critic."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.conftest import GOLDEN, completed, cropped, golden_model
+from tfc_models.codec import Codec
+from training import config as configs
+from training import realism
+from training.adversarial import PATIENCE
+from training.config import RealismTraining
+
+BASE = GOLDEN / "gained-checkerboard.npz"
+
+
+def trainer_of(**options) -> realism.RealismTrainer:
+    defaults = {"model": "gained-checkerboard", "steps": 10, "base": str(BASE), "crop": 64}
+    config = RealismTraining(**{**defaults, "perceptual": "ssim", **options})
+    tf.keras.utils.set_random_seed(config.seed)
+    base, digest = realism.base_of(config.base)
+    base.set_bfloat16("off")
+    decoder = realism.RealismDecoder(base, **config.arguments)
+    return realism.RealismTrainer(decoder, digest, config)
+
+
+@pytest.fixture(scope="module")
+def batch() -> tf.Tensor:
+    pixels = cropped(64, 256)
+    return tf.constant(np.stack([pixels[:, i * 64 : i * 64 + 64] for i in range(4)]))
+
+
+def test_only_the_decoder_learns_and_the_critic_for_itself(batch):
+    trainer = trainer_of(adversarial=0.1, critic_widths=(8, 8))
+    base = [v.numpy() for v in trainer.model.base.variables]
+    before = [v.numpy() for v in trainer.critic.trainable_variables]
+    still = trainer.train(batch, {"model": 1e-3, "critic": 0.0})
+    for variable, value in zip(trainer.critic.trainable_variables, before):
+        np.testing.assert_array_equal(variable, value)
+    decoder = [v.numpy() for v in trainer.variables]
+    trainer.train(batch, {"model": 0.0, "critic": 1e-3})
+    for variable, value in zip(trainer.variables, decoder):
+        np.testing.assert_array_equal(variable, value)
+    moved = (np.abs(v - w).max() for v, w in zip(trainer.critic.trainable_variables, before))
+    assert max(moved) > 0.0
+    for variable, value in zip(trainer.model.base.variables, base):
+        np.testing.assert_array_equal(variable, value)
+    assert {"adversarial", "critic_loss", "critic_accuracy", "mse", "ssim"} <= set(still)
+
+
+def test_the_critic_learns_to_tell_blurred_pictures_from_real_ones(batch):
+    options = {"critic_widths": (16, 32), "realism": 1.0, "qualities": (0.0, 0.0)}
+    trainer = trainer_of(adversarial=0.1, **options)
+    rates = {"model": 0.0, "critic": 3e-3}
+    seen = [trainer.train(batch, rates) for _ in range(200)]
+    losses = [float(step["critic_loss"]) for step in seen]
+    assert np.mean(losses[:5]) > 1.3 and np.mean(losses[-5:]) < 1.15
+    assert float(seen[-1]["critic_accuracy"]) > 0.7
+
+
+def test_training_brings_what_it_is_for(batch):
+    trainer = trainer_of(gamma=0.0, realism=1.0)
+    seen = [float(trainer.train(batch, {"model": 3e-3})["ssim"]) for _ in range(25)]
+    assert np.mean(seen[-5:]) < 0.95 * np.mean(seen[:5])
+
+
+@pytest.mark.parametrize("loss", ["pearson", "reverse-kl", "jensen-shannon"])
+def test_critics_of_other_divergences_and_of_pim_s_beliefs(batch, loss):
+    kind = "pim" if loss == "jensen-shannon" else "patch"
+    trainer = trainer_of(adversarial=0.1, critic=kind, divergence=loss, critic_widths=(8,))
+    found = trainer.train(batch, {"model": 1e-4, "critic": 1e-3})
+    assert all(np.isfinite(float(value)) for value in found.values())
+
+
+def test_collapse_is_reported_once_and_forgotten_when_it_is_over(caplog):
+    trainer = trainer_of(adversarial=0.1, critic_widths=(8,))
+    good, sure = ({"critic_accuracy": a, "critic_loss": 0.5} for a in (0.7, 1.0))
+    lost = {"critic_accuracy": 0.5, "critic_loss": 1.386}
+
+    def said(steps: list[dict[str, float]]) -> list[str]:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            for step in steps:
+                trainer.after_step(step)
+        return [r.getMessage() for r in caplog.records if "collapse" in r.getMessage()]
+
+    assert not said([sure] * (PATIENCE - 1) + [good])
+    (once,) = said([sure] * (3 * PATIENCE))
+    assert "always right for 200 steps" in once
+    (again,) = said([good] + [lost] * PATIENCE)
+    assert "no better than chance" in again
+
+
+def test_metrics_see_every_phase(batch):
+    pictures = tf.cast(tf.reshape(tf.range(40 * 50), [1, 40, 50, 1]), tf.float32)
+    corners = set()
+    for _ in range(400):
+        first, second = realism.moved(pictures, pictures + 0.5)
+        assert first.shape[1:3] == (25, 35)
+        np.testing.assert_array_equal(first + 0.5, second)
+        corners.add(int(first[0, 0, 0, 0]) % 50)
+    assert corners == set(range(16))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gamma": -1.0}, "gamma is 0 or more"),
+        ({"realism": 1.5}, "realism is 0 to 1"),
+        ({"qualities": (50.0, 10.0)}, "qualities are two numbers"),
+        ({"validation_rates": (101.0,)}, "validation_rates are 0 to 100"),
+        ({"perceptual": "nlpd", "crop": 64}, "crop is 80 or more for nlpd; got 64"),
+        ({"perceptual": "nothing"}, "distortion is one of"),
+        ({"divergence": "l2"}, "a divergence is one of"),
+        ({"critic": "people"}, "critic is one of patch, pim"),
+        ({"adversarial": -0.1}, "adversarial is 0 or more"),
+        ({"rate": 0.0}, "rate is above 0"),
+        ({"critic_rate": -1.0}, "rate is above 0"),
+    ],
+)
+def test_wrong_configs_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        RealismTraining(model="gained-checkerboard", steps=10, **options)
+
+
+def run(*flags: str, code: int = 0) -> str:
+    return completed([sys.executable, "-m", "training.realism", *flags], code).stderr
+
+
+@pytest.mark.slow
+def test_a_decoder_is_trained_stopped_gone_on_with_and_used(tmp_path, monkeypatch):
+    monkeypatch.delenv("TFC_MODELS_LPIPS", raising=False)
+    pictures, apart = tmp_path / "pictures", tmp_path / "apart"
+    for folder, size in ((pictures, 150), (apart, 100)):
+        folder.mkdir()
+        Image.fromarray(cropped(size, size + 30)).save(folder / "a.png")
+    flags = [
+        *("--config=training/configs/realism_critic.py", f"--data={pictures}", "--set=batch=2"),
+        *(f"--validation={apart}", f"--set=base={BASE}", "--set=start=", "--set=crop=64"),
+        *("--set=critic_widths=(8,8)", "--set=log_steps=2", "--set=validation_rates=(20.0,)"),
+    ]
+    missing = run(*flags, "--steps=2", f"--workdir={tmp_path / 'no'}", code=1)
+    assert "TFC_MODELS_LPIPS" in missing.strip().splitlines()[-1]
+    flags += ["--set=perceptual=ssim", f"--workdir={tmp_path / 'out'}"]
+    assert "critic_accuracy" in run(*flags, "--steps=4")
+    assert "going on from step 4" in run(*flags, "--steps=6")
+    with (tmp_path / "out" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["step"], row["realism"]) for row in rows} == {
+        (step, amount) for step in "46" for amount in ("0.0", "1.0")
+    }
+    weights = tmp_path / "out" / "weights.npz"
+    codec = Codec(golden_model("gained-checkerboard"), realism=weights)
+    picture = cropped(50, 60)
+    assert codec.decompress(codec.compress(picture), realism=1.0).shape == picture.shape
+    other = f"--set=base={GOLDEN / 'gained-raster.npz'}"
+    assert "another base" in run(*flags, other, "--steps=8", code=1)
+    fresh = [*flags, other, f"--workdir={tmp_path / 'raster'}", "--steps=1"]
+    assert "the config is for gained-checkerboard" in run(*fresh, code=1)
+    fresh += ["--set=model=gained-raster", f"--set=start={weights}"]
+    assert "is for gained-checkerboard" in run(*fresh, code=1)
+
+
+def test_the_paths_of_configs_are_the_project_s():
+    for name in ("realism", "realism_critic"):
+        path = pathlib.Path("training") / "configs" / f"{name}.py"
+        config = configs.read(str(path), [], RealismTraining)
+        assert config.model == "gained-checkerboard" and config.base == "default"

@@ -1,0 +1,128 @@
+"""Enters a realism decoder into the zoo, with figures measured on the spot.
+
+    python -m training.publish_realism --weights OUT/weights.npz --name gained-checkerboard \
+        --validation PICTURES --note "how it was trained" --invents "what to look out for"
+
+Writes NAME.realism.npz and its card beside the model's weights, and into their entry. An entry
+that has a decoder gets the next version of it: what was published stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from tfc_models import metrics, pictures, zoo
+from tfc_models.cli.measuring import METRICS as SHOWN
+from tfc_models.codec import Codec
+from tfc_models.remote import LPIPS_VARIABLE, sha256_of
+from tfc_models.zoo import files
+from training.program import one_line_errors
+from training.samples import pictures_in
+
+_WEIGHTS = flags.DEFINE_string("weights", None, "what training.realism wrote", required=True)
+_NAME = flags.DEFINE_string("name", None, "of the model in the zoo", required=True)
+_VALIDATION = flags.DEFINE_string("validation", None, "pictures never trained on", required=True)
+_NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, time, data, terms")
+_INVENTS = flags.DEFINE_string("invents", "", "what it makes up, seen by looking at its pictures")
+_FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
+
+QUALITIES = (0, 10, 20, 30, 40, 60, 80, 100)
+AMOUNTS = (0.0, 0.5, 1.0)
+NAMES = ("psnr", "ms-ssim", "lpips", "pim")
+
+
+def measured(codec: Codec, folder: str) -> list[list[str]]:
+    """A row of names, and rows of quality, realism and each metric: means over pictures."""
+    names = [n for n in NAMES if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
+    functions = [metrics.named(name).function for name in names]
+    found: dict[tuple[int, float], list[list[float]]] = {}
+    for path in pictures_in(folder):
+        picture = pictures.read(path, background=(255, 255, 255)).pixels
+        reference = tf.constant(picture[None], tf.float32)
+        for quality in QUALITIES if codec.many_rates else (0,):
+            data = codec.compress(picture, quality if codec.many_rates else None)
+            bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
+            for amount in AMOUNTS:
+                decoded = tf.constant(codec.decompress(data, realism=amount)[None], tf.float32)
+                values = [float(function(reference, decoded)[0]) for function in functions]
+                found.setdefault((quality, amount), []).append([bpp, *values])
+    if not found:
+        raise ValueError(f"--validation {folder} has no pictures.")
+    rows = [["quality", "realism", "bits per pixel", *(SHOWN[n].title for n in names)]]
+    for (quality, amount), values in found.items():
+        bpp, *others = np.mean(values, axis=0)
+        told = [f"{value:.{SHOWN[name].digits}f}" for name, value in zip(names, others)]
+        rows.append([str(quality), f"{amount:g}", f"{bpp:.3f}", *told])
+    return rows
+
+
+def card(codec: Codec, rows: list[list[str]]) -> str:
+    """The card's text."""
+    decoder = codec.realism
+    config = ", ".join(f"{k} {v}" for k, v in decoder.config.items())
+    head, *body = rows
+    count = sum(int(np.prod(v.shape)) for v in decoder.variables)
+    lines = [
+        f"# Realism decoder of {codec.model_name}",
+        "",
+        "Decodes the same files, from as near to the original as the model gets (realism 0) to as "
+        "real as it looks (1).",
+        "",
+        f"- For: `{codec.model_name}`, digest `{codec.digest}`",
+        f"- Blocks in the synthesis: {config}; {count:,} numbers",
+        "",
+        "## How it was trained",
+        "",
+        _NOTE.value,
+        "",
+        "## Where it invents",
+        "",
+        _INVENTS.value,
+        "",
+        "## What it reaches",
+        "",
+        "Real files, headers included; means over pictures that it was not trained on "
+        "(`python -m training.publish_realism … --validation`).",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(row)} |" for row in body),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def publish() -> None:
+    """Does as the flags say."""
+    folder = pathlib.Path(_FOLDER.value)
+    index_path = folder / "index.json"
+    if not index_path.exists():
+        raise ValueError(f"there is no zoo in {folder}.")
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    versions = [item for item in index if item["name"] == _NAME.value]
+    if not versions:
+        raise ValueError(f"there is no {_NAME.value} in {index_path}.")
+    newest = max(versions, key=lambda item: item["version"])
+    model = zoo.build_model(files.read(folder / newest["file"]))
+    codec = Codec(model, _NAME.value, realism=_WEIGHTS.value)
+    text = card(codec, measured(codec, _VALIDATION.value))
+    stem = f"{pathlib.Path(newest['file']).stem}.realism"
+    paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
+    path = next(path for path in paths if not path.exists())
+    shutil.copyfile(_WEIGHTS.value, path)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    newest.update(realism=path.name, realism_sha256=sha256_of(path))
+    scratch = index_path.with_suffix(".part")
+    scratch.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    scratch.replace(index_path)
+    logging.info("%s: %.2f MiB, for %s", path, path.stat().st_size / 2**20, codec.digest)
+
+
+if __name__ == "__main__":
+    app.run(one_line_errors(publish))
