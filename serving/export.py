@@ -25,6 +25,7 @@ _BFLOAT16 = flags.DEFINE_enum(
     "off runs anywhere; on only where the processor multiplies bfloat16; auto: as this machine",
 )
 _QUALITY = flags.DEFINE_integer("quality", None, "of compress, for a model of many rates", 0, 100)
+_REALISM = flags.DEFINE_string("realism_weights", None, "of a decoder, in place of the zoo's")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger pictures: refused", 1)
 _MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides: refused", 1)
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
     logging.set_verbosity(logging.ERROR)  # TensorFlow tells of renamed inputs, at length.
     try:
-        codec = load(_MODEL.value)
+        codec = load(_MODEL.value, _REALISM.value)
         codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
         folder = export(
             codec,

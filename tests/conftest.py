@@ -51,6 +51,32 @@ def golden_model(name: str):
     return zoo.build_model(files.read(GOLDEN / f"{name}.npz"))
 
 
+def random_realism(base, seed: int = 0, **options):
+    """A realism decoder whose weights are not those that it begins with."""
+    import tensorflow as tf
+
+    from tfc_models.models.realism import RealismDecoder
+
+    tf.keras.utils.set_random_seed(seed)
+    decoder = RealismDecoder(base, **options)
+    rng = np.random.default_rng(seed)
+    state = {
+        k: v + rng.normal(size=v.shape) * (0.3 if k.endswith("gate") else 0.05)
+        for k, v in decoder.state().items()
+    }
+    decoder.assign_state(state)
+    return decoder
+
+
+@functools.cache
+def realism_codec(name: str):
+    """The codec of a golden file, with a realism decoder."""
+    from tfc_models.codec import Codec
+
+    codec = golden_codec(name)
+    return Codec(codec.model, realism=random_realism(codec.model))
+
+
 def random_gained(name: str = "gained-stem4", **config):
     """A small gained model whose gains, offsets and blocks are not those it starts with."""
     import tensorflow as tf

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from serving.exporting import export
-from tests.conftest import cropped, golden_codec
+from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tfc_models import evaluation, samples
 
@@ -27,7 +27,7 @@ LIMIT = 400_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    export(golden_codec(MANY_RATES), folder / "many", max_pixels=200 * 200)
+    export(realism_codec(MANY_RATES), folder / "many", max_pixels=200 * 200)
     export(golden_codec(ONE_RATE), folder / "one")
     flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags, "--page_max_pixels=90000") as process:
@@ -68,8 +68,8 @@ def test_what_is_served(server):
         200,
         {
             "models": [
-                {"name": "many", "version": 1, "many_rates": True},
-                {"name": "one", "version": 1, "many_rates": False},
+                {"name": "many", "version": 1, "many_rates": True, "realism": True},
+                {"name": "one", "version": 1, "many_rates": False, "realism": False},
             ],
             "max_bytes": LIMIT,
         },
@@ -107,6 +107,27 @@ def test_compress_and_back(server):
         assert (status, back["model"], back["bytes"]) == (200, "many", len(data))
         assert (back["height"], back["width"]) == (181, 203)
         assert np.array_equal(pixels_of(back["picture"]), decoded)
+
+
+def test_realism_is_the_decoder_s_alone(server):
+    codec, body = realism_codec(MANY_RATES), file_of(cropped(70, 90))
+    answers = {}
+    for amount in ("0", "0.4", "1"):
+        query = f"/page/compress?model=many&quality=30&realism={amount}"
+        status, answers[amount] = server.ask(query, body)
+        assert status == 200
+    data = base64.b64decode(answers["0"]["bitstream"])
+    for amount, answer in answers.items():
+        assert base64.b64decode(answer["bitstream"]) == data
+        expected = codec.decompress(data, realism=float(amount)).astype(int)
+        assert np.abs(pixels_of(answer["picture"]) - expected).max() <= 1
+    assert answers["1"]["psnr"] < answers["0"]["psnr"]
+    status, back = server.ask("/page/decompress?model=many&realism=0.4", data)
+    assert status == 200 and back["picture"] == answers["0.4"]["picture"]
+    for amount in ("1.5", "-0.1", "nan", "much"):
+        assert server.ask(f"/page/decompress?model=many&realism={amount}", data)[0] == 400
+    status, answer = server.ask("/page/compress?model=one&realism=1", body)
+    assert status == 400 and "one has no realism decoder" in answer["error"]
 
 
 def test_small_pictures_have_no_ms_ssim(server):

@@ -17,7 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from serving.exporting import export
-from tests.conftest import cropped, golden_codec
+from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tfc_models import samples
 
@@ -48,7 +48,7 @@ document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbl
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    export(golden_codec(MANY_RATES), folder / "many")
+    export(realism_codec(MANY_RATES), folder / "many")
     export(golden_codec(ONE_RATE), folder / "one")
     flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags) as process:
@@ -206,6 +206,33 @@ def test_the_quality_changes_the_file(page, photo):
     page.until(lambda: "one" in page.row("model")[0], "the other model")
     assert not page["quality-row"].is_displayed()
     assert page.downloaded("bitstream") == golden_codec(ONE_RATE).compress(cropped(203, 251))
+
+
+def test_realism_changes_the_picture_and_not_the_file(page, photo):
+    page.choose(photo)
+    page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
+    data, peers = page.downloaded("bitstream"), [page.row(name) for name in ("jpeg", "avif")]
+    page["realism"].send_keys(Keys.END)
+    assert page["realism-value"].text == "1.00"
+    page.until(lambda: "realism 1" in page.row("model")[0], "realism 1")
+    page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
+    assert page.downloaded("bitstream") == data
+    codec = realism_codec(MANY_RATES)
+    sharp = codec.decompress(data, realism=1.0).astype(int)
+    assert np.abs(opened(page.downloaded("png")) - sharp).max() <= 1
+    assert [page.row(name) for name in ("jpeg", "avif")] == peers
+    assert "--realism 1 decompress" in page.script(
+        "return document.getElementById('command').textContent"
+    )
+    # Of a bitstream, too.
+    page.drop("packed.tfcm", data)
+    assert "packed.tfcm" in page.settled("Decoded")
+    assert np.abs(opened(page.downloaded("png")) - sharp).max() <= 1
+    page["realism"].send_keys(Keys.HOME)
+    faithful = codec.decompress(data).astype(int)
+    page.until(lambda: np.abs(opened(page.downloaded("png")) - faithful).max() <= 1, "realism 0")
+    page["model"].send_keys("one")
+    assert not page["realism-row"].is_displayed()
 
 
 def test_a_bitstream_decodes(page):

@@ -14,7 +14,7 @@ from PIL import Image
 from serving import rest_json
 from serving.errors import ServingError
 from serving.servable import Servable
-from tests.conftest import GOLDEN, cropped, golden_model
+from tests.conftest import GOLDEN, cropped, golden_model, random_realism
 from tfc_models.cli.program import main
 from tfc_models.codec import Codec
 from tfc_models.layers import openings, tiled
@@ -23,19 +23,6 @@ from tfc_models.models.realism import RealismDecoder
 from tfc_models.zoo import decoders
 
 NAME = "gained-checkerboard"
-
-
-def trained_like(base, seed: int = 0, **options) -> RealismDecoder:
-    """A decoder whose weights are not those that it begins with."""
-    tf.keras.utils.set_random_seed(seed)
-    decoder = RealismDecoder(base, **options)
-    rng = np.random.default_rng(seed)
-    state = {
-        k: v + rng.normal(size=v.shape) * (0.3 if k.endswith("gate") else 0.05)
-        for k, v in decoder.state().items()
-    }
-    decoder.assign_state(state)
-    return decoder
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +36,7 @@ def base():
 def file(base, tmp_path_factory) -> pathlib.Path:
     """A decoder's weights, as training writes them."""
     path = tmp_path_factory.mktemp("realism") / "decoder.npz"
-    decoders.save(trained_like(base), base.digest().hex(), path)
+    decoders.save(random_realism(base), base.digest().hex(), path)
     return path
 
 
@@ -62,7 +49,7 @@ def codec(base, file) -> Codec:
 def test_any_model_s_synthesis_takes_blocks_that_are_closed_at_0(name):
     base = golden_model(name)
     base.set_bfloat16("off")
-    fresh, decoder = RealismDecoder(base), trained_like(base)
+    fresh, decoder = RealismDecoder(base), random_realism(base)
     latents = tf.random.stateless_normal([1, 3, 4, base.latent_channels], [1, 2]) * 3.0
     rate = 30.0 if base.many_rates else None
     faithful = base.to_pictures(latents, rate).numpy()
@@ -86,7 +73,7 @@ def test_gates_are_linear_between_knots_of_realism_and_levels_of_the_rate():
 
 
 def test_pictures_change_steadily_with_realism(base):
-    decoder = trained_like(base)
+    decoder = random_realism(base)
     latents = tf.random.stateless_normal([1, 4, 4, base.latent_channels], [1, 2]) * 3.0
     pictures = [decoder.to_pictures(latents, 40.0, a).numpy() for a in np.linspace(0, 1, 41)]
     steps = [np.abs(b - a).mean() for a, b in zip(pictures, pictures[1:])]
@@ -95,7 +82,7 @@ def test_pictures_change_steadily_with_realism(base):
 
 
 def test_tiles_give_what_the_whole_gives(base):
-    decoder = trained_like(base, blocks=(2, 3))
+    decoder = random_realism(base, blocks=(2, 3))
     assert decoder.halo > base.halo
     side = 2 * decoder.halo + 5
     latents = tf.random.stateless_normal([1, side, side, base.latent_channels], [3, 4]) * 3.0
@@ -137,7 +124,7 @@ def test_a_model_without_such_a_decoder_says_so(base):
 
 
 def test_files_hold_kernels_to_a_sixteenth_of_their_rms(base, file):
-    decoder = trained_like(base)
+    decoder = random_realism(base)
     weights = decoders.read(file)
     assert weights.model == NAME and weights.digest == base.digest().hex()
     for name, value in decoder.state().items():
