@@ -43,6 +43,7 @@ class HificTraining(AdversarialConfig):
     opening_target: float = 0.20 / 0.14
     """How many times the target, then."""
     bfloat16: str = "auto"
+    warmup: float = 0.0
     last_rate: float = 0.1
     spike: float = 30.0
     """As elsewhere, but larger: where the controller changes its mind a loss becomes many times

@@ -95,7 +95,8 @@ class Run:
             except tf.errors.UnknownError as error:
                 raise Stopped(_first_line(error).split("DataError: ")[-1]) from None
         self._save()
-        self._validate()
+        with writer.as_default():
+            self._validate()
         logging.info("done: %s", self.workdir / "weights.npz")
 
     def _steps(self, show: Any) -> None:

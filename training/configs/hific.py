@@ -2,6 +2,14 @@
 
     python -m training.gan --config training/configs/hific.py --workdir OUT \\
         --data PICTURES --validation OTHER_PICTURES
+
+Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 806 steps. Reached
+then on 8 photos never trained on: 0.262 bpp, 20.54 dB, LPIPS 0.447; of the last 50 batches 6 % were
+above the target. It is a long way from there to a picture: this network starts as no transform.
+
+The paper's own, of 181 million weights: --steps 1000000 --set arguments.channels=60
+--set arguments.latents=220 --set arguments.hyper=320 --set arguments.blocks=9 --set crop=256
+--set rate=1e-4 --set target=0.14 --set warmup=0.0 --set decay=0.5 (and targets of 0.30, 0.45).
 """
 
 from training.hific_config import HificTraining
@@ -13,5 +21,6 @@ CONFIG = HificTraining(
     crop=192,
     rate=1e-3,
     target=0.3,
-    decay=0.1,
+    warmup=0.02,
+    decay=0.25,
 )
