@@ -3,7 +3,10 @@
     python -m training.gan --config training/configs/hific_gan.py --workdir OUT \\
         --data PICTURES --validation OTHER_PICTURES --set start=FIRST/weights.npz
 
-Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, XXX steps. FIGURES
+Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 257 steps. On 8
+photos never trained on, from the 0.262 bpp, 20.54 dB and LPIPS 0.447 of hific.py: 0.264 bpp, 20.63
+dB, 0.439. The critic was right in 56 of 100 places after its head start, then in 60 to 83. Too few
+steps to see what it is for: they show that both go on learning and that the rate stays.
 
 The critic's rate is a few times the model's, and it has a tenth of the time for itself: at equal
 rates a model soon outruns it. The paper's own: --steps 1000000 --set arguments.channels=60
