@@ -21,6 +21,7 @@ from tfc_models.zoo import files
 from training import config as configs
 from training import data, source_codes
 from training.config import Config
+from training.hific_config import HificTraining
 from training.run import NOT_NUMBERS, Run, Stopped, _is_chief
 from training.trainer import Trainer, kinds
 
@@ -237,6 +238,8 @@ def test_every_config_says_what_it_takes_and_reaches(path):
         known, words = ("pim",), ("training.pim", "nats")
     elif isinstance(config, configs.RealismTraining):
         known, words = models.names(), ("training.realism", "LPIPS", "dB")
+    elif isinstance(config, HificTraining):
+        known, words = models.names(), ("training.gan", "bpp", "dB")
     else:
         known, words = models.names(), ("training.main", "bpp", "dB")
     assert config.model in known

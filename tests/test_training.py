@@ -63,9 +63,13 @@ def test_every_model_but_one_has_a_linear_start(name):
 
 
 def test_a_model_without_a_linear_start_says_so_in_a_line(folder, tmp_path):
-    arguments = [f"--set=arguments.{k}={v}" for k, v in SMALL["hific"].items()]
-    flags = ["--config=training/configs/hific.py", "--set=start=linear", "--steps=1", *arguments]
-    said = run("training.main", *flags, f"--data={folder}", f"--workdir={tmp_path / 'out'}", code=1)
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from training.config import Config\n"
+        f"CONFIG = Config(model='hific', arguments={SMALL['hific']}, steps=1)\n"
+    )
+    flags = [f"--config={path}", f"--data={folder}", f"--workdir={tmp_path / 'out'}"]
+    said = run("training.main", *flags, code=1)
     (line,) = [line for line in said.splitlines() if "hific" in line]
     assert "has no linear start" in line and "start=random" in line
 

@@ -332,7 +332,7 @@ def read(path: str, changes: list[str], kind: type[RunConfig] = Config) -> Any:
         raise ValueError(f"there is no config file {path}.")
     config = runpy.run_path(path).get("CONFIG")
     if not isinstance(config, kind):
-        raise ValueError(f"{path} does not set CONFIG to a training.config.{kind.__name__}.")
+        raise ValueError(f"{path} does not set CONFIG to a {kind.__module__}.{kind.__name__}.")
     known = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
     parts = {name: dict(getattr(config, name)) for name in PARTS if name in known}

@@ -95,7 +95,8 @@ class Run:
             except tf.errors.UnknownError as error:
                 raise Stopped(_first_line(error).split("DataError: ")[-1]) from None
         self._save()
-        self._validate()
+        with writer.as_default():
+            self._validate()
         logging.info("done: %s", self.workdir / "weights.npz")
 
     def _steps(self, show: Any) -> None:
@@ -215,15 +216,20 @@ class Run:
             return
         step = self.trainer.steps_taken
         points, shown = self.trainer.with_average(self._validation.run)
-        self._to_table(list(Point._fields), points)
+        others = self._validation.others
+        rows = [[*point[:-1], *point.others] for point in points]
+        self._to_table([*Point._fields[:-1], *others], rows)
         for point in points:
             name = f" at rate {point.rate:g}" if len(points) > 1 else ""
             tf.summary.scalar(f"validation/bpp{name}", point.bpp, step=step)
             tf.summary.scalar(f"validation/psnr{name}", point.psnr, step=step)
             logging.info(
-                "validation%s: %.4f bpp  %.3f dB  MS-SSIM %.4f",
+                "validation%s: %.4f bpp  %.3f dB  MS-SSIM %.4f%s",
                 *(name, point.bpp, point.psnr, point.ms_ssim),
+                "".join(f"  {other} {v:.4f}" for other, v in zip(others, point.others)),
             )
+            for other, value in zip(others, point.others):
+                tf.summary.scalar(f"validation/{other}{name}", value, step=step)
         for i, picture in enumerate(shown):
             tf.summary.image(f"validation/{i}", picture[None], step=step)
         curve = rd_picture(f"step {step}", points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +22,28 @@ class Point(NamedTuple):
     bpp: float
     psnr: float
     ms_ssim: float
+    others: tuple[float, ...] = ()
+    """Of the further metrics that were asked for."""
 
 
 class Validation:
-    """Runs a model over a folder of pictures, quantized as it will be coded."""
+    """Runs a model over a folder of pictures, quantized as it will be coded.
 
-    def __init__(self, model: models.CompressionModel, folder: str, rates: tuple[float, ...]):
+    Args:
+        model: the model.
+        folder: of whole pictures.
+        rates: where a model of many rates is measured.
+        others: metrics to measure besides.
+    """
+
+    def __init__(
+        self,
+        model: models.CompressionModel,
+        folder: str,
+        rates: tuple[float, ...],
+        others: Iterable[str] = (),
+    ) -> None:
+        self.others = tuple(others)
         self.pictures = list(data.whole(folder))
         if not self.pictures:
             raise ValueError(f"--validation {folder} has no picture that can be read.")
@@ -42,9 +59,8 @@ class Validation:
         pixels = tf.cast(tf.shape(picture)[1] * tf.shape(picture)[2], tf.float32)
         pair = picture, tf.cast(decoded, tf.float32)
         bpp = tf.add_n(list(output.bits.values()))[0] / pixels
-        large = tf.reduce_min(tf.shape(picture)[1:3]) >= metrics.MS_SSIM_MIN_SIDE
-        ms_ssim = tf.cond(large, lambda: metrics.ms_ssim(*pair)[0], lambda: float("nan"))
-        return bpp, metrics.psnr(*pair)[0], ms_ssim, decoded[0]
+        figures = [_figure(name, *pair) for name in ("psnr", "ms-ssim", *self.others)]
+        return tf.stack([bpp, *figures]), decoded[0]
 
     def run(self) -> tuple[list[Point], list[np.ndarray]]:
         """A point for each rate, and the first pictures beside what became of them."""
@@ -52,14 +68,21 @@ class Validation:
         for rate in self.rates:
             rows = []
             for i, (_, pixels) in enumerate(self.pictures):
-                bpp, psnr, ms_ssim, decoded = self._one(pixels[None].astype(np.float32), rate)
-                rows.append((float(bpp), float(psnr), float(ms_ssim)))
+                figures, decoded = self._one(pixels[None].astype(np.float32), rate)
+                rows.append(figures.numpy().tolist())
                 if i < SHOWN and rate == self.rates[len(self.rates) // 2]:
                     shown.append(np.concatenate([pixels, decoded.numpy()], axis=1))
             columns = ([v for v in column if not np.isnan(v)] for column in zip(*rows))
-            means = (float(np.mean(c)) if c else float("nan") for c in columns)
-            points.append(Point(rate, *means))
+            means = [float(np.mean(c)) if c else float("nan") for c in columns]
+            points.append(Point(rate, *means[:3], tuple(means[3:])))
         return points, shown
+
+
+def _figure(name: str, *pair: tf.Tensor) -> tf.Tensor:
+    """A metric of two pictures; not a number where they are too small for it."""
+    metric = metrics.METRICS[name]
+    large = tf.reduce_min(tf.shape(pair[0])[1:3]) >= metric.least
+    return tf.cond(large, lambda: metric.function(*pair)[0], lambda: float("nan"))
 
 
 def beside_frozen(
@@ -78,6 +101,6 @@ def beside_frozen(
 
 def rd_picture(name: str, points: list[Point]) -> np.ndarray:
     """The rate–distortion curve of some points, as a picture."""
-    curve = analysis.Curve(name, tuple(analysis.Point(*p[1:]) for p in points), "model")
+    curve = analysis.Curve(name, tuple(analysis.Point(*p[1:4]) for p in points), "model")
     figure = analysis.rd_plot([curve], analysis.METRICS[0])
     return pictures.read(analysis.save_plot(figure, "png"), background=(255, 255, 255)).pixels

@@ -42,7 +42,8 @@ class Hific(CompressionModel):
     boundary is a bfloat16 number off, and through as many normalizations as these a picture
     becomes another in a quarter of its pixels, by a grey level.
 
-    This is the model; without the paper's distortion and critic it trains as any other here.
+    This is the model; it trains as any other here, or as in the paper (training.gan), with what
+    people see, a critic and a target of the rate.
     """
 
     frozen_dtype = tf.float32
