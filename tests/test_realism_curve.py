@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 import pathlib
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 from tests.conftest import GOLDEN, completed, cropped, golden_model
 from tfc_models.analysis import below_chord, knee
 from training import realism_curve, realism_curve_table
+from training.config import RealismTraining
 from training.realism_curve_table import PERCEPTION, Panel, Point
 
 BASE = GOLDEN / "gained-checkerboard.npz"
@@ -45,7 +47,7 @@ STRAIGHT = panel([80.0, 90.0, 100.0], [0.3, 0.2, 0.1], quality=None)
 def test_the_knee_is_marked_and_how_sharp_it_is():
     text = realism_curve_table.table_of(BENT, "lpips")
     assert "| **1, the knee** |" in text and "| ∞ | 25.00 dB | 160.00 | 0.3000 |" in text
-    assert text.count("the knee**") == 1 and "pim, not trained for" in text
+    assert text.count("the knee**") == 1 and "| LPIPS, trained for | PIM, not |" in text
     assert "Knee: γ = 1, 0.72 below the chord; next 0.1, 0.52." in text
     assert text.endswith("Of each of the 2 pictures alone: 2 × 1.")
     assert BENT.knee() == knee(*BENT.axes()) == 1
@@ -84,6 +86,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     (folder / "config.py").write_text(
         "from training.config import RealismTraining\n"
         "CONFIG = RealismTraining(model='gained-checkerboard', steps=2, crop=80, batch=2,\n"
+        "    arguments={'blocks': (1, 0)},\n"
         f"    rate=1e-2, perceptual='nlpd', bfloat16='off', base={str(BASE)!r})\n"
     )
     return folder
@@ -121,9 +124,15 @@ def test_a_run_and_the_same_again(folder):
     assert again.stderr.count("the budget is spent: step 2") == 3
     assert again.stdout == done.stdout
     assert [path.read_bytes() for path in sorted(folder.glob("out/*/weights.npz"))] == before
-    # In the same folder, others than these are refused.
-    said = run(folder, *flags, "--steps=3", "--set=crop=96", code=1).stderr
-    assert "holds a curve with another crop, steps" in said and "Traceback" not in said
+
+
+def test_a_folder_s_decoders_share_all_but_gamma(tmp_path):
+    config = RealismTraining(model="gained-checkerboard", steps=2, crop=32)
+    realism_curve.keep_settings(tmp_path / "out", config)
+    realism_curve.keep_settings(tmp_path / "out", dataclasses.replace(config, gamma=3.0))
+    other = dataclasses.replace(config, steps=3, qualities=(5.0, 40.0))
+    with pytest.raises(ValueError, match="holds a curve with another qualities, steps: choose"):
+        realism_curve.keep_settings(tmp_path / "out", other)
 
 
 def test_a_mistake_is_one_line(folder, tmp_path):
@@ -184,5 +193,5 @@ def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatc
         realism_curve.prepare({"lpips": 1.0})
     with pytest.raises(ValueError, match="give --validation"):
         realism_curve.checked_pictures(None, ["mse"])
-    with pytest.raises(ValueError, match=r"b\.png is 100 × 80: the metrics need 1\d\d a side"):
+    with pytest.raises(ValueError, match=r"a\.png is 130 × 96: the metrics need 176 a side"):
         realism_curve.checked_pictures(str(folder / "other"), ["mse", "ms-ssim"])

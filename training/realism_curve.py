@@ -193,6 +193,7 @@ class Measuring:
     ) -> None:
         weights, name = zoo.find(base)
         model = zoo.build_model(weights)
+        model.set_bfloat16("off")  # Where it pays differs, and files should not.
         # One for all, that takes the weights of each: so there is one graph.
         self.decoder = RealismDecoder(model, **arguments)
         self.decoder.trainable = False
@@ -233,6 +234,7 @@ class Measuring:
         coded = {q: [self.codec.compress(picture, q) for picture in pictures] for q in qualities}
         points = {q: [self.point(math.inf, pictures, coded[q])] for q in qualities}
         for gamma, path in files.items():
+            logging.info("measuring γ = %g on %d pictures", gamma, len(pictures))
             self.take(path)
             for q in qualities:
                 points[q].append(self.point(gamma, pictures, coded[q]))

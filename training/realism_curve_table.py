@@ -7,7 +7,7 @@ import csv
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -98,8 +98,8 @@ def table_of(panel: Panel, trained: str) -> str:
         cells = [f"{point.mean('psnr'):.2f} dB", f"{point.mean('mse'):.2f}"]
         cells += [f"{point.mean(n):.4f}" for n in (PERCEPTION, *judges)]
         rows.append((name, *cells, "dominated" if math.isnan(below) else f"{below:.2f}"))
-    header = (f"{panel.title}; γ", "PSNR", "MSE", f"{trained}, trained for")
-    header += (*(f"{name}, not trained for" for name in judges), "below the chord")
+    header = (f"{panel.title}; γ", "PSNR", "MSE", f"{trained.upper()}, trained for")
+    header += (*(f"{name.upper()}, not" for name in judges), "below the chord")
     return f"{table(header, rows)}\n\n{_said(panel, best)}"
 
 
@@ -147,37 +147,39 @@ def draw(panels: Sequence[Panel], trained: str, path: pathlib.Path) -> None:
         plots = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(plots, panels):
             _panel(axes, panel)
-        plots[0].set_ylabel(f"perception: {trained}")
+        plots[0].set_ylabel(f"perception: {trained.upper()}")
         plots[0].legend(frameon=False, fontsize=8.5)
-    save(figure, path, colors=24)
+    save(figure, path, colors=40)
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
     x, y = panel.axes()
-    best = panel.knee()
+    places = range(len(panel.points))
+    first = [i for i in places if math.isinf(panel.points[i].gamma)]
+    best = [i for i in places if i == panel.knee()]
     curve = [i for i, below in enumerate(panel.below()) if not math.isnan(below)]
-    if best is not None:
-        ends = [min(curve, key=lambda i: x[i]), max(curve, key=lambda i: x[i])]
-        chord = [[axis[i] for i in ends] for axis in (x, y)]
-        axes.plot(*chord, color="#777777", linestyle=(0, (1, 1.5)), linewidth=1.2, zorder=1)
-        ring = {"markersize": 14, "markerfacecolor": "none", "markeredgewidth": 1.8}
-        axes.plot(
-            *(x[best], y[best]), "o", color=ORANGE, label="knee", linestyle="none", zorder=4, **ring
-        )
-    axes.plot(
-        x, y, color=BLUE, linewidth=1.4, marker="o", markersize=5, label="a decoder for each γ"
-    )
-    first = [i for i, point in enumerate(panel.points) if math.isinf(point.gamma)]
-    axes.plot(
-        *([axis[i] for i in first] for axis in (x, y)),
-        **{"color": INK, "marker": "s", "markersize": 7, "linestyle": "none", "zorder": 5},
-        label="faithful, γ → ∞",
-    )
-    for i, point in enumerate(panel.points):
-        if i not in first:
-            axes.annotate(
-                shown(point.gamma), (x[i], y[i]), (7, 6), textcoords="offset points", fontsize=8.5
-            )
+    ends = [pick(curve, key=lambda i: x[i]) for pick in (min, max)] if best else []
+
+    def put(which: Sequence[int], label: str, **style: Any) -> None:
+        axes.plot([x[i] for i in which], [y[i] for i in which], label=label, **style)
+
+    square = {"color": INK, "marker": "s", "markersize": 7, "linestyle": "none", "zorder": 4}
+    put(first, "faithful, γ → ∞", **square)
+    put(places, "a decoder for each γ", color=BLUE, linewidth=1.4, marker="o", markersize=5)
+    ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 1.8}
+    put(best, "knee", color=ORANGE, linestyle="none", zorder=5, **ring)
+    put(ends, "chord", color="#777777", linestyle=(0, (1, 1.5)), linewidth=1.2, zorder=1)
+    for i in places:
+        if i in first:
+            continue
+        # On both sides of the curve in turn, where it leaves room.
+        far = 9 if i in best else 6
+        side = {"ha": "left", "va": "bottom"} if i % 2 else {"ha": "right", "va": "top"}
+        apart = (far, far - 3) if i % 2 else (-far, 3 - far)
+        if i == places[-1]:
+            side, apart = {"ha": "left", "va": "center"}, (far, 0)
+        where = {"xy": (x[i], y[i]), "xytext": apart, "textcoords": "offset points"}
+        axes.annotate(shown(panel.points[i].gamma), fontsize=8.5, **where, **side)
     axes.margins(0.12)
     axes.locator_params(nbins=6)
     axes.grid(color=FAINT, linewidth=0.7)
