@@ -180,7 +180,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
             side, apart = {"ha": "left", "va": "center"}, (far, 0)
         where = {"xy": (x[i], y[i]), "xytext": apart, "textcoords": "offset points"}
         axes.annotate(shown(panel.points[i].gamma), fontsize=8.5, **where, **side)
-    axes.margins(0.12)
+    axes.margins(x=0.2, y=0.12)
     axes.locator_params(nbins=6)
     axes.grid(color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
