@@ -3,7 +3,7 @@ that are known. Knows neither models nor TensorFlow."""
 
 from tfc_models.analysis.bd_rate import NoOverlapError, bd_rate, pareto
 from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, published
-from tfc_models.analysis.knee import knee
+from tfc_models.analysis.knee import below_chord, knee
 from tfc_models.analysis.plots import rd_plot, save_plot
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "NoOverlapError",
     "Point",
     "bd_rate",
+    "below_chord",
     "knee",
     "pareto",
     "published",
