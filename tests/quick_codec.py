@@ -37,7 +37,9 @@ class QuickCodec:
         data += DIGEST + sizes + container.varint(len(stream)) + stream + bytes(4)
         return data + container.fingerprint(data)
 
-    def decompress(self, data: bytes, max_pixels: int = 0, max_side: int = 0) -> np.ndarray:
+    def decompress(
+        self, data: bytes, max_pixels: int = 0, max_side: int = 0, realism: float = 0.0
+    ) -> np.ndarray:
         header = container.inspect(data)
         pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])
         return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)

@@ -28,11 +28,11 @@ def loads(monkeypatch, tmp_path) -> list[str]:
     """A zoo of one quick model; the list says which models were loaded."""
     loaded: list[str] = []
 
-    def load(name: str = "default") -> QuickCodec:
+    def load(name: str = "default", realism: str | None = None) -> QuickCodec:
         loaded.append(name)
         return QuickCodec()
 
-    def codec_for(data: bytes) -> QuickCodec:
+    def codec_for(data: bytes, realism: str | None = None) -> QuickCodec:
         header = tfc_models.inspect(data)
         if header.model != "quick":
             raise tfc_models.BitstreamError(f"made with model {header.model}.")

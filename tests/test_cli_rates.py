@@ -13,7 +13,7 @@ from tests.test_cli import one_error, put, run, tree
 
 @pytest.fixture
 def rates(monkeypatch, tmp_path):
-    quick_zoo(monkeypatch, lambda name: GradedCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None: GradedCodec())
     monkeypatch.chdir(tmp_path)
 
 

@@ -20,7 +20,7 @@ TITLES = ["JPEG", "WebP", "AVIF", "JPEG 2000"]
 @pytest.fixture(autouse=True)
 def zoo(monkeypatch, tmp_path) -> None:
     """The model is a quick one of many rates."""
-    quick_zoo(monkeypatch, lambda name: GradedCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None: GradedCodec())
     monkeypatch.chdir(tmp_path)
     put("photo.png", cropped(180, 240))
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_done_is_one_line(capsys, arguments, said, code):
 
 
 def test_models_of_one_rate_take_no_quality(monkeypatch, capsys):
-    quick_zoo(monkeypatch, lambda name: QuickCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None: QuickCodec())
     assert run("compare", "photo.png", "--quality", 50) == 2
     assert "quick has one rate" in one_error(capsys)
 

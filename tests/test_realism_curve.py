@@ -85,7 +85,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     Image.fromarray(photo[200:280, 330:430]).save(folder / "other" / "b.png")
     (folder / "config.py").write_text(
         "from training.config import RealismTraining\n"
-        "CONFIG = RealismTraining(model='gained-checkerboard', steps=2, crop=80, batch=2,\n"
+        "CONFIG = RealismTraining(model='gained-checkerboard', steps=2, crop=112, batch=2,\n"
         "    arguments={'blocks': (1, 0)},\n"
         f"    rate=1e-2, perceptual='nlpd', bfloat16='off', base={str(BASE)!r})\n"
     )
@@ -127,7 +127,7 @@ def test_a_run_and_the_same_again(folder):
 
 
 def test_a_folder_s_decoders_share_all_but_gamma(tmp_path):
-    config = RealismTraining(model="gained-checkerboard", steps=2, crop=32)
+    config = RealismTraining(model="gained-checkerboard", steps=2, crop=48)
     realism_curve.keep_settings(tmp_path / "out", config)
     realism_curve.keep_settings(tmp_path / "out", dataclasses.replace(config, gamma=3.0))
     other = dataclasses.replace(config, steps=3, qualities=(5.0, 40.0))

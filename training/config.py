@@ -16,6 +16,7 @@ from training.portable import schedule
 
 OPTIMIZERS = ("adam", "sgd")
 SHIFT = 16  # pixels, a latent's, at any of which crops begin for what people see
+SCALES = 0.8, 1.6  # likewise, factors
 STARTS = ("linear", "random")
 CRITICS = ("patch", "pim")
 RATES = {
@@ -235,7 +236,7 @@ class RealismTraining(AdversarialConfig):
     """The model: a name of the zoo, or the path of published weights."""
     start: str = ""
     """A decoder's file to begin with; without one, the base's own pictures."""
-    gamma: float = 1e-3
+    gamma: float = 4e-3
     """Weight of the squared error."""
     perceptual: str = "lpips"
     """What is weighed with the realism: a metric, or a weighted sum of some."""
@@ -249,10 +250,9 @@ class RealismTraining(AdversarialConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         least = max(METRICS[name].least for name in parsed(self.perceptual))
-        if self.crop < least + SHIFT - 1:
-            raise ValueError(
-                f"crop is {least + SHIFT - 1} or more for {self.perceptual}; got {self.crop}."
-            )
+        least = math.ceil((least + 0.5) / SCALES[0]) + SHIFT - 1
+        if self.crop < least:
+            raise ValueError(f"crop is {least} or more for {self.perceptual}; got {self.crop}.")
         if not 0.0 <= self.gamma < math.inf:
             raise ValueError(f"gamma is 0 or more; got {self.gamma}.")
         if not 0.0 <= self.realism <= 1.0:

@@ -10,6 +10,7 @@ the decoder's weights, which `tfc-models decompress --realism-weights` takes.
 
 from __future__ import annotations
 
+import math
 import pathlib
 
 import numpy as np
@@ -23,21 +24,26 @@ from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
 from training import data, flagged, identity, picture_flags
 from training.adversarial import AdversarialTrainer, Made
-from training.config import SHIFT, RealismTraining
+from training.config import SCALES, SHIFT, RealismTraining
 from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses
 
 
 def moved(*batches: tf.Tensor) -> list[tf.Tensor]:
-    """Batches of the same size, all cut to begin at one random pixel of the first SHIFT.
+    """Batches of the same size, cut to begin at a random pixel and scaled by a random factor.
 
-    Metrics of features are blind to some patterns at the phase of their strides. Were that always
-    the phase of the decoder's own, it would learn to draw them: a fine grid.
+    Metrics of features are blind to some patterns at the phase and the scale of their strides.
+    Were those always the same beside the decoder's own, it would learn to draw them: grids and
+    weaves. (Kettunen, Härkönen, Lehtinen, "E-LPIPS: Robust Perceptual Image Similarity via Random
+    Transformation Ensembles", 2019, for metrics.)
     """
     top, left = tf.unstack(tf.random.uniform([2], 0, SHIFT, tf.int32))
     size = tf.shape(batches[0])[1:3] - (SHIFT - 1)
-    return [b[:, top : top + size[0], left : left + size[1]] for b in batches]
+    scale = tf.exp(tf.random.uniform([], math.log(SCALES[0]), math.log(SCALES[1])))
+    scaled = tf.cast(tf.round(scale * tf.cast(size, tf.float32)), tf.int32)
+    cut = [b[:, top : top + size[0], left : left + size[1]] for b in batches]
+    return [tf.image.resize(b, scaled, tf.image.ResizeMethod.BICUBIC, antialias=True) for b in cut]
 
 
 class RealismTrainer(AdversarialTrainer):
