@@ -1,7 +1,7 @@
 """What realism costs and gives: one file, decoded faithful and sharp, beside other codecs.
 
     python -m benchmarks.realism --pictures FOLDER --qualities 5,15,30,60 \
-        --plot OUT.webp --sheet OUT.webp --shown 20
+        --plot OUT.webp --sheet OUT.webp --shown 15
 
 Every picture is coded once for each quality, and decoded at each --amounts of realism; JPEG, WebP
 and AVIF code it at the setting whose file is nearest in size. Distances between sets are of all
@@ -179,8 +179,15 @@ def main() -> None:
     parser.add_argument("--realism-weights", help="a decoder's file, in place of the zoo's")
     parser.add_argument("--plot", type=pathlib.Path)
     parser.add_argument("--sheet", type=pathlib.Path)
-    parser.add_argument("--shown", type=int, help="quality of the sheet (default: the second)")
+    parser.add_argument("--shown", type=int, help="quality of the sheet (default: the first)")
     options = parser.parse_args()
+    shown_at = options.qualities[0] if options.shown is None else options.shown
+    if shown_at not in options.qualities:
+        parser.error(f"--shown is one of the qualities; got {shown_at}.")
+    if not all(0.0 <= amount <= 1.0 for amount in options.amounts):
+        parser.error(f"--amounts are 0 to 1; got {options.amounts}.")
+    if not pathlib.Path(options.pictures).is_dir():
+        parser.error(f"there is no folder {options.pictures}.")
     found, shown = measure(
         options.pictures, options.qualities, options.amounts, options.realism_weights
     )
@@ -188,9 +195,8 @@ def main() -> None:
     if options.plot:
         plot(found, options.plot)
     if options.sheet:
-        quality = options.shown or options.qualities[min(1, len(options.qualities) - 1)]
         ends = [f"Realism {a:g}" for a in (options.amounts[0], options.amounts[-1])]
-        contact(shown[quality][:4], ["Original", "AVIF", *ends], options.sheet)
+        contact(shown[shown_at][:4], ["Original", "AVIF", *ends], options.sheet)
 
 
 if __name__ == "__main__":

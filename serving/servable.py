@@ -66,15 +66,15 @@ class Servable:
     def batches(self, signature: str) -> bool:
         """Whether inputs of several requests may be laid one after the other."""
         signature_def = self.signature_def(signature)
-        tensors = [*signature_def.inputs.values(), *signature_def.outputs.values()]
-        shapes = [t.tensor_shape for t in tensors if not t.tensor_shape.unknown_rank]
-        return all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes) and bool(shapes)
+        inputs = [v for k, v in signature_def.inputs.items() if k not in signature_def.defaults]
+        shapes = [t.tensor_shape for t in (*inputs, *signature_def.outputs.values())]
+        return bool(inputs) and all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes)
 
     def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """The inputs as the signature's dtypes, or the line that TF Serving would say.
 
-        What is missing and has a default is filled in. Where requests are laid together, an input
-        of any shape is one value for each example; a single one is repeated.
+        What is missing and has a default is filled in. Where requests are laid together, such an
+        input is one value for each example; a single one is repeated.
         """
         signature_def = self.signature_def(signature)
         wanted, defaults = signature_def.inputs, signature_def.defaults
@@ -98,15 +98,14 @@ class Servable:
                     f"the signature takes {dtype.name}."
                 )
             _check_shape(name, inputs[name].shape, info.tensor_shape)
-        return self._of_each(inputs) if self.batches(signature) else inputs
-
-    def _of_each(self, inputs: Arrays) -> Arrays:
-        if any(array.ndim > 1 for array in inputs.values()):
-            raise invalid(
-                "inputs of this signature have one value for each example, or one for all"
-            )
-        count = max((len(array) for array in inputs.values() if array.ndim), default=1)
-        return {k: v if v.ndim else np.full(count, v, v.dtype) for k, v in inputs.items()}
+        if not defaults or not self.batches(signature):
+            return inputs
+        count = max(len(array) for name, array in inputs.items() if name not in defaults)
+        for name in defaults:
+            if inputs[name].ndim > 1 or inputs[name].size not in (1, count):
+                raise invalid(f"input {name!r} has one value for each example, or one for all")
+            inputs[name] = np.full(count, inputs[name].reshape(-1), inputs[name].dtype)
+        return inputs
 
     def hold(self) -> None:
         """Counts as a call that has begun, until `let_go`: what waits keeps the session open."""

@@ -126,6 +126,10 @@ def test_realism_is_the_decoder_s_alone(server):
     assert status == 200 and back["picture"] == answers["0.4"]["picture"]
     for amount in ("1.5", "-0.1", "nan", "much"):
         assert server.ask(f"/page/decompress?model=many&realism={amount}", data)[0] == 400
+    # A file of a model without such a decoder opens as it is, whatever model is chosen.
+    other = golden_codec(ONE_RATE).compress(cropped(40, 50))
+    status, back = server.ask("/page/decompress?model=many&realism=1", other)
+    assert (status, back["model"], back["realism"]) == (200, "one", 0.0)
     status, answer = server.ask("/page/compress?model=one&realism=1", body)
     assert status == 400 and "one has no realism decoder" in answer["error"]
 

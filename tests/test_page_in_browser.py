@@ -228,9 +228,11 @@ def test_realism_changes_the_picture_and_not_the_file(page, photo):
     page.drop("packed.tfcm", data)
     assert "packed.tfcm" in page.settled("Decoded")
     assert np.abs(opened(page.downloaded("png")) - sharp).max() <= 1
+    page.script("document.querySelector('#zoom input[value=\"3\"]').click()")
     page["realism"].send_keys(Keys.HOME)
     faithful = codec.decompress(data).astype(int)
     page.until(lambda: np.abs(opened(page.downloaded("png")) - faithful).max() <= 1, "realism 0")
+    assert page.script("return document.querySelector('#zoom input[value=\"3\"]').checked")
     page["model"].send_keys("one")
     assert not page["realism-row"].is_displayed()
 

@@ -15,14 +15,16 @@ from serving import rest_json
 from serving.errors import ServingError
 from serving.servable import Servable
 from tests.conftest import GOLDEN, cropped, golden_model, random_realism
+from tfc_models import zoo
 from tfc_models.cli.program import main
 from tfc_models.codec import Codec
-from tfc_models.layers import openings, tiled
+from tfc_models.layers import openings, scattered, tiled
 from tfc_models.models import STRIDE
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.zoo import decoders
 
 NAME = "gained-checkerboard"
+GOLDEN_NOISE = (0.9089142, -0.1215346)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,36 @@ def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_p
         decoders.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
 
 
+def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypatch):
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(b"nothing")
+    entry = zoo.Entry("e", 1, False, NAME, "", "", "", "", "damaged.npz", "0" * 64)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    for realism, words in ((damaged, "or is damaged"), (entry, "has SHA-256")):
+        codec = Codec(base, realism=realism)
+        data = codec.compress(cropped(32, 48))
+        assert codec.decompress(data).shape == (32, 48, 3)
+        with pytest.raises(ValueError, match=words):
+            codec.decompress(data, realism=1.0)
+        with pytest.raises(ValueError, match=words):
+            codec.save(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match="is for another model"):
+        Codec(base, realism=random_realism(golden_model(NAME)))
+
+
+def test_noise_is_a_matter_of_the_latents_alone():
+    latents = np.arange(-300, 300, dtype=np.float32).reshape(1, 10, 12, 5) / 64.0
+    noise = scattered(latents, 4, 3).numpy()
+    assert noise.shape == (1, 40, 48, 3) and abs(noise.std() - 1.0) < 0.02
+    assert np.abs(noise).max() <= np.sqrt(3.0) and abs(noise.mean()) < 0.05
+    for lag in (1, 2, 4):
+        assert abs(np.corrcoef(noise[:, lag:].ravel(), noise[:, :-lag].ravel())[0, 1]) < 0.05
+    # The same wherever these latents are, and forever.
+    part = scattered(latents[:, 3:5, 2:9], 4, 3)
+    np.testing.assert_array_equal(part, noise[:, 12:20, 8:36])
+    np.testing.assert_allclose(noise[0, 0, :2, 0], GOLDEN_NOISE, atol=1e-6)
+
+
 def test_the_command_line(file, codec, tmp_path, capsys):
     model = str(GOLDEN / f"{NAME}.npz")
     picture = cropped(48, 70)
@@ -187,9 +219,9 @@ def test_the_command_line(file, codec, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def servable(codec, tmp_path_factory):
+def servable(base, file, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    codec.save(str(path))
+    Codec(base, realism=file).save(str(path))  # That has read no decoder before.
     found = Servable("m", 1, path)
     yield found
     found.close()
@@ -211,6 +243,7 @@ def test_the_savedmodel_has_an_input_more_with_a_default(servable, codec):
     for given, amounts in (
         ({}, [0.0, 0.0]),
         ({"realism": np.float32(1.0)}, [1.0, 1.0]),
+        ({"realism": np.float32([0.5])}, [0.5, 0.5]),
         ({"realism": np.array([0.0, 0.5], np.float32)}, [0.0, 0.5]),
     ):
         inputs = servable.checked("decompress_at_realism", {**two, **given})
@@ -221,7 +254,7 @@ def test_the_savedmodel_has_an_input_more_with_a_default(servable, codec):
                 np.testing.assert_array_equal(picture, faithful[0])
     with pytest.raises(ServingError, match=r"realism is a number from 0 to 1; got 1\.5"):
         servable.call("decompress_at_realism", {**two, "realism": np.float32([1.5, 0.0])})
-    with pytest.raises(ServingError, match="one value for each example"):
+    with pytest.raises(ServingError, match="one value for each example, or one for all"):
         servable.checked("decompress_at_realism", {**two, "realism": np.zeros([2, 1], "f4")})
 
 

@@ -12,9 +12,10 @@ from tfc_models.perceptual import BeliefCritic, PatchCritic, divergence_named
 from training.config import AdversarialConfig
 from training.trainer import Losses, Trainer
 
-PATIENCE = 200  # steps in a row at a bound, after which a critic has collapsed
-# Of its answers right: nothing left to learn from, or no better than chance.
-SURE, LOST = 0.99, 0.52
+PATIENCE = 200  # steps with the mean at a bound, after which a critic has collapsed
+# Of its answers right, averaged: nothing left to learn from, or no better than chance.
+SURE, LOST = 0.98, 0.53
+MEMORY = 0.95  # of the average, a step
 
 
 class Made(NamedTuple):
@@ -49,7 +50,7 @@ class AdversarialTrainer(Trainer):
             else:
                 self.critic = PatchCritic(config.critic_widths)
                 self.critic(tf.zeros([1, side, side, 3]), tf.zeros([1, 4, 4, channels]))
-        self._at_bound = 0
+        self._at_bound, self._right = 0, 0.5 * (LOST + SURE)
         self._build(model, config, of, sorted(set(of)), self.critic)
 
     def _numbers(self, pictures: tf.Tensor, made: Made, training: bool) -> tf.Tensor:
@@ -65,6 +66,8 @@ class AdversarialTrainer(Trainer):
 
     def _replica_step(self, batch: tf.Tensor, limit: tf.Tensor) -> Losses:
         of_model = [kind for kind in self.groups if kind != "critic"]
+        if self.critic and self.config.divergence != "gan":
+            limit = tf.float32.max  # Losses may be of any sign: many times the mean says nothing.
         with tf.GradientTape() as tape:
             losses, made = self._made(batch)
             if self.critic:
@@ -96,15 +99,15 @@ class AdversarialTrainer(Trainer):
         }
 
     def after_step(self, losses: dict[str, float]) -> None:
-        """Says so when the critic has long been always right, or no better than chance."""
+        """Says so when the critic has long been all but always right, or no better than chance."""
         if "critic_accuracy" not in losses:
             return
-        right = losses["critic_accuracy"]
-        self._at_bound = self._at_bound + 1 if not LOST < right < SURE else 0
+        self._right = MEMORY * self._right + (1.0 - MEMORY) * losses["critic_accuracy"]
+        self._at_bound = self._at_bound + 1 if not LOST < self._right < SURE else 0
         if self._at_bound == PATIENCE:
-            what = "always right" if right >= SURE else "no better than chance"
+            what = "all but always right" if self._right >= SURE else "no better than chance"
             logging.warning(
-                "collapse: the critic has been %s for %d steps (loss %.3f): change the weight "
-                "adversarial, the rates, or begin again from weights of before.",
-                *(what, PATIENCE, losses["critic_loss"]),
+                "collapse: the critic has been %s for %d steps (right in %.0f %%, loss %.3f): "
+                "change the weight adversarial, the rates, or begin again from weights of before.",
+                *(what, PATIENCE, 100.0 * self._right, losses["critic_loss"]),
             )

@@ -9,6 +9,7 @@ import pathlib
 import runpy
 from typing import Any
 
+from tfc_models import zoo
 from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
@@ -207,6 +208,10 @@ class AdversarialConfig(PictureConfig):
         check_rate(self.rate)
         check_rate(self.critic_rate)
         divergence_named(self.divergence)
+        if self.head_start and not self.adversarial:
+            raise ValueError("head_start is the critic's: give adversarial a weight, too.")
+        if self.adversarial and self.critic == "pim" and self.crop < PIM_MIN_SIDE:
+            raise ValueError(f"crop is {PIM_MIN_SIDE} or more for PIM's critic; got {self.crop}.")
         if self.critic not in CRITICS:
             raise ValueError(f"critic is one of {', '.join(CRITICS)}; got {self.critic!r}.")
         if not 0.0 <= self.adversarial < math.inf:
@@ -267,7 +272,9 @@ class RealismTraining(AdversarialConfig):
     @property
     def identity(self) -> dict[str, Any]:
         """See the base class."""
-        return {**super().identity, "base": self.base, "perceptual": self.perceptual}
+        entry = zoo.entry_of(self.base)
+        base = f"{entry.name} {entry.digest}" if entry else self.base
+        return {**super().identity, "base": base, "perceptual": self.perceptual}
 
 
 @dataclasses.dataclass(frozen=True)

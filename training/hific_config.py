@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import parsed
 from training.config import AdversarialConfig
 from training.portable import schedule
@@ -51,7 +52,9 @@ class HificTraining(AdversarialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parsed(self.perceptual)
+        least = max(METRICS[name].least for name in parsed(self.perceptual))
+        if self.crop < least:
+            raise ValueError(f"crop is {least} or more for {self.perceptual}; got {self.crop}.")
         if self.start != "random" and not self.start.endswith(".npz"):
             raise ValueError(f"start is random or a weights file; got {self.start!r}.")
         positive = ("target", "scale", "lambda_above", "lambda_below")

@@ -10,6 +10,7 @@ from tfc_models.metrics.perceptual import digest
 from training.config import RunConfig
 
 IDENTITY = "config.json"
+OF_PIM = ("perceptual", "critic")  # fields that may name it
 
 
 def check(workdir: pathlib.Path, config: RunConfig) -> None:
@@ -31,7 +32,8 @@ def check(workdir: pathlib.Path, config: RunConfig) -> None:
 def of(config: RunConfig) -> dict[str, Any]:
     """What a run cannot go on with another of; of a PIM that it is trained for, the digest."""
     found = config.identity
-    if "pim" in str(config.arguments.get("distortion", "")):
+    named = (config.arguments.get("distortion"), *(getattr(config, k, "") for k in OF_PIM))
+    if any("pim" in str(name) for name in named):
         found["pim"] = digest()
     return found
 

@@ -10,7 +10,6 @@ that has a decoder gets the next version of it: what was published stays as it i
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 
@@ -21,7 +20,8 @@ from absl import app, flags, logging
 from tfc_models import metrics, pictures, zoo
 from tfc_models.cli.measuring import METRICS as SHOWN
 from tfc_models.codec import Codec
-from tfc_models.remote import LPIPS_VARIABLE, sha256_of
+from tfc_models.models.distortion import prepare
+from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
 from training.program import one_line_errors
 from training.samples import pictures_in
@@ -29,19 +29,24 @@ from training.samples import pictures_in
 _WEIGHTS = flags.DEFINE_string("weights", None, "what training.realism wrote", required=True)
 _NAME = flags.DEFINE_string("name", None, "of the model in the zoo", required=True)
 _VALIDATION = flags.DEFINE_string("validation", None, "pictures never trained on", required=True)
-_NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, time, data, terms")
-_INVENTS = flags.DEFINE_string("invents", "", "what it makes up, seen by looking at its pictures")
+_NOTE = flags.DEFINE_string(
+    "note", None, "how it was trained: command, machine, time, data, terms", required=True
+)
+_INVENTS = flags.DEFINE_string(
+    "invents", None, "what it makes up, seen by looking at its pictures", required=True
+)
 _FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
 
-QUALITIES = (0, 10, 20, 30, 40, 60, 80, 100)
+QUALITIES = (5, 15, 30, 60)
 AMOUNTS = (0.0, 0.5, 1.0)
+LARGEST = 6 << 20  # bytes
 NAMES = ("psnr", "ms-ssim", "lpips", "pim")
 
 
 def measured(codec: Codec, folder: str) -> list[list[str]]:
     """A row of names, and rows of quality, realism and each metric: means over pictures."""
-    names = [n for n in NAMES if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
-    functions = [metrics.named(name).function for name in names]
+    prepare(dict.fromkeys(NAMES, 1.0))  # Says now what weights are missing.
+    functions = [metrics.named(name).function for name in NAMES]
     found: dict[tuple[int, float], list[list[float]]] = {}
     for path in pictures_in(folder):
         picture = pictures.read(path, background=(255, 255, 255)).pixels
@@ -55,10 +60,10 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
                 found.setdefault((quality, amount), []).append([bpp, *values])
     if not found:
         raise ValueError(f"--validation {folder} has no pictures.")
-    rows = [["quality", "realism", "bits per pixel", *(SHOWN[n].title for n in names)]]
+    rows = [["quality", "realism", "bits per pixel", *(SHOWN[n].title for n in NAMES)]]
     for (quality, amount), values in found.items():
         bpp, *others = np.mean(values, axis=0)
-        told = [f"{value:.{SHOWN[name].digits}f}" for name, value in zip(names, others)]
+        told = [f"{value:.{SHOWN[name].digits}f}" for name, value in zip(NAMES, others)]
         rows.append([str(quality), f"{amount:g}", f"{bpp:.3f}", *told])
     return rows
 
@@ -115,7 +120,11 @@ def publish() -> None:
     stem = f"{pathlib.Path(newest['file']).stem}.realism"
     paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
     path = next(path for path in paths if not path.exists())
-    shutil.copyfile(_WEIGHTS.value, path)
+    if pathlib.Path(_WEIGHTS.value).stat().st_size > LARGEST:
+        raise ValueError(f"a realism decoder of the zoo has at most {LARGEST >> 20} MiB.")
+    partial = path.with_suffix(".part")
+    shutil.copyfile(_WEIGHTS.value, partial)
+    partial.replace(path)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     newest.update(realism=path.name, realism_sha256=sha256_of(path))
     scratch = index_path.with_suffix(".part")

@@ -114,6 +114,9 @@ class RealismValidation:
         self._amounts = (0.0, config.realism or 1.0)
         self._metrics = ("psnr", *parsed(config.perceptual))
         self.columns = ["quality", "realism", *self._metrics]
+        least = max(metrics.METRICS[name].least for name in self._metrics)
+        if any(min(p.shape[:2]) < least for p in self._pictures):
+            raise ValueError(f"--validation {folder} has pictures of less than {least} pixels.")
         self._decoder = decoder
         self._one = tf.function(self._measure, autograph=False, reduce_retracing=True)
 

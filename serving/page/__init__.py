@@ -222,8 +222,10 @@ class Page:
             raise self._too_large(error) from None
         refused = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):
+            # Whose file it is shows in decoding; it may be of a model without such a decoder.
+            has = servable.signature_def(SHARP) is not None
             try:
-                picture = await self._decoded(request, servable, body, realism)
+                picture = await self._decoded(request, servable, body, realism if has else 0.0)
             except ServingError as error:
                 refused = refused or error
                 continue
@@ -234,6 +236,7 @@ class Page:
                 "height": header.height,
                 "bytes": len(body),
                 "bpp": header.bits_per_pixel,
+                "realism": realism if has else 0.0,
             }
         raise refused or not_found("no model is served")
 

@@ -43,8 +43,8 @@ class Codec(tf.Module):
             training, give a copy (`models.build` and `assign_state`).
         name: what files will name as the model they need; the model's own by default.
         pictures: passed on to `model.freeze`.
-        realism: a decoder of more realism for the same files, or its weights file, which is
-            read when it is first needed.
+        realism: a decoder of more realism for the same files; or its weights file, or an entry
+            of the zoo that has one: these are read when they are first needed.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Codec(tf.Module):
         model: CompressionModel,
         name: str | None = None,
         pictures: tf.Tensor | None = None,
-        realism: RealismDecoder | str | os.PathLike[str] | None = None,
+        realism: RealismDecoder | str | os.PathLike[str] | zoo.Entry | None = None,
     ) -> None:
         super().__init__(name="codec")
         if not isinstance(model, CompressionModel):
@@ -62,6 +62,8 @@ class Codec(tf.Module):
         model.freeze(pictures=pictures)
         self.model = model
         self.digest_bytes = model.digest()
+        if isinstance(realism, RealismDecoder) and realism.base is not model:
+            raise ValueError(f"the realism decoder is for another model than this {model.name}.")
         self._realism = realism
         self._compress = tf.function(
             self._compress_one,
@@ -103,6 +105,8 @@ class Codec(tf.Module):
                 f"{self.model_name} (weights {self.digest}) has no realism decoder: "
                 "give the file of one, or decompress at realism 0."
             )
+        if isinstance(self._realism, zoo.Entry):
+            self._realism = zoo.realism_of(self._realism)
         if not isinstance(self._realism, RealismDecoder):
             self._realism = decoders.build(decoders.read(self._realism), self.model)
         return self._realism
@@ -366,6 +370,7 @@ class _Exported(tf.Module):
             numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
         if codec.has_realism:
+            codec.realism  # noqa: B018 - Read outside of graphs.
             anything = tf.TensorSpec(None, tf.float32)  # One for each, or one for all.
             specs[decompress_at_realism] = {"bitstream_bytes": strings, "realism": anything}
         self.functions, used = {}, {}
@@ -433,8 +438,9 @@ def load(name: str = "default", realism: str | os.PathLike[str] | None = None) -
         realism: weights of a realism decoder, in place of the zoo's: a path or https address.
     """
     weights, entry_name = zoo.find(name)
-    realism = realism or zoo.realism_of(zoo.entry_of(name))
-    return Codec(zoo.build_model(weights), name=entry_name, realism=realism)
+    entry = zoo.entry_of(name)
+    known = entry if entry and entry.realism else None
+    return Codec(zoo.build_model(weights), name=entry_name, realism=realism or known)
 
 
 def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Codec:
@@ -444,7 +450,8 @@ def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Cod
         if entry.name == header.model and entry.digest == header.digest:
             # By its entry: its name may have a newer version since.
             model = zoo.build_model(zoo.read(entry))
-            return Codec(model, name=entry.name, realism=realism or zoo.realism_of(entry))
+            known = entry if entry.realism else None
+            return Codec(model, name=entry.name, realism=realism or known)
     raise BitstreamError(
         f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
         f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): give its weights file "

@@ -13,6 +13,8 @@ from tfc_models.layers.conv import Conv2D
 from tfc_models.layers.gain import LARGEST_RATE, level_weights
 
 UNITS = 64.0  # latents are multiples of its inverse
+WEYL, SCRAMBLE = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9  # odd, and irregular in binary
+MIX = 0x2C1B3C6D  # likewise
 
 
 def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.Tensor:
@@ -37,11 +39,16 @@ def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
     the resolution. No position is needed, so tiles give what the whole gives.
     """
     width, count = latents.shape[-1], finer * finer * channels
-    rng = np.random.default_rng([width, count])
-    factors = rng.integers(-(2**31), 2**31, size=[width, count]).astype(np.int32)
+    # Weyl's sequence, scrambled; the same with every NumPy there will be.
+    numbers = np.arange(1, (width + 1) * count + 1, dtype=np.uint64) * np.uint64(WEYL)
+    numbers = (numbers ^ (numbers >> np.uint64(29))) * np.uint64(SCRAMBLE)
+    factors = (numbers >> np.uint64(32)).astype(np.uint32).view(np.int32).reshape(-1, count)
     integers = tf.cast(tf.round(tf.cast(latents, tf.float32) * UNITS), tf.int32)
     shape = tf.shape(integers)
-    hashed = tf.matmul(tf.reshape(integers, [-1, width]), factors)  # It wraps around.
+    # It wraps around; and what is linear in the latents must not show.
+    hashed = tf.matmul(tf.reshape(integers, [-1, width]), factors[:-1]) + factors[-1]
+    for shift in (15, 13):
+        hashed = tf.bitwise.bitwise_xor(hashed, tf.bitwise.right_shift(hashed, shift)) * MIX
     uniform = tf.cast(hashed, tf.float32) * 2.0**-31
     maps = tf.reshape(uniform, tf.concat([shape[:3], [count]], 0)) * math.sqrt(3.0)
     return tf.nn.depth_to_space(maps, finer) if finer > 1 else maps

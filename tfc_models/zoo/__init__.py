@@ -63,12 +63,10 @@ def entry_of(name: str) -> Entry | None:
     return max(named, key=lambda e: e.version) if named else None
 
 
-def realism_of(entry: Entry | None) -> pathlib.Path | None:
-    """The file of an entry's realism decoder, if it has one."""
+def realism_of(entry: Entry) -> pathlib.Path:
+    """The file of the realism decoder of an entry that has one."""
     from tfc_models.zoo import files
 
-    if entry is None or not entry.realism:
-        return None
     path = FOLDER / entry.realism
     files.check_sha256(path, entry.realism_sha256)
     return path

@@ -15,6 +15,7 @@ let models = [];
 let largest = Infinity; // bytes that the server takes
 let file = null; // the picture that is shown, as it was chosen
 let compressed = null; // or the bitstream
+let arriving = null; // what was chosen, until it is read
 let opening = new AbortController();
 let coding = new AbortController();
 let bitstreamUrl = "";
@@ -44,6 +45,9 @@ async function attempt(job) {
 
 /** Shows whatever a person has chosen: a picture, or a bitstream. */
 function open(chosen, isSample = false) {
+  clearTimeout(timer);
+  pending = null;
+  arriving = chosen;
   opening.abort();
   opening = new AbortController();
   const { signal } = opening;
@@ -70,19 +74,21 @@ function open(chosen, isSample = false) {
     if (!isSample) press(null);
     viewer.reset(opened.width, opened.height);
     element("result").hidden = false;
+    arriving = null;
     await (isBitstream ? showDecoded(chosen, opened) : showOriginal(chosen, opened));
   });
 }
 
-async function showDecoded(chosen, opened) {
+async function showDecoded(chosen, opened, signal = opening.signal) {
   file = null;
   compressed = chosen;
-  await viewer.set("decoded", "Decoded", opened.picture, opening.signal);
+  await viewer.set("decoded", "Decoded", opened.picture, signal);
   viewer.choose("decoded", "decoded");
   figures.wait([["model", OURS]]);
   figures.fill("model", OURS, opened.model, { bytes: opened.bytes, bpp: opened.bpp });
   offer(null, chosen.name, "decoded");
-  element("note").textContent = `${opened.width} × ${opened.height} pixels.`;
+  const sharp = opened.realism ? ` Realism ${opened.realism}.` : "";
+  element("note").textContent = `${opened.width} × ${opened.height} pixels.${sharp}`;
   element("shell").hidden = true;
   say(`Decoded ${chosen.name}.`);
 }
@@ -189,7 +195,7 @@ function showRate() {
 /** Does a job when nothing has changed for a moment; what asks for all codecs is not forgotten. */
 function settle(job) {
   clearTimeout(timer);
-  pending = pending === code ? code : job;
+  pending = pending === refresh ? refresh : job;
   timer = setTimeout(() => {
     const last = pending;
     pending = null;
@@ -197,11 +203,28 @@ function settle(job) {
   }, PAUSE);
 }
 
+/** All settings may have changed. */
+async function refresh() {
+  if (arriving) return open(arriving);
+  return compressed ? showAgain() : code();
+}
+
 /** Only the decoder's setting has changed. */
 async function decodeAgain() {
-  if (compressed) return open(compressed);
+  if (arriving || compressed) return refresh();
   // What the other codecs were doing is to be ended, not forgotten.
   return code(idle ? [] : PEERS);
+}
+
+/** Decodes the bitstream as the settings say; zoom and line stay where they are. */
+async function showAgain() {
+  coding.abort();
+  coding = new AbortController();
+  const { signal } = coding;
+  say("Decoding…");
+  complain("");
+  const opened = await server.decompress(compressed, element("model").value, realism(), signal);
+  await showDecoded(compressed, opened, signal);
 }
 
 function listen() {
@@ -212,7 +235,7 @@ function listen() {
   });
   element("quality").addEventListener("input", () => {
     element("quality-value").textContent = element("quality").value;
-    settle(code);
+    settle(refresh);
   });
   element("realism").addEventListener("input", () => {
     element("realism-value").textContent = (element("realism").value / 100).toFixed(2);
@@ -220,7 +243,7 @@ function listen() {
   });
   element("model").addEventListener("change", () => {
     showRate();
-    settle(code);
+    settle(refresh);
   });
   const dragging = (on) => document.body.classList.toggle("dragging", on);
   document.addEventListener("dragover", (event) => {
