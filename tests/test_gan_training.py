@@ -12,7 +12,6 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import logging
 from PIL import Image
 from tensorflow.core.util import event_pb2
 
@@ -22,7 +21,6 @@ from tfc_models.codec import Codec
 from tfc_models.zoo import files
 from training import config as configs
 from training import identity
-from training.adversarial import PATIENCE
 from training.gan import GanRun, GanTrainer
 from training.hific_config import HificTraining
 from training.run import Stopped
@@ -129,22 +127,6 @@ def test_model_and_critic_each_learn_from_their_own_loss():
     # But the model listens to the critic, and the critic to no weight of the model's.
     louder = after(1e-2, 1e-2, adversarial=5.0)
     assert not same(both[0], louder[0]) and same(both[1], louder[1])
-
-
-def test_a_collapse_is_said_once_and_again_after_a_good_step(caplog):
-    trainer = trainer_of(adversarial=0.0)  # What is asked is what was measured.
-
-    def steps(count: int, right: float) -> int:
-        caplog.clear()
-        for _ in range(count):
-            trainer.after_step({"critic_accuracy": right, "critic_loss": 0.1})
-        return sum("collapse" in record.getMessage() for record in caplog.records)
-
-    with caplog.at_level(logging.WARNING):
-        assert steps(PATIENCE - 1, 1.0) == 0
-        assert steps(100, 1.0) == 1
-        assert steps(1, 0.7) == 0 and steps(PATIENCE - 1, 0.5) == 0
-        assert steps(1, 0.5) == 1 and "no better than chance" in caplog.text
 
 
 def test_a_stage_begins_with_the_weights_of_the_one_before(tmp_path):

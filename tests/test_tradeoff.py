@@ -60,7 +60,9 @@ def drawn(known: Channel | Sign) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, mean, np.sign(x) * np.abs(rng.normal(size=x.shape))
 
 
-@pytest.mark.parametrize("known", [Channel(0.5), Channel(2.0), Sign()], ids=str)
+@pytest.mark.parametrize(
+    "known", [Channel(0.5), Channel(2.0), Sign()], ids=["half a bit", "two bits", "sign"]
+)
 def test_what_lies_between_the_best_and_its_transport_is_on_the_curve(known):
     x, best, real = drawn(known)
     assert np.mean((x - best) ** 2) == pytest.approx(known.least, rel=0.01)
@@ -168,7 +170,9 @@ def test_the_best_law_of_a_sign(name):
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-@pytest.mark.parametrize("known", [Channel(0.5), Sign(), Binary(0.3, 0.2)], ids=str)
+@pytest.mark.parametrize(
+    "known", [Channel(0.5), Sign(), Binary(0.3, 0.2)], ids=["channel", "sign", "binary"]
+)
 def test_weights_go_from_the_least_distortion_to_perfect_realism(known, name):
     points = [known.best(gamma, name) for gamma in (1e-3, 0.03, 0.3, 3.0, 100.0)]
     distortions, perceptions = zip(*points)
