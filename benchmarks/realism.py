@@ -122,8 +122,8 @@ def plot(found: dict[tuple[str, int], dict[str, float]], path: pathlib.Path) -> 
     """A panel for each figure, over bits per pixel."""
     titles = list(dict.fromkeys(title for title, _ in found))
     names = [name for name in TITLES if name in next(iter(found.values()))]
-    with rc_context({**SETTINGS, "font.size": 9}):
-        figure = Figure(figsize=(10.5, 6.2), layout="constrained")
+    with rc_context({**SETTINGS, "font.size": 8}):
+        figure = Figure(figsize=(8.4, 5.0), layout="constrained")
         panels = figure.subplots(2, -(-len(names) // 2)).ravel()
         for axes, name in zip(panels, names):
             for i, title in enumerate(titles):
@@ -131,7 +131,7 @@ def plot(found: dict[tuple[str, int], dict[str, float]], path: pathlib.Path) -> 
                 style = dict(STYLES[i % len(STYLES)], markersize=5)
                 axes.plot(*zip(*points), label=title, **style)
             better = "higher" if name in ("psnr", "ms-ssim") else "lower"
-            axes.set_title(f"{TITLES[name]} ({better} is better)", fontsize=10)
+            axes.set_title(f"{TITLES[name]} ({better} is better)", fontsize=9)
             axes.set_xlabel("bits per pixel")
             axes.set_xscale("log")
             ticks = sorted({round(v["bpp"], 2) for (t, _), v in found.items() if t == titles[0]})
@@ -165,7 +165,7 @@ def contact(rows: list[list[np.ndarray]], titles: list[str], path: pathlib.Path)
         tiles.append(sheet.tile([line[column] for line in lines], title, (), ZOOM * DETAIL))
     gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
     joined = np.concatenate([x for t in tiles for x in (t, gap)][:-1], axis=1)
-    Image.fromarray(joined).save(path, quality=82, method=6)
+    Image.fromarray(joined).save(path, quality=70, method=6)
 
 
 def main() -> None:
