@@ -156,7 +156,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What takes minutes comes first: a process that begins it last is waited for."""
 
     def left_out(item: pytest.Item) -> bool:
-        if config.getoption("--exhaustive") or not item.get_closest_marker("sampled"):
+        if config.getoption("--exhaustive"):
+            return False
+        if item.get_closest_marker("exhaustive"):
+            return True
+        if not item.get_closest_marker("sampled"):
             return False
         parameters = item.callspec.params
         return parameters.get("model_name", parameters.get("name")) not in SAMPLE

@@ -191,7 +191,7 @@ def events(workdir: pathlib.Path) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_both_stages_as_a_user_runs_them(folder, tmp_path):
     first, out, judging = (tmp_path / name for name in ("first", "out", "judging"))
     judging.mkdir()

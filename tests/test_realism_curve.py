@@ -98,7 +98,7 @@ def run(folder: pathlib.Path, *flags: str, code: int = 0) -> subprocess.Complete
     return completed([*command, f"--validation={folder / 'other'}", *flags], code)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_and_the_same_again(folder):
     picture = folder / "f.webp"
     flags = ["--gammas=1e-3,0,1e-2", "--qualities=20,60", f"--output={picture}"]
