@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.conftest import GOLDEN, completed, cropped, golden_model
 from tfc_models.codec import Codec
+from tfc_models.zoo import decoders
 from training import config as configs
 from training import realism
 from training.adversarial import PATIENCE
@@ -167,10 +168,15 @@ def test_a_decoder_is_trained_stopped_gone_on_with_and_used(tmp_path, monkeypatc
     assert codec.decompress(codec.compress(picture), realism=1.0).shape == picture.shape
     other = f"--set=base={GOLDEN / 'gained-raster.npz'}"
     assert "another base" in run(*flags, other, "--steps=8", code=1)
-    fresh = [*flags, other, f"--workdir={tmp_path / 'raster'}", "--steps=1"]
-    assert "the config is for gained-checkerboard" in run(*fresh, code=1)
-    fresh += ["--set=model=gained-raster", f"--set=start={weights}"]
-    assert "is for gained-checkerboard" in run(*fresh, code=1)
+
+
+def test_a_start_that_is_for_another_model_is_refused(tmp_path):
+    weights = tmp_path / "raster.npz"
+    other = golden_model("gained-raster")
+    decoders.save(realism.RealismDecoder(other), other.digest().hex(), weights)
+    trainer = trainer_of(start=str(weights))
+    with pytest.raises(ValueError, match="is for gained-raster"):
+        trainer.start("")
 
 
 def test_the_paths_of_configs_are_the_project_s():
