@@ -101,7 +101,7 @@ def run(folder: pathlib.Path, *flags: str, code: int = 0) -> subprocess.Complete
 @pytest.mark.exhaustive
 def test_a_run_and_the_same_again(folder):
     picture = folder / "f.webp"
-    flags = ["--gammas=1e-3,0,1e-2", "--qualities=20,60", f"--output={picture}"]
+    flags = ["--gammas=1e-3,0,1e-2", "--qualities=20,60", f"--figure={picture}"]
     done = run(folder, *flags)
     assert picture.stat().st_size < 25_000
     rows = read(folder / "out" / "curve.csv")

@@ -24,7 +24,7 @@ from absl import app
 from tfc_models import models
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.zoo import files
-from training import flagged, identity, picture_flags
+from training import identity
 from training.adversarial import AdversarialTrainer, Made
 from training.hific_config import HificTraining
 from training.program import one_line_errors
@@ -119,6 +119,8 @@ class GanRun(Run):
 
 def train() -> None:
     """Trains as the flags say."""
+    from training import flagged, picture_flags  # Which define flags.
+
     config: HificTraining = flagged.configured(HificTraining)
     picture_flags.check_apart()
     workdir = flagged.workdir_for(config)
@@ -140,4 +142,6 @@ def train() -> None:
 
 
 if __name__ == "__main__":
+    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+
     app.run(one_line_errors(train))

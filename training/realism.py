@@ -22,7 +22,7 @@ from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
-from training import data, flagged, identity, picture_flags
+from training import data, identity
 from training.adversarial import AdversarialTrainer, Made
 from training.config import SCALES, SHIFT, RealismTraining
 from training.program import one_line_errors
@@ -171,6 +171,8 @@ def base_of(name: str) -> tuple[models.CompressionModel, str]:
 
 def train() -> None:
     """Trains as the flags say."""
+    from training import flagged, picture_flags  # Which define flags.
+
     config: RealismTraining = flagged.configured(RealismTraining)
     picture_flags.check_apart()
     workdir = flagged.workdir_for(config)
@@ -189,4 +191,6 @@ def train() -> None:
 
 
 if __name__ == "__main__":
+    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+
     app.run(one_line_errors(train))

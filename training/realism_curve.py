@@ -1,7 +1,7 @@
 """What realism costs at a rate: a decoder for each γ, the curve that they make, and its knee.
 
     python -m training.realism_curve --config training/configs/realism.py --steps 300 \
-        --workdir OUT --data PICTURES --validation OTHER_PICTURES --output docs/realism_curve.webp
+        --workdir OUT --data PICTURES --validation OTHER_PICTURES --figure docs/realism_curve.webp
 
 Analysis and entropy model stand still, and so do the files. Each decoder minimizes γ · squared
 error + what people see (the config's `perceptual`), at realism 1; all begin as the base's own
@@ -33,7 +33,7 @@ from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.zoo import decoders
-from training import data, flagged, identity, picture_flags
+from training import data, identity
 from training import realism_curve_table as tables
 from training.config import RealismTraining
 from training.program import one_line_errors
@@ -48,7 +48,7 @@ _QUALITIES = flags.DEFINE_list(
     "qualities", None, "rates; by default 15 and 40, of a model of one rate none"
 )
 _JUDGES = flags.DEFINE_list("judges", ["pim", "ms-ssim"], "metrics that are not trained for")
-_OUTPUT = flags.DEFINE_string("output", None, "a figure of it, WebP")
+_OUTPUT = flags.DEFINE_string("figure", None, "a picture of it, WebP")
 
 SETTINGS = "curve.json"
 # What --set cannot give: each curve has many of the first, and the others do nothing here.
@@ -128,6 +128,8 @@ def checked_pictures(folder: str | None, names: Sequence[str]) -> list[np.ndarra
 
 def configured() -> RealismTraining:
     """The config of the flags, as far as decoders of all γ share it."""
+    from training import flagged  # Which define flags.
+
     for change in flagged.SET.value:
         if reason := OTHERS.get(change.partition("=")[0]):
             raise ValueError(f"--set {change} has no meaning for a curve: {reason}.")
@@ -161,6 +163,8 @@ def trained(
     strategy: tf.distribute.Strategy,
 ) -> pathlib.Path:
     """The file of the decoder for the config's γ, trained if it was not."""
+    from training import picture_flags  # Which define flags.
+
     folder = workdir / f"gamma-{tables.shown(config.gamma)}"
     identity.check(folder, config)
     with strategy.scope():
@@ -252,6 +256,8 @@ class Measuring:
 
 def curve() -> None:
     """As the flags say."""
+    from training import flagged, picture_flags  # Which define flags.
+
     config = configured()
     gammas, terms = checked_gammas(_GAMMAS.value), parsed(config.perceptual)
     judges = checked_judges(_JUDGES.value, terms)
@@ -287,4 +293,6 @@ def curve() -> None:
 
 
 if __name__ == "__main__":
+    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+
     app.run(one_line_errors(curve))
