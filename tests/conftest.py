@@ -14,6 +14,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+# Weights that are no part of the project, where they lie beside it.
+LPIPS_WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "lpips_squeeze_v0.1.npz"
+if LPIPS_WEIGHTS.is_file():
+    os.environ.setdefault("TFC_MODELS_LPIPS", str(LPIPS_WEIGHTS))
 # Every registered model, with the arguments of a model small enough to build in a moment.
 # tests/conformance/test_registry.py fails when one is missing.
 SMALL = {

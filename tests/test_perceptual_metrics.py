@@ -11,7 +11,10 @@ from scipy import linalg, ndimage, signal
 from skimage.metrics import structural_similarity
 
 from tests.conftest import cropped
+from tests.random_networks import random_network
 from tfc_models import metrics
+from tfc_models.cli import measuring
+from tfc_models.perceptual import PIM_MIN_SIDE
 
 REAL_WEIGHTS = os.environ.get(metrics.LPIPS_VARIABLE)
 
@@ -24,45 +27,9 @@ def distorted(*size: int, noise: float = 12.0) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Files of LPIPS's networks with random weights, as small as their shapes let them be."""
-    folder, rng = tmp_path_factory.mktemp("lpips"), np.random.default_rng(0)
-
-    def convolution(name: str, size: int, inputs: int, outputs: int) -> dict[str, np.ndarray]:
-        kernel = rng.normal(size=[outputs, inputs, size, size]) / size / np.sqrt(inputs / 2)
-        bias = rng.normal(size=outputs) * 0.1
-        return {f"{name}.weight": kernel.astype("f4"), f"{name}.bias": bias.astype("f4")}
-
-    def fire(place: int, inputs: int, squeezed: int, expanded: int) -> dict[str, np.ndarray]:
-        return {
-            **convolution(f"net.{place}.squeeze", 1, inputs, squeezed),
-            **convolution(f"net.{place}.expand1x1", 1, squeezed, expanded),
-            **convolution(f"net.{place}.expand3x3", 3, squeezed, expanded),
-        }
-
-    squeeze = convolution("net.0", 3, 3, 64)
-    fires = (3, 64, 16, 64), (4, 128, 16, 64), (6, 128, 32, 128), (7, 256, 32, 128)
-    fires += (9, 256, 48, 192), (10, 384, 48, 192), (11, 384, 64, 256), (12, 512, 64, 256)
-    for own in fires:
-        squeeze.update(fire(*own))
-    alex = convolution("net.0", 11, 3, 64)
-    for place, size, inputs, outputs in (
-        *((3, 5, 64, 192), (6, 3, 192, 384)),
-        *((8, 3, 384, 256), (10, 3, 256, 256)),
-    ):
-        alex.update(convolution(f"net.{place}", size, inputs, outputs))
-    vgg, before, place = {}, 3, 0
-    for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(count):
-            vgg.update(convolution(f"net.{place}", 3, before, width))
-            before, place = width, place + 2
-        place += 1
-    paths = {}
-    for name, arrays in (("squeeze", squeeze), ("alex", alex), ("vgg", vgg)):
-        for i, width in enumerate(metrics.BACKBONES[name].channels):
-            arrays[f"lin{i}"] = rng.uniform(0, 1, width).astype("f4")
-        paths[name] = folder / f"{name}.npz"
-        np.savez(paths[name], **arrays)
-    return paths
+    """Files of LPIPS's networks with random weights."""
+    folder = tmp_path_factory.mktemp("lpips")
+    return {name: random_network(name, folder / f"{name}.npz") for name in metrics.BACKBONES}
 
 
 def all_metrics(weights):
@@ -73,6 +40,12 @@ def all_metrics(weights):
         "ssim": (metrics.ssim, 1.0, 11),
         "ms_ssim": (metrics.ms_ssim, 1.0, metrics.MS_SSIM_MIN_SIDE),
         "nlpd": (metrics.nlpd, 0.0, metrics.NLPD_MIN_SIDE),
+        "pim": (metrics.pim, 0.0, PIM_MIN_SIDE),
+        "semantic": (
+            metrics.SemanticSubstitute("alex", weights["alex"], np.linspace(0, 2, 1152)),
+            0.0,
+            metrics.METRICS["semantic"].least,
+        ),
         **{
             f"lpips {name}": (metrics.Lpips(path), 0.0, metrics.BACKBONES[name].least)
             for name, path in weights.items()
@@ -80,7 +53,13 @@ def all_metrics(weights):
     }
 
 
-NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "lpips squeeze", "lpips alex", "lpips vgg")
+NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "pim", "semantic")
+NAMES += ("lpips squeeze", "lpips alex", "lpips vgg")
+
+
+def test_no_metric_is_left_out():
+    assert {name.partition(" ")[0].replace("_", "-") for name in NAMES} == set(metrics.METRICS)
+    assert set(measuring.METRICS) == set(metrics.METRICS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -403,36 +382,3 @@ def test_distances_between_sets_take_any_features(weights):
     assert clean.shape == (20, 256)
     for distance in (metrics.frechet_distance, metrics.kernel_distance):
         assert distance(clean, far) > 2 * abs(distance(clean, other))
-
-
-def test_a_fit_finds_the_weights_that_made_the_ratings(weights, tmp_path):
-    count = sum(metrics.BACKBONES["alex"].channels)
-    rng = np.random.default_rng(0)
-    line = np.where(rng.uniform(size=count) < 0.02, rng.uniform(0, 2, count), 0.0)
-    truth = metrics.SemanticSubstitute("alex", weights["alex"], line)
-    a = np.stack([cropped(40 + i, 40)[i : i + 40] for i in range(40)]).astype(np.float32)
-    b = np.clip(a + rng.normal(size=a.shape) * rng.uniform(5, 60, [40, 1, 1, 1]), 0, 255)
-    b = b.astype(np.float32)
-    ratings = truth(a, b).numpy()
-    fitted = metrics.SemanticSubstitute.fitted("alex", weights["alex"], a, b, ratings)
-    assert np.all(fitted.line >= 0)
-    unseen = b[::-1].copy()
-    correlation = np.corrcoef(fitted(a, unseen), truth(a, unseen))[0, 1]
-    assert correlation > 0.9
-    assert np.all(fitted(a[:2], a[:2]).numpy() == 0)
-    fitted.save(tmp_path / "fitted.npz")
-    again = metrics.SemanticSubstitute("alex", tmp_path / "fitted.npz")
-    np.testing.assert_array_equal(again(a[:3], b[:3]), fitted(a[:3], b[:3]))
-    with pytest.raises(ValueError, match="has no fitted weights"):
-        metrics.SemanticSubstitute("alex", weights["alex"])
-    own = metrics.Backbone(*metrics.BACKBONES["alex"])  # any other than those that have a name
-    unnamed = metrics.SemanticSubstitute.fitted(own, weights["alex"], a, b, ratings)
-    np.testing.assert_array_equal(unnamed.line, fitted.line)
-    with pytest.raises(ValueError, match="squeeze, alex, vgg"):
-        metrics.SemanticSubstitute.fitted("resnet", weights["alex"], a, b, ratings)
-    with pytest.raises(ValueError, match="squeeze, alex, vgg"):
-        metrics.SemanticSubstitute("resnet", weights["alex"])
-    with pytest.raises(ValueError, match="numbers from 0 on"):
-        metrics.SemanticSubstitute("alex", weights["alex"], -line)
-    with pytest.raises(ValueError, match="as many ratings as pairs"):
-        metrics.SemanticSubstitute.fitted("alex", weights["alex"], a, b, ratings[1:])

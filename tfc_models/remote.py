@@ -16,8 +16,10 @@ import zlib
 import numpy as np
 
 MARK = "#sha256="
-# Of the environment: where LPIPS's weights are, and PIM's, if not those that are shipped.
+# Of the environment: where LPIPS's weights are, those of a fitted semantic metric, and PIM's, if
+# not those that are shipped.
 LPIPS_VARIABLE, PIM_VARIABLE = "TFC_MODELS_LPIPS", "TFC_MODELS_PIM"
+SEMANTIC_VARIABLE = "TFC_MODELS_SEMANTIC"
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 2**30  # bytes
 

@@ -13,10 +13,11 @@ import numpy as np
 from tfc_models import pictures
 from tfc_models.cli.coding import silence_tensorflow
 from tfc_models.cli.errors import CommandError, UsageError, one_line
-from tfc_models.cli.measuring import METRICS, metric_names, metrics_of
+from tfc_models.cli.measuring import METRICS, metric_names, metrics_of, pim_of
 from tfc_models.cli.plan import find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import png_target, write_file
+from tfc_models.evaluation.measuring import finite
 
 UNTRAINED = "pim-untrained"
 REFERENCE = "lpips"
@@ -112,18 +113,19 @@ def _distances(names: list[str], options: argparse.Namespace) -> dict[str, Calla
     """Each compiled once for the shapes that it will see."""
     import tensorflow as tf
 
-    from tfc_models.perceptual import PIM_MIN_SIDE, Pim, load_pim
-    from tfc_models.perceptual.pim import WEIGHTS
+    from tfc_models.perceptual import PIM_MIN_SIDE, Pim
 
-    known = metrics_of([n for n in names if n != UNTRAINED], options.lpips, options.pim)
+    known = metrics_of([n for n in names if n != UNTRAINED], options)
     functions = {name: metric.distance for name, metric in known.items()}
     least = {**{name: metric.least for name, metric in known.items()}, UNTRAINED: PIM_MIN_SIDE}
     if short := [name for name in names if least[name] > options.side - 1]:
         needed = max(least[name] for name in short) + 1
         raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
+    if "pim" in names and options.blur is not None:
+        functions["pim"] = pim_of(options).distance
     if UNTRAINED in names:
-        tf.keras.utils.set_random_seed(0)
-        functions[UNTRAINED] = Pim(load_pim(options.pim or WEIGHTS).settings).distance
+        tf.keras.utils.set_random_seed(options.seed)
+        functions[UNTRAINED] = Pim(pim_of(options).settings).distance
     return {name: tf.function(functions[name], reduce_retracing=True) for name in names}
 
 
@@ -142,7 +144,7 @@ def _shift(distances: dict[str, Any], photos: list[np.ndarray], options: Any) ->
 
     del options
     shares = trials.shifts_beside_blurs(distances, photos)
-    return {name: {"shift": share} for name, share in shares.items()}
+    return {name: {"shift": finite(share)} for name, share in shares.items()}
 
 
 def _rank(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> dict[str, Any]:
@@ -152,7 +154,8 @@ def _rank(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> 
     first, second = (np.stack([pair[i] for pair in pairs]) for i in (0, 1))
     values = {name: trials.measured(d, first, second) for name, d in distances.items()}
     return {
-        name: {"rank": trials.rank_correlation(values[name], values[REFERENCE])} for name in values
+        name: {"rank": finite(trials.rank_correlation(values[name], values[REFERENCE]))}
+        for name in values
     }
 
 
@@ -178,7 +181,7 @@ def recover(options: argparse.Namespace) -> int:
     picture = _read(source, options)
     reference = _middle(picture, min(options.side, *picture.shape[:2]))
     silence_tensorflow()
-    known = metrics_of(names, options.lpips, options.pim)
+    known = metrics_of(names, options)
     least = {name: known[name].least for name in names}
     if short := [name for name in names if least[name] > min(reference.shape[:2])]:
         needed = max(least[name] for name in short)

@@ -15,7 +15,7 @@ from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.evaluation.measuring import figure_text, finite
-from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
+from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE, SEMANTIC_VARIABLE
 
 ALL = "all"
 PATCH = 64
@@ -36,6 +36,12 @@ METRICS = {
     "nlpd": Shown("NLPD", 4),
     "lpips": Shown("LPIPS", 4),
     "pim": Shown("PIM", 3),
+    "semantic": Shown("semantic", 4),
+}
+# Those that come without weights: what they are called, and the variable that names theirs.
+WITHOUT_WEIGHTS = {
+    "lpips": ("LPIPS", LPIPS_VARIABLE),
+    "semantic": ("the semantic metric", SEMANTIC_VARIABLE),
 }
 
 
@@ -50,8 +56,8 @@ def measure(options: argparse.Namespace) -> int:
     names = metric_names(options, reporter)
     pairs = _pairs(options, reporter)
     silence_tensorflow()
-    functions = metrics_of(names, options.lpips, options.pim)
-    sets = _Sets(options.pim) if options.sets else None
+    functions = metrics_of(names, options)
+    sets = _Sets(options) if options.sets else None
     rows: dict[str, dict[str, float | None]] = {}
     with reporter.progress(pairs, "measuring") as progress:
         for pair in progress:
@@ -94,12 +100,13 @@ def metric_names(
     if not asked:
         raise UsageError("there is nothing to measure: give --metric.")
     names = list(known) if ALL in asked else list(asked)
-    if "lpips" in names and not (options.lpips or os.environ.get(LPIPS_VARIABLE)):
-        text = f"LPIPS needs its weights: give --lpips, or set {LPIPS_VARIABLE}."
-        if "lpips" in asked:
-            raise UsageError(text)
-        names.remove("lpips")
-        reporter.line(f"{text} It is left out.")
+    for name, (title, variable) in WITHOUT_WEIGHTS.items():
+        if name in names and not (getattr(options, name) or os.environ.get(variable)):
+            text = f"{title} needs its weights: give --{name}, or set {variable}."
+            if name in asked:
+                raise UsageError(text)
+            names.remove(name)
+            reporter.line(f"{text} It is left out.")
     return names
 
 
@@ -133,12 +140,25 @@ def _pairs(options: argparse.Namespace, reporter: Reporter) -> list[_Pair]:
     return [_Pair(name, (first[name], second[name])) for name in first if name in second]
 
 
-def metrics_of(names: list[str], lpips: str | None, pim: str | None) -> dict[str, Any]:
+def metrics_of(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Of each name: the metric, with weights other than the default ones where given."""
     from tfc_models import metrics
 
+    weights = options.lpips, options.pim, options.semantic
     try:
-        return {name: metrics.named(name, lpips, pim) for name in names}
+        return {name: metrics.named(name, *weights) for name in names}
+    except (ValueError, OSError) as error:
+        raise CommandError(one_line(error)) from error
+
+
+def pim_of(options: argparse.Namespace) -> Any:
+    """The PIM of --pim, of the environment, or else the one that is shipped."""
+    from tfc_models.perceptual import load_pim
+    from tfc_models.perceptual.pim import WEIGHTS
+
+    source = options.pim or os.environ.get(PIM_VARIABLE) or WEIGHTS
+    try:
+        return load_pim(source, getattr(options, "blur", None))
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
 
@@ -146,16 +166,10 @@ def metrics_of(names: list[str], lpips: str | None, pim: str | None) -> dict[str
 class _Sets:
     """The patches of both sides, by what PIM makes of them."""
 
-    def __init__(self, weights: str | None) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         import tensorflow as tf
 
-        from tfc_models.perceptual import load_pim
-        from tfc_models.perceptual.pim import WEIGHTS
-
-        try:
-            model = load_pim(weights or os.environ.get(PIM_VARIABLE) or WEIGHTS)
-        except (ValueError, OSError) as error:
-            raise CommandError(one_line(error)) from error
+        model = pim_of(options)
         self._summary = tf.function(model.summary, reduce_retracing=True)
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 

@@ -19,6 +19,7 @@ from PIL import Image
 import tfc_models
 from tfc_models import pictures
 from tfc_models.cli import (
+    arguments,
     coding,
     comparing,
     describing,
@@ -29,9 +30,7 @@ from tfc_models.cli import (
     signals,
 )
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
-from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
 from tfc_models.evaluation import PEERS
-from tfc_models.remote import LPIPS_VARIABLE
 
 NAME = "tfc-models"
 OVERVIEW = """\
@@ -47,7 +46,7 @@ commands:
   export       a model as a TensorFlow SavedModel, for servers
   evaluate     models beside JPEG, WebP, AVIF and JPEG 2000 over a folder of pictures
   compare      one picture by all of them at one size, side by side
-  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM
+  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
   judge        how good metrics are: monotone in corruptions, near to people
   recover      what metrics do not see: pictures found by minimizing them
 
@@ -87,8 +86,9 @@ size, and writes all results side by side, with an enlarged detail, into one PNG
 
 METRICS = """\
 Measures how far B is from A: two pictures of one size, or two folders whose pictures have the
-same names, whatever their suffixes. MSE, NLPD, LPIPS and PIM are 0 at equality, SSIM and MS-SSIM
-1. A dash stands where a picture is too small for a metric; means are of the others."""
+same names, whatever their suffixes. MSE, NLPD, LPIPS, PIM and the semantic metric are 0 at
+equality, SSIM and MS-SSIM 1. A dash stands where a picture is too small for a metric; means are
+of the others."""
 
 JUDGE = """\
 Tries metrics on photos: do they cost more the stronger a corruption is (15 of them, in the style
@@ -118,10 +118,10 @@ class _Overview(argparse.Action):
         parser.exit()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     try:
@@ -176,42 +176,46 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     command = _command(commands, "compress", COMPRESS, coding.compress)
-    _add_inputs(command, "pictures, folders of pictures, or - for standard input")
-    _add_output(command)
-    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
-    _add_rate(command)
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_inputs(command, "pictures, folders of pictures, or - for standard input")
+    arguments.add_output(command)
+    arguments.add_model(
+        command, "model of the zoo (default: its default one), or a weights file", "default"
+    )
+    arguments.add_rate(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
 
     command = _command(commands, "decompress", DECOMPRESS, coding.decompress)
-    _add_inputs(command, ".tfcm files, folders of them, or - for standard input")
-    _add_output(command)
+    arguments.add_inputs(command, ".tfcm files, folders of them, or - for standard input")
+    arguments.add_output(command)
     command.add_argument(
         "--format",
         metavar="FORMAT",
         help=f"of outputs that -o does not name: {', '.join(s[1:] for s in pictures.WRITERS)} "
         "(default: png)",
     )
-    _add_model(command, "use this model, for files whose weights are not in the zoo", None)
+    arguments.add_model(command, "use this model, for files whose weights are not in the zoo", None)
     command.add_argument(
         "--realism",
         metavar="B",
-        type=_argument(_fraction),
+        type=arguments.argument(arguments.fraction),
         default=0.0,
         help="0, as near to the original as it gets, to 1, as real as it looks; the file is the "
         "same (default: 0)",
     )
-    _add_realism_weights(command)
-    _add_limits(command)
+    arguments.add_realism_weights(command)
+    arguments.add_limits(command)
 
     command = _command(commands, "info", INFO, describing.info)
-    _add_inputs(command, ".tfcm files, folders of them, or - for standard input")
+    arguments.add_inputs(command, ".tfcm files, folders of them, or - for standard input")
 
     _command(commands, "models", MODELS, describing.models)
 
     command = _command(commands, "export", EXPORT, exporting.export)
     command.add_argument("folder", metavar="DIR", help="the folder to write")
-    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
+    arguments.add_model(
+        command, "model of the zoo (default: its default one), or a weights file", "default"
+    )
     command.add_argument(
         "--bfloat16",
         choices=("off", "on", "auto"),
@@ -219,9 +223,9 @@ def _parser() -> argparse.ArgumentParser:
         help="convolve in bfloat16: off runs everywhere, auto is for machines like this one "
         "(default: off)",
     )
-    _add_quality(command)
-    _add_realism_weights(command)
-    _add_limits(command)
+    arguments.add_quality(command)
+    arguments.add_realism_weights(command)
+    arguments.add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
@@ -244,12 +248,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--points",
         metavar="N",
-        type=_argument(_points),
+        type=arguments.argument(arguments.points),
         default=8,
         help="settings of each codec, and of models of many rates (default: %(default)s)",
     )
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
     command = _command(commands, "compare", COMPARE, comparing.compare)
@@ -259,15 +263,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--force", action="store_true", help="overwrite a file that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    _add_model(command, "model of the zoo (default: its default one), or a weights file", "default")
-    _add_quality(command)
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_model(
+        command, "model of the zoo (default: its default one), or a weights file", "default"
+    )
+    arguments.add_quality(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
 
     command = _command(commands, "metrics", METRICS, measuring.measure)
     command.add_argument("first", metavar="A", help="picture, or folder of pictures")
     command.add_argument("second", metavar="B", help="the other ones")
-    _add_metrics(command)
+    arguments.add_metrics(command)
     command.add_argument(
         "--sets",
         action="store_true",
@@ -275,55 +281,76 @@ def _parser() -> argparse.ArgumentParser:
         f"{measuring.PATCH}×{measuring.PATCH} pixels, of PIM's features",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
 
     command = _command(commands, "judge", JUDGE, judging.judge)
     command.add_argument("pictures", metavar="FOLDER", help="of photos (or one) to try metrics on")
-    _add_metrics(command, judging.UNTRAINED)
+    arguments.add_metrics(command, judging.UNTRAINED)
     command.add_argument(
-        "--pairs", metavar="N", type=_count, default=1000, help="in the bank (default: 1000)"
+        "--pairs",
+        metavar="N",
+        type=arguments.argument(arguments.count),
+        default=1000,
+        help="in the bank (default: 1000)",
     )
     command.add_argument(
         "--side",
         metavar="PIXELS",
-        type=_count,
+        type=arguments.argument(arguments.count),
         default=224,
         help="of the middle of each photo, which is what is used (default: 224)",
+    )
+    command.add_argument(
+        "--blur",
+        metavar="X",
+        type=arguments.argument(arguments.not_negative),
+        help="of the bands that are a part of PIM, 0: without them (default: its file's)",
+    )
+    command.add_argument(
+        "--seed",
+        metavar="N",
+        type=arguments.argument(arguments.seed),
+        default=0,
+        help=f"of the weights of {judging.UNTRAINED} (default: 0)",
     )
     command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
     command.add_argument(
         "--bapps-side",
         metavar="PIXELS",
-        type=_count,
+        type=arguments.argument(arguments.count),
         default=64,
         help="to which its patches are scaled (default: 64, as its authors do; NLPD needs 65, "
         "MS-SSIM 176)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
 
     command = _command(commands, "recover", RECOVER, judging.recover)
     command.add_argument("picture", metavar="FILE", help="the picture to recover")
-    _add_metrics(command)
+    arguments.add_metrics(command)
     command.add_argument(
         "-o", "--output", metavar="PNG", help="file to write (default: PICTURE.recovered.png)"
     )
     command.add_argument(
-        "--steps", metavar="N", type=_count, default=2000, help="of Adam (default: 2000)"
+        "--steps",
+        metavar="N",
+        type=arguments.argument(arguments.count),
+        default=2000,
+        help="of Adam (default: 2000)",
     )
     command.add_argument(
         "--side",
         metavar="PIXELS",
-        type=_count,
+        type=arguments.argument(arguments.count),
         default=192,
         help="of the middle of the picture, which is what is used (default: 192)",
     )
     command.add_argument("--force", action="store_true", help="overwrite a file that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    _add_background(command)
-    _add_limits(command)
+    arguments.add_background(command)
+    arguments.add_limits(command)
     return parser
 
 
@@ -340,159 +367,3 @@ def _command(
     command.add_argument("--json", action="store_true", help="print results as JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error came from")
     return command
-
-
-def _add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
-    """Which metrics, and the weights of those that have some."""
-    command.add_argument(
-        "--metric",
-        metavar="NAMES",
-        default=measuring.ALL,
-        help=f"{', '.join((*measuring.METRICS, *more))}, with commas, or all (default: all)",
-    )
-    command.add_argument(
-        "--lpips",
-        metavar="WEIGHTS",
-        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
-        f"(default: what {LPIPS_VARIABLE} names)",
-    )
-    command.add_argument(
-        "--pim", metavar="WEIGHTS", help="PIM's weights, likewise (default: those shipped)"
-    )
-
-
-def _add_inputs(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("inputs", nargs="+", metavar="FILE", help=text)
-
-
-def _add_output(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="file to write; with many inputs a folder; - is standard output",
-    )
-    command.add_argument("--force", action="store_true", help="overwrite files that exist")
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-
-
-def _add_model(command: argparse.ArgumentParser, text: str, default: str | None) -> None:
-    command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
-
-
-def _add_realism_weights(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--realism-weights",
-        metavar="FILE",
-        help="weights of a realism decoder for that model, in place of the zoo's",
-    )
-
-
-def _add_rate(command: argparse.ArgumentParser) -> None:
-    """What a model of many rates aims at: one of these."""
-    group = command.add_mutually_exclusive_group()
-    _add_quality(group)
-    for option, unit, convert in (
-        ("bytes", "N", _count),
-        ("bpp", "X", _positive),
-        ("psnr", "DB", _positive),
-    ):
-        most = "at least" if option == "psnr" else "at most"
-        group.add_argument(
-            f"--target-{option}",
-            metavar=unit,
-            type=_argument(convert),
-            help=f"search for the quality that gives {most} so many {_UNITS[option]}",
-        )
-
-
-def _add_quality(command: Any) -> None:
-    command.add_argument(
-        "-q",
-        "--quality",
-        metavar="N",
-        type=_argument(_quality),
-        help="0 (smallest) to 100 (best), of a model of many rates (default: 50)",
-    )
-
-
-_UNITS = {"bytes": "bytes", "bpp": "bits per pixel", "psnr": "decibels"}
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST_QUALITY:
-        raise ValueError(f"{text!r} is not a whole number from 0 to {LARGEST_QUALITY}.")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{text!r} is not a number from 0 to 1.")
-    return value
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise ValueError(f"{text!r} is not a number above 0.")
-    return value
-
-
-def _add_background(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--background",
-        metavar="COLOR",
-        type=_argument(pictures.parse_color),
-        help="put transparent pictures on this colour: a name, or #rrggbb",
-    )
-
-
-def _add_limits(command: argparse.ArgumentParser) -> None:
-    for option, default in (("pixels", DEFAULT_MAX_PIXELS), ("side", DEFAULT_MAX_SIDE)):
-        command.add_argument(
-            f"--max-{option}",
-            metavar="N",
-            type=_argument(_count),
-            default=default,
-            help=f"refuse larger pictures (default: {default:,})",
-        )
-
-
-def _count(text: str) -> int:
-    """A number of pixels or bytes: 100000000, 100M, 1e8."""
-    units = {"k": 1e3, "M": 1e6, "G": 1e9}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        value = int(number) * int(unit) if number.isdigit() else int(float(number) * unit)
-    except (ValueError, OverflowError):
-        value = 0
-    # Larger ones do not fit where they are compared.
-    if not 1 <= value < 2**63:
-        raise ValueError(f"{text!r} is not a whole number above 0, like 50000, 50k or 100M.")
-    return value
-
-
-def _points(text: str) -> int:
-    """How many settings make a curve; a BD-rate needs two, and a day is too long to wait."""
-    if not text.isdecimal() or not 2 <= int(text) <= 100:
-        raise ValueError(f"{text!r} is not a number of settings, 2 to 100.")
-    return int(text)
-
-
-def _argument(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Tells argparse a converter's own words when it refuses."""
-
-    def converted(text: str) -> Any:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(one_line(error).rstrip(".")) from None
-
-    return converted

@@ -9,7 +9,7 @@ from tfc_models.metrics.named import METRICS, Metric, named
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
 from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
-from tfc_models.metrics.semantic import SemanticSubstitute
+from tfc_models.metrics.semantic import SemanticSubstitute, saved_semantic, semantic
 from tfc_models.metrics.sets import (
     features_of,
     frechet_distance,
@@ -17,7 +17,7 @@ from tfc_models.metrics.sets import (
     patches_of,
 )
 from tfc_models.metrics.structural import MS_SSIM_MIN_SIDE, SSIM_MIN_SIDE, decibels, ms_ssim, ssim
-from tfc_models.remote import LPIPS_VARIABLE, read_weights
+from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE, read_weights
 
 __all__ = [
     "BACKBONES",
@@ -25,6 +25,7 @@ __all__ = [
     "METRICS",
     "MS_SSIM_MIN_SIDE",
     "NLPD_MIN_SIDE",
+    "SEMANTIC_VARIABLE",
     "SSIM_MIN_SIDE",
     "Backbone",
     "Lpips",
@@ -43,5 +44,7 @@ __all__ = [
     "pim",
     "psnr",
     "read_weights",
+    "saved_semantic",
+    "semantic",
     "ssim",
 ]

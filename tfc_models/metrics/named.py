@@ -13,6 +13,7 @@ from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
 from tfc_models.metrics.perceptual import pim
 from tfc_models.metrics.psnr import mse, psnr
+from tfc_models.metrics.semantic import saved_semantic, semantic
 from tfc_models.metrics.structural import (
     MS_SSIM_MIN_SIDE,
     SSIM_MIN_SIDE,
@@ -22,7 +23,7 @@ from tfc_models.metrics.structural import (
     ssim_distance,
 )
 from tfc_models.perceptual import PIM_MIN_SIDE, load_pim
-from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
+from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE, SEMANTIC_VARIABLE
 
 Function = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -56,6 +57,7 @@ METRICS = {
     "nlpd": Metric(nlpd, NLPD_MIN_SIDE, nlpd, softened=nlpd),
     "lpips": _distance(lpips, 17),
     "pim": _distance(pim, PIM_MIN_SIDE),
+    "semantic": _distance(semantic, 31),
 }
 
 
@@ -63,6 +65,7 @@ def named(
     name: str,
     lpips_weights: str | os.PathLike[str] | None = None,
     pim_weights: str | os.PathLike[str] | None = None,
+    semantic_weights: str | os.PathLike[str] | None = None,
 ) -> Metric:
     """The metric of that name.
 
@@ -70,6 +73,8 @@ def named(
         name: a key of `METRICS`.
         lpips_weights: for LPIPS; without them those that TFC_MODELS_LPIPS names.
         pim_weights: for PIM; without them those that TFC_MODELS_PIM names, or those shipped.
+        semantic_weights: what `SemanticSubstitute.save` wrote; without them those that
+            TFC_MODELS_SEMANTIC names.
     """
     if name not in METRICS:
         raise ValueError(f"there is no metric {name!r}; the metrics are: {', '.join(METRICS)}.")
@@ -80,4 +85,8 @@ def named(
     source = pim_weights or os.environ.get(PIM_VARIABLE)
     if name == "pim" and source:
         return _distance(functools.partial(pim, model=load_pim(source)), PIM_MIN_SIDE)
+    source = semantic_weights or os.environ.get(SEMANTIC_VARIABLE)
+    if name == "semantic" and source:
+        fitted = saved_semantic(source)
+        return _distance(fitted, fitted.backbone.least)
     return METRICS[name]

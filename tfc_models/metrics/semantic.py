@@ -1,25 +1,30 @@
-"""A weighted squared difference of a network's features, with weights fitted to ratings.
+"""A weighted squared difference of a network's features, with weights fitted to what people said.
 
 Chinen, Ballé, Gu, Hwang, Ioffe, Johnston, Leung, Minnen, O'Malley, Rosenberg, Toderici, "Towards
 A Semantic Perceptual Image Metric" (ICIP 2018) fit such a metric on VGG-16 to 140,000 rated
 pictures. Neither the ratings nor the weights were released: this is a substitute, whose weights
-are those of whatever ratings it is given.
+are those of whatever ratings, or choices, it is given.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from scipy import optimize
+from scipy import linalg, optimize, special
 
 from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.pairs import checked
-from tfc_models.remote import read_weights, write_weights
+from tfc_models.remote import SEMANTIC_VARIABLE, read_weights, write_weights
 
-LINE = "semantic"
+LINE, NETWORK = "semantic", "semantic_network"
+OWN = "of your own"
 
 
 class SemanticSubstitute:
@@ -40,10 +45,12 @@ class SemanticSubstitute:
     ) -> None:
         if isinstance(backbone, str) and backbone not in BACKBONES:
             raise ValueError(f"there is no network {backbone!r}; there are {', '.join(BACKBONES)}.")
-        self.name = backbone if isinstance(backbone, str) else "of your own"
+        self.name = backbone if isinstance(backbone, str) else OWN
         self.backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         self.weights = read_weights(weights)
-        line = self.weights.pop(LINE, None) if line is None else np.asarray(line)
+        self.weights.pop(NETWORK, None)
+        kept = self.weights.pop(LINE, None)
+        line = kept if line is None else np.asarray(line)
         if line is None:
             raise ValueError(f"{weights} has no fitted weights: see SemanticSubstitute.fitted.")
         count = sum(self.backbone.channels)
@@ -53,8 +60,8 @@ class SemanticSubstitute:
 
     def __call__(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """One value for each pair of sRGB 0–255 NHWC batches, 0 at equality."""
-        a, b = checked(a, b, self.backbone.least, f"this metric ({self.name})")
-        return tf.linalg.matvec(_differences(self.backbone, self.weights, a, b), self.line)
+        a, b = checked(a, b, self.backbone.least, f"the semantic metric ({self.name})")
+        return tf.linalg.matvec(self._differences(a, b), self.line)
 
     @classmethod
     def fitted(
@@ -70,34 +77,135 @@ class SemanticSubstitute:
         """Fits the weights to ratings, larger for pairs that look less alike.
 
         Nonnegative least squares; `ridge` (a part of the columns' mean square) keeps weights of
-        channels that say the same from growing against each other.
+        channels that say the same from growing against each other. What is solved is as large as
+        there are channels, however many pairs there are.
         """
         if not len(a) == len(b) == len(ratings) > 1:
             raise ValueError("a fit takes as many ratings as pairs, and two or more.")
-        known = BACKBONES.get(backbone) if isinstance(backbone, str) else backbone
-        metric = cls(backbone, weights, np.zeros(sum(known.channels) if known else 0))
-        rows = [
-            _differences(
-                metric.backbone, metric.weights, *(tf.constant(p[i : i + batch]) for p in (a, b))
-            )
-            for i in range(0, len(a), batch)
-        ]
-        design = np.concatenate(rows).astype(np.float64)
-        scale = np.sqrt(np.mean(np.square(design), axis=0)) + 1e-12
-        penalty = np.sqrt(ridge * len(design)) * np.eye(len(scale))
-        target = np.concatenate([np.asarray(ratings, np.float64), np.zeros(len(scale))])
-        solution, _ = optimize.nnls(np.concatenate([design / scale, penalty]), target)
+        metric = cls._unfitted(backbone, weights)
+        count = len(metric.line)
+        products, answers = np.zeros([count, count]), np.zeros(count)
+        for i in range(0, len(a), batch):
+            rows = metric._rows(a[i : i + batch], b[i : i + batch])
+            products += rows.T @ rows
+            answers += rows.T @ np.asarray(ratings[i : i + batch], np.float64)
+        scale = np.sqrt(np.diag(products) / len(a)) + 1e-12
+        products = products / np.outer(scale, scale) + ridge * len(a) * np.eye(count)
+        root = linalg.cholesky(products)
+        target = linalg.solve_triangular(root, answers / scale, trans="T")
+        solution, _ = optimize.nnls(root, target)
         metric.line = (solution / scale).astype(np.float32)
+        return metric
+
+    @classmethod
+    def fitted_to_choices(
+        cls,
+        backbone: str | Backbone,
+        weights: str | os.PathLike[str],
+        choices: Iterable[Any],
+        ridge: float = 1e-3,
+        batch: int = 16,
+    ) -> SemanticSubstitute:
+        """Fits the weights to which of two pictures people found nearer to a third.
+
+        The share of those who chose the second is taken for σ(distance of the first − that of the
+        second), and its cross entropy minimized.
+
+        Args:
+            backbone: as for the class.
+            weights: as for the class.
+            choices: each with a reference, two patches and the share of people who chose the
+                second one, as `perceptual.bapps.choices` reads them.
+            ridge: weight of the squared weights, in units of the columns' deviations.
+            batch: choices whose features are computed at once.
+        """
+        metric = cls._unfitted(backbone, weights)
+        rows, chosen = [], []
+        for some in _batches(choices, batch):
+            reference = np.stack([choice.reference for choice in some])
+            first, second = (
+                metric._rows(reference, np.stack([choice.patches[i] for choice in some]))
+                for i in (0, 1)
+            )
+            rows.append((first - second).astype(np.float32))
+            chosen += [choice.chosen for choice in some]
+        if len(chosen) < 2:
+            raise ValueError("a fit takes two choices or more.")
+        design, shares = np.concatenate(rows), np.array(chosen)
+        scale = np.sqrt(np.mean(np.square(design), axis=0)) + 1e-12
+        design /= scale
+
+        def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+            logits = design @ line
+            entropy = np.mean(np.logaddexp(0.0, logits) - shares * logits)
+            gradient = design.T @ (special.expit(logits) - shares) / len(shares)
+            return entropy + 0.5 * ridge * line @ line, gradient + ridge * line
+
+        start = np.full(len(scale), 1.0 / len(scale))
+        bounds = [(0.0, None)] * len(scale)
+        found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        metric.line = (found.x / scale).astype(np.float32)
         return metric
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the backbone's weights and the fitted ones into one npz."""
-        write_weights(pathlib.Path(path), {**self.weights, LINE: self.line})
+        own = {LINE: self.line, NETWORK: np.array(self.name)}
+        write_weights(pathlib.Path(path), {**self.weights, **own})
+
+    @classmethod
+    def _unfitted(
+        cls, backbone: str | Backbone, weights: str | os.PathLike[str]
+    ) -> SemanticSubstitute:
+        known = BACKBONES.get(backbone) if isinstance(backbone, str) else backbone
+        return cls(backbone, weights, np.zeros(sum(known.channels) if known else 0))
+
+    def _differences(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """For each pair, of each channel of each layer: the mean squared difference."""
+        pairs = zip(*(self.backbone.features(self.weights, batch) for batch in (a, b)))
+        return tf.concat([tf.reduce_mean(tf.square(x - y), axis=(1, 2)) for x, y in pairs], -1)
+
+    def _rows(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return self._differences(tf.constant(a), tf.constant(b)).numpy().astype(np.float64)
 
 
-def _differences(
-    backbone: Backbone, weights: dict[str, np.ndarray], a: tf.Tensor, b: tf.Tensor
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(items)
+    while some := list(itertools.islice(items, size)):
+        yield some
+
+
+def saved_semantic(source: str | os.PathLike[str]) -> SemanticSubstitute:
+    """The metric that `SemanticSubstitute.save` wrote, on a network of `BACKBONES`."""
+    name = str(read_weights(source).get(NETWORK, ""))
+    if name not in BACKBONES:
+        raise ValueError(
+            f"{source} is no saved semantic metric on {', '.join(BACKBONES)}: "
+            "see SemanticSubstitute.save."
+        )
+    return SemanticSubstitute(name, source)
+
+
+@functools.lru_cache(maxsize=4)
+def _saved(source: str) -> SemanticSubstitute:
+    return saved_semantic(source)
+
+
+def semantic_of(weights: str | os.PathLike[str] | None = None) -> SemanticSubstitute:
+    """The one of a file, or of that which TFC_MODELS_SEMANTIC of the environment names."""
+    source = weights or os.environ.get(SEMANTIC_VARIABLE)
+    if not source:
+        raise ValueError(
+            "the semantic metric needs weights that were fitted: give their file, or set "
+            f"{SEMANTIC_VARIABLE} to it; docs/metrics.md says how they are made."
+        )
+    return _saved(os.fspath(source))
+
+
+def semantic(
+    a: tf.Tensor, b: tf.Tensor, weights: str | os.PathLike[str] | None = None
 ) -> tf.Tensor:
-    """For each pair, of each channel of each layer: the mean squared difference."""
-    pairs = zip(*(backbone.features(weights, batch) for batch in (a, b)))
-    return tf.concat([tf.reduce_mean(tf.square(x - y), axis=(1, 2)) for x, y in pairs], -1)
+    """The fitted distance of sRGB 0–255 NHWC batches, 0 at equality; see `SemanticSubstitute`.
+
+    Without `weights` those that the variable TFC_MODELS_SEMANTIC of the environment names.
+    """
+    return semantic_of(weights)(a, b)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfc_models.metrics import METRICS
 from tfc_models.metrics.learned import given
 from tfc_models.metrics.perceptual import shipped
+from tfc_models.metrics.semantic import semantic_of
 
 DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
 _TERM = re.compile(r"(?:([0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
@@ -37,6 +38,8 @@ def prepare(terms: dict[str, float]) -> None:
         shipped()
     if "lpips" in terms:
         given()
+    if "semantic" in terms:
+        semantic_of()
 
 
 def distortions(

@@ -1,0 +1,193 @@
+"""Options that several commands have, and what their values are read as."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from tfc_models import pictures
+from tfc_models.cli import measuring
+from tfc_models.cli.errors import one_line
+from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
+from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
+
+
+def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
+    """Which metrics, and the weights of those that have some."""
+    command.add_argument(
+        "--metric",
+        metavar="NAMES",
+        default=measuring.ALL,
+        help=f"{', '.join((*measuring.METRICS, *more))}, with commas, or all (default: all)",
+    )
+    command.add_argument(
+        "--lpips",
+        metavar="WEIGHTS",
+        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
+        f"(default: what {LPIPS_VARIABLE} names)",
+    )
+    command.add_argument(
+        "--pim", metavar="WEIGHTS", help="PIM's weights, likewise (default: those shipped)"
+    )
+    command.add_argument(
+        "--semantic",
+        metavar="WEIGHTS",
+        help="those of a fitted semantic metric, likewise (default: what "
+        f"{SEMANTIC_VARIABLE} names)",
+    )
+
+
+def add_inputs(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("inputs", nargs="+", metavar="FILE", help=text)
+
+
+def add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="file to write; with many inputs a folder; - is standard output",
+    )
+    command.add_argument("--force", action="store_true", help="overwrite files that exist")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+
+def add_model(command: argparse.ArgumentParser, text: str, default: str | None) -> None:
+    command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
+
+
+def add_realism_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--realism-weights",
+        metavar="FILE",
+        help="weights of a realism decoder for that model, in place of the zoo's",
+    )
+
+
+def add_rate(command: argparse.ArgumentParser) -> None:
+    """What a model of many rates aims at: one of these."""
+    group = command.add_mutually_exclusive_group()
+    add_quality(group)
+    for option, unit, convert in (
+        ("bytes", "N", count),
+        ("bpp", "X", positive),
+        ("psnr", "DB", positive),
+    ):
+        most = "at least" if option == "psnr" else "at most"
+        group.add_argument(
+            f"--target-{option}",
+            metavar=unit,
+            type=argument(convert),
+            help=f"search for the quality that gives {most} so many {_UNITS[option]}",
+        )
+
+
+def add_quality(command: Any) -> None:
+    command.add_argument(
+        "-q",
+        "--quality",
+        metavar="N",
+        type=argument(quality),
+        help="0 (smallest) to 100 (best), of a model of many rates (default: 50)",
+    )
+
+
+_UNITS = {"bytes": "bytes", "bpp": "bits per pixel", "psnr": "decibels"}
+
+
+def quality(text: str) -> int:
+    if not text.isdecimal() or int(text) > LARGEST_QUALITY:
+        raise ValueError(f"{text!r} is not a whole number from 0 to {LARGEST_QUALITY}.")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{text!r} is not a number from 0 to 1.")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a number from 0 on.")
+    return value
+
+
+def seed(text: str) -> int:
+    """What random numbers begin with."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise ValueError(f"{text!r} is not a whole number from 0 to 4294967295.")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise ValueError(f"{text!r} is not a number above 0.")
+    return value
+
+
+def add_background(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--background",
+        metavar="COLOR",
+        type=argument(pictures.parse_color),
+        help="put transparent pictures on this colour: a name, or #rrggbb",
+    )
+
+
+def add_limits(command: argparse.ArgumentParser) -> None:
+    for option, default in (("pixels", DEFAULT_MAX_PIXELS), ("side", DEFAULT_MAX_SIDE)):
+        command.add_argument(
+            f"--max-{option}",
+            metavar="N",
+            type=argument(count),
+            default=default,
+            help=f"refuse larger pictures (default: {default:,})",
+        )
+
+
+def count(text: str) -> int:
+    """A number of pixels or bytes: 100000000, 100M, 1e8."""
+    units = {"k": 1e3, "M": 1e6, "G": 1e9}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        value = int(number) * int(unit) if number.isdigit() else int(float(number) * unit)
+    except (ValueError, OverflowError):
+        value = 0
+    # Larger ones do not fit where they are compared.
+    if not 1 <= value < 2**63:
+        raise ValueError(f"{text!r} is not a whole number above 0, like 50000, 50k or 100M.")
+    return value
+
+
+def points(text: str) -> int:
+    """How many settings make a curve; a BD-rate needs two, and a day is too long to wait."""
+    if not text.isdecimal() or not 2 <= int(text) <= 100:
+        raise ValueError(f"{text!r} is not a number of settings, 2 to 100.")
+    return int(text)
+
+
+def argument(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Tells argparse a converter's own words when it refuses."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(one_line(error).rstrip(".")) from None
+
+    return converted
