@@ -10,9 +10,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.conftest import cropped
-from tfc_models import metrics
+from tests.random_networks import random_network
+from tfc_models import metrics, perceptual
 from tfc_models.cli import main
-from tfc_models.perceptual import bapps, recovery, trials
+from tfc_models.perceptual import Pim, bapps, recovery, trials
 from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 
 PHOTO = cropped(72, 80)
@@ -23,9 +24,47 @@ def test_corruptions_change_more_the_stronger_they_are(name):
     changed = [corrupted(PHOTO, name, strength) for strength in STRENGTHS]
     assert all(c.shape == PHOTO.shape and c.dtype == np.uint8 for c in changed)
     errors = [np.mean((c.astype(float) - PHOTO) ** 2) for c in changed]
-    # In fog, snow and pixels the error alone does not always go up with every step.
-    assert errors[-1] > 1.2 * errors[0] > 0
+    # In fog, frost and larger pixels the error alone does not go up with every step.
+    rises = np.diff(errors) > 0
+    assert errors[0] > 0 and (rises.all() or name in ("fog", "frost", "pixelate"))
+    assert errors[-1] > 1.2 * errors[0]
     np.testing.assert_array_equal(corrupted(PHOTO, name, 3), changed[2])
+
+
+def plasma(side: int, decay: float, seed: int) -> np.ndarray:
+    """ImageNet-C's fog, as it defines it: midpoints of squares, displaced less in every octave."""
+    draw, reach, step = np.random.default_rng(seed), 100.0, side
+    found = np.zeros([side, side])
+    while step >= 2:
+        half = step // 2
+        corners = found[::step, ::step]
+        beside, below = np.roll(corners, -1, 1), np.roll(corners, -1, 0)
+        for rows, columns, mean in (
+            (half, half, (corners + beside + below + np.roll(beside, -1, 0)) / 4),
+            (0, half, (corners + beside) / 2),
+            (half, 0, (corners + below) / 2),
+        ):
+            noise = reach * draw.uniform(-reach, reach, mean.shape)
+            found[rows::step, columns::step] = mean + noise
+        step, reach = half, reach / decay
+    return found
+
+
+def slope(texture: np.ndarray) -> float:
+    """By which power of the frequency its spectrum falls, from 2 to 12 periods a side."""
+    spectrum = np.abs(np.fft.fft2(texture - texture.mean()))
+    count = np.fft.fftfreq(len(texture), 1 / len(texture))
+    radius = np.hypot(*np.meshgrid(count, count))
+    inside = (radius >= 2) & (radius <= 12)
+    return float(-np.polyfit(np.log(radius[inside]), np.log(spectrum[inside] + 1e-9), 1)[0])
+
+
+@pytest.mark.parametrize(("strength", "decay"), [(1, 2.0), (3, 1.7), (5, 1.4)])
+def test_fog_is_as_rough_as_its_definition_has_it(strength, decay):
+    grey = np.full([256, 256, 3], 255, np.uint8)  # Its texture in full, in 8 bits.
+    found = [slope(corrupted(grey, "fog", strength, seed)[..., 0] * 1.0) for seed in range(8)]
+    expected = [slope(plasma(256, decay, seed)) for seed in range(8)]
+    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.3)
 
 
 @pytest.mark.parametrize(("name", "strength"), [("rain", 1), ("snow", 0), ("snow", 6)])
@@ -190,17 +229,29 @@ def photos(tmp_path):
     return folder
 
 
-def test_judge_as_a_command(photos, dataset, capsys, monkeypatch):
+def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
+    """What grows with LPIPS ranks as it does; PIM is of the blur that was asked for."""
     few = {name: CORRUPTIONS[name] for name in ("gaussian noise", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
-    command = ["judge", str(photos), "--metric", "mse,ssim,pim-untrained", "--side", "64"]
-    command += ["--pairs", "12", "--bapps", str(dataset), "--quiet"]
-    assert main([*command, "--json"]) == 0
+    weights = random_network("squeeze", tmp_path / "lpips.npz")
+
+    def cube(a, b):
+        return metrics.lpips(a, b, weights) ** 3
+
+    monkeypatch.setitem(metrics.METRICS, "ssim", metrics.Metric(cube, 17, cube))
+    built = []
+    monkeypatch.setattr(perceptual, "Pim", lambda s: built.append(s) or Pim(s))
+    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim-untrained", "--side", "48"]
+    command += ["--pairs", "12", "--bapps", str(dataset), "--quiet", "--lpips", str(weights)]
+    assert main([*command, "--blur", "0.25", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pictures"] == 2
-    assert set(told["metrics"]) == {"mse", "ssim", "pim-untrained"}
+    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim-untrained"}
     assert told["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
-    assert set(told["metrics"]["ssim"]["corruptions"]) == set(few)
+    assert set(told["metrics"]["mse"]["corruptions"]) == set(few)
+    assert told["metrics"]["lpips"]["rank"] == told["metrics"]["ssim"]["rank"] == 1.0
+    assert told["metrics"]["mse"]["rank"] < 1.0
+    assert [settings.blur for settings in built] == [0.25]
     assert main([*command[:2], "--metric", "mse", *command[4:]]) == 0
     assert "stronger costs more" in capsys.readouterr().out
 
@@ -208,6 +259,7 @@ def test_judge_as_a_command(photos, dataset, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--metric", "mse", "--blur", "-1"], "'-1' is not a number from 0 on"),
         (["--metric", "mse", "--side", "500"], "less than --side 500 pixels"),
         (["--metric", "ms-ssim", "--side", "80"], "ms-ssim cannot see so small pictures"),
         (["--metric", "ssim,nlpd,ms-ssim", "--side", "60"], "nlpd, ms-ssim cannot see so small"),

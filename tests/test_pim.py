@@ -73,7 +73,6 @@ def integrated(p: Belief, q: Belief) -> float:
     return integrate.quad(integrand, -15, 15, limit=200)[0]
 
 
-@pytest.mark.exhaustive
 def test_the_divergence_of_mixtures_is_the_integral():
     p, q = belief([-1.0, 2.0], [0.3, -0.2]), belief([0.5, 2.5], [0.0, 1.0])
     expected = integrated(p, q)

@@ -1,9 +1,11 @@
 """Fifteen corruptions in five strengths, in the style of ImageNet-C.
 
 Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations" (ICLR 2019) name them and give the strengths of most; noise, snow and frost are
-drawn here, for any size of picture. What is random is the same at every strength, so that a
-stronger corruption is more of the same and not another one.
+Perturbations" (ICLR 2019) name them. Noises, defocus, fog, brightness, contrast, pixelate and JPEG
+have their strengths, as in their code for large pictures; motion and glass blur, elastic and the
+steps of zoom are milder or simpler, and snow and frost are drawn here, for any size of picture.
+What is random is the same at every strength, so that a stronger corruption is more of the same
+and not another one.
 """
 
 from __future__ import annotations
@@ -146,9 +148,15 @@ def _frost(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _fog(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    mist, rough = (1.5, 2.0, 2.5, 2.5, 3.0)[s], (2.0, 2.0, 1.7, 1.5, 1.4)[s]
+    """Plasma, of midpoints displaced by uniform noise whose reach is the square of `wibble`.
+
+    That is divided by `decay` from octave to octave: so octaves fall by its square, and the
+    amplitudes of a plane's spectrum by one power of the frequency more.
+    """
+    mist, decay = (1.5, 2.0, 2.5, 2.5, 3.0)[s], (2.0, 2.0, 1.7, 1.5, 1.4)[s]
+    texture = _octaves(x.shape, 1.0 + 2.0 * np.log2(decay), draw)
     largest = x.max()
-    return (x + mist * _octaves(x.shape, rough, draw)[..., None]) * largest / (largest + mist)
+    return (x + mist * texture[..., None]) * largest / (largest + mist)
 
 
 def _brightness(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:

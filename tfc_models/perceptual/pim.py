@@ -21,7 +21,8 @@ import tensorflow as tf
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
 from tfc_models.remote import read_weights, write_weights
 
-FORMAT = 1
+FORMAT = 2  # 1 did not say how blurred the bands are; it was always so much:
+BLUR = 0.5
 # About 1 over the standard deviation of a photo's bands, by side.
 GAINS = {1: 40.0, 2: 28.0, 4: 20.0, 8: 3.5}
 MIDDLE = 0.5
@@ -45,7 +46,7 @@ class PimConfig:
     """Whether the belief from both frames reads the second one."""
     by_band: bool = True
     """Whether each band must tell pairs apart by itself, or all of them together."""
-    blur: float = 0.5
+    blur: float = BLUR
     """How uncertain a belief is about the numbers of a band themselves; 0: there is none."""
 
     def __post_init__(self) -> None:
@@ -249,18 +250,22 @@ def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tens
         return 0.5 * tf.reduce_sum(tf.square(p.means - q.means), axis=(-2, -1))
     means = tf.concat([p.means, q.means], axis=-2)
     shares = 0.5 * tf.concat([tf.nn.softmax(p.logits), tf.nn.softmax(q.logits)], axis=-1)
-    dimensions = p.means.shape[-1]
     half = -(-samples // 2)
-    shape = tf.concat([[half], tf.shape(p.means)[1:3], [dimensions]], 0)
-    half_noise = tf.random.stateless_normal(shape, (SEED[0], SEED[1] + salt))
-    total = 0.0
+    shape = tf.concat([[half, 1], tf.shape(p.means)[1:3], [1, p.means.shape[-1]]], 0)
     # Each with its opposite; every place has noise of its own, every pair the same.
-    for noise in tf.unstack(tf.concat([half_noise, -half_noise], axis=0), 2 * half):
-        for i in range(means.shape[-2]):
-            z = means[..., i, :] + noise
-            logarithm = p.log_density(z) - q.log_density(z)
-            total += shares[..., i] * tf.tanh(0.5 * logarithm) * logarithm
-    return total / (2 * half)
+    noise = tf.random.stateless_normal(shape, (SEED[0], SEED[1] + salt))
+
+    def density(belief: Belief) -> tf.Tensor:
+        """The logarithm's terms that p and q do not share, at each mean plus each noise."""
+        apart = tf.square(means[..., :, None, :] - belief.means[..., None, :, :])
+        along = tf.reduce_sum(noise * belief.means, axis=-1)
+        along = tf.concat([along, -along], axis=0)[..., None, :]
+        parts = tf.nn.log_softmax(belief.logits)[..., None, :] - 0.5 * tf.reduce_sum(apart, -1)
+        return tf.reduce_logsumexp(parts + along, axis=-1)
+
+    logarithm = density(p) - density(q)
+    found = tf.reduce_sum(shares * tf.tanh(0.5 * logarithm) * logarithm, axis=-1)
+    return tf.reduce_mean(found, axis=0)
 
 
 def blurred_difference(a: tf.Tensor, b: tf.Tensor, blur: float) -> tf.Tensor:
@@ -286,14 +291,20 @@ def _crossed(z: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
     return -0.5 * (squares / places + math.log(2.0 * math.pi) * dimensions)
 
 
-def load_pim(source: str | os.PathLike[str] = WEIGHTS) -> Pim:
-    """A PIM with the weights of a file, or of https://…#sha256=…; without one, those shipped."""
+def load_pim(source: str | os.PathLike[str] = WEIGHTS, blur: float | None = None) -> Pim:
+    """A PIM with the weights of a file, or of https://…#sha256=…; without one, those shipped.
+
+    Args:
+        source: the file, or the address.
+        blur: in place of the file's own (see `PimConfig`).
+    """
     arrays = read_weights(source)
     try:
         meta: dict[str, Any] = json.loads(str(arrays.pop("__meta__")))
-        model = Pim(PimConfig(**meta["pim"]))
-        if meta["format"] != FORMAT:
+        if meta["format"] not in (1, FORMAT):
             raise ValueError(f"of format {meta['format']}")
+        settings = {"blur": BLUR, **meta["pim"]}
+        model = Pim(PimConfig(**{**settings, **({} if blur is None else {"blur": blur})}))
         for name, variable in model.named_variables().items():
             variable.assign(arrays[name].astype(np.float32))
     except (KeyError, TypeError, ValueError) as error:
