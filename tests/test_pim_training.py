@@ -9,13 +9,17 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.conftest import completed, cropped
-from tfc_models.perceptual import load_pim
+from tfc_models.perceptual import Pim, PimConfig, load_pim
 from training import frames
+from training.config import PimTraining
 from training.frames import Limits, crops_of_pairs, difference, find_pairs, of_size
+from training.pim import SHIPPED, VEILS, PimTrainer
 from training.portable.crops import DataError
+from training.veils import veiled
 
 LIMITS = Limits(gap=(0.05, 0.25), motion=(1.0, 45.0), every=2.0, side=240)
 SMALL = [f"--set=arguments.{a}" for a in ("frontend=laplacian", "width=4", "hidden=6")]
@@ -181,6 +185,66 @@ def test_a_mistake_is_one_line(table, tmp_path, arguments, says):
     said = run(f"--workdir={tmp_path / 'out'}", "--steps=2", *arguments, code=1)
     assert says in said.splitlines()[-1] and "Traceback" not in said
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_of_two_veils_the_second_hides_more_or_is_finer():
+    """Beside the share of the picture that is left, and how rough black pictures' veils are."""
+    grating = 127.5 + 60.0 * np.sin(2.0 * np.pi * np.arange(48) / 12)
+    pictures = np.tile(grating[None, None, :, None], [96, 48, 1, 3]).astype(np.float32)
+    pictures[::2] = pictures[::2].transpose(0, 2, 1, 3)  # The next one is never like it.
+    seed = tf.constant([3, 32], tf.int64)
+    thin, thick = (veil.numpy() for veil in veiled(pictures, seed))
+    assert thin.min() >= 0.0 and thick.max() <= 255.0
+    np.testing.assert_array_equal(thin, veiled(pictures, seed)[0])
+    assert np.abs(thin - veiled(pictures, seed + 2)[0]).max() > 50.0
+
+    def left(veil: np.ndarray) -> float:
+        """The picture's share, by its correlation with what is seen."""
+        own = pictures - pictures.mean((1, 2, 3), keepdims=True)
+        return float(np.mean((own * veil).sum((1, 2, 3)) / (own * own).sum((1, 2, 3))))
+
+    assert left(thin) > left(thick) + 0.02
+
+    def roughness(veil: np.ndarray) -> np.ndarray:
+        """How much neighbours differ, beside how much all do."""
+        return np.abs(np.diff(veil, axis=1)).mean((1, 2, 3)) / (veil.std((1, 2, 3)) + 1e-6)
+
+    thin, thick = (roughness(veil.numpy()) for veil in veiled(np.zeros_like(pictures), seed))
+    of_fog = thin > 0.0  # The others' next picture is black, too.
+    rises = np.log(thick[of_fog] / thin[of_fog])
+    assert 0.6 < np.mean(of_fog) < 0.9 and np.mean(rises) > 0.1 and np.mean(rises > -0.01) > 0.9
+
+
+def test_veils_out_of_order_cost():
+    config = PimTraining(model="pim", steps=1, batch=4, crop=32, order=2.0, margin=0.1)
+    tf.keras.utils.set_random_seed(0)
+    model = Pim(PimConfig(frontend="laplacian", width=4, hidden=6, dimensions=3))
+    trainer = PimTrainer(model, config)
+    batch = np.stack([np.stack(moving(2))[:, i : i + 32, i : i + 32] for i in range(4)])
+    losses = trainer._losses_of(tf.constant(batch))
+    assert float(losses["loss"]) == pytest.approx(
+        float(np.log(4) - losses["bound"] + 2.0 * losses["order"]), rel=1e-5
+    )
+    pictures = tf.constant(batch[::2, 0], tf.float32)
+    costs = [
+        model.distance(pictures, v) for v in veiled(pictures, tf.constant([VEILS, VEILS], tf.int64))
+    ]
+    wrong = np.maximum(0.1 + np.log(costs[0]) - np.log(costs[1]), 0.0)
+    assert float(losses["order"]) == pytest.approx(wrong.mean(), rel=1e-4)
+    plain = PimTrainer(model, PimTraining(model="pim", steps=1, batch=4, crop=32))
+    assert set(plain._losses_of(tf.constant(batch))) == {"loss", "bound"}
+
+
+def test_training_begins_with_what_is_shipped():
+    config = PimTraining(model="pim", steps=1, crop=64, start=SHIPPED)
+    shipped = load_pim()
+    trainer = PimTrainer(Pim(shipped.settings), config)
+    trainer.start()
+    for mine, theirs in zip(trainer.model.variables, shipped.variables):
+        np.testing.assert_array_equal(mine, theirs)
+    other = PimTrainer(Pim(PimConfig(width=4)), config)
+    with pytest.raises(ValueError, match="has other networks than this run"):
+        other.start()
 
 
 def test_an_unfinished_table_is_not_taken_for_all(tmp_path, monkeypatch):

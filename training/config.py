@@ -156,6 +156,12 @@ class PimTraining(PictureConfig):
     """A training run of PIM's encoders (see training.pim)."""
 
     rate: float = 1e-3
+    start: str = ""
+    """A PIM's file to begin with, or "shipped"; without one, random weights."""
+    order: float = 0.0
+    """Weight of veils: of two, the thicker is to cost more (see training.veils)."""
+    margin: float = 0.03
+    """By how much more, at least, as a logarithm."""
     gap: tuple[float, float] = (0.05, 0.25)
     """Seconds between the frames of a pair, from and to, where pairs are chosen here."""
     motion: tuple[float, float] = (1.0, 45.0)
@@ -174,6 +180,9 @@ class PimTraining(PictureConfig):
         if self.batch < 2:
             raise ValueError("batch is 2 or more: pairs are told apart from one another.")
         check_rate(self.rate)
+        for name in ("order", "margin"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is 0 or more; got {getattr(self, name)}.")
         for name in ("gap", "motion"):
             limits = getattr(self, name)
             if len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:

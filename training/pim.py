@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tfc_models.perceptual import Pim, PimConfig
+from tfc_models.perceptual import Pim, PimConfig, load_pim
+from tfc_models.perceptual.pim import WEIGHTS
 from training import config as configs
 from training import flagged, frames, identity
 from training.config import PimTraining
@@ -28,6 +29,7 @@ from training.portable.crops import DataError
 from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses, Trainer
+from training.veils import veiled
 
 _DATA = flags.DEFINE_string(
     "data", None, "pairs: a pairs.csv, a folder of frames, or video:GLOB", required=True
@@ -35,6 +37,8 @@ _DATA = flags.DEFINE_string(
 _VALIDATION = flags.DEFINE_string("validation", None, "pairs of other scenes, as --data")
 
 VALIDATION_CROPS = 32  # at most; as many as there are pairs
+SHIPPED = "shipped"
+VEILS = 32  # Seeds from here on draw veils; before it bands draw noise.
 
 
 class PimTrainer(Trainer):
@@ -44,6 +48,13 @@ class PimTrainer(Trainer):
         kinds = ["encoders"] * len(model.trainable_variables)
         self._build(model, config, kinds, ["encoders"])
 
+    def start(self) -> None:
+        """Sets the weights that training begins with."""
+        if self.config.start:
+            source = WEIGHTS if self.config.start == SHIPPED else self.config.start
+            adopt(self.model, load_pim(source, self.model.settings.blur), source)
+        self.start_average()
+
     def before_step(self, fraction: float) -> None:
         """Nothing changes."""
 
@@ -52,11 +63,30 @@ class PimTrainer(Trainer):
         # Every step and band draws noise of its own.
         seed = tf.stack([tf.constant(self.config.seed, tf.int64), 64 * self.step])
         bound = tf.reduce_mean(self.model.bound(batch[:, 0], batch[:, 1], seed))
-        return {"loss": math.log(self.config.batch) - bound, "bound": bound}
+        losses = {"loss": math.log(self.config.batch) - bound, "bound": bound}
+        if self.config.order:
+            half = batch[::2, 0]  # Every distance takes two pictures, and there are two.
+            losses["order"] = self._out_of_order(half, seed + VEILS)
+            losses["loss"] += self.config.order * losses["order"]
+        return losses
+
+    def _out_of_order(self, pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """By how much, as a logarithm, thicker veils cost too little."""
+        costs = [self.model.distance(pictures, veil) for veil in veiled(pictures, seed)]
+        thin, thick = (tf.math.log(cost + 1e-9) for cost in costs)
+        return tf.reduce_mean(tf.nn.relu(self.config.margin + thin - thick))
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as PIM's."""
         self.with_average(lambda: self.model.save_npz(path))
+
+
+def adopt(model: Pim, other: Pim, source: object) -> None:
+    """Takes over the weights of another PIM of the same networks."""
+    if model.settings != other.settings:
+        raise ValueError(f"{source} has other networks than this run: {other.settings}.")
+    for mine, theirs in zip(model.variables, other.variables):
+        mine.assign(theirs)
 
 
 class PimValidation:
@@ -139,7 +169,7 @@ def train() -> None:
     identity.keep(workdir, config)
     run = PimRun(trainer, workdir, pairs, validation)
     if not run.restore():
-        trainer.start_average()
+        trainer.start()
     run.train()
 
 
