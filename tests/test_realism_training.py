@@ -6,6 +6,7 @@ import csv
 import logging
 import pathlib
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tfc_models.codec import Codec
 from tfc_models.zoo import decoders
 from training import config as configs
 from training import realism
-from training.adversarial import PATIENCE
+from training.adversarial import PATIENCE, Watch
 from training.config import RealismTraining
 
 BASE = GOLDEN / "gained-checkerboard.npz"
@@ -55,6 +56,7 @@ def test_only_the_decoder_learns_and_the_critic_for_itself(batch):
     for variable, value in zip(trainer.model.base.variables, base):
         np.testing.assert_array_equal(variable, value)
     assert {"adversarial", "critic_loss", "critic_accuracy", "mse", "ssim"} <= set(still)
+    assert float(still["collapsed"]) == float(still["critic_skipped"]) == 0.0
 
 
 def test_the_critic_learns_to_tell_blurred_pictures_from_real_ones(batch):
@@ -81,24 +83,41 @@ def test_critics_of_other_divergences_and_of_pim_s_beliefs(batch, loss):
     assert all(np.isfinite(float(value)) for value in found.values())
 
 
-def test_collapse_is_reported_once_and_forgotten_when_it_is_over(caplog):
-    trainer = trainer_of(adversarial=0.1, critic_widths=(8,))
-    good, sure = ({"critic_accuracy": a, "critic_loss": 0.5} for a in (0.7, 1.0))
+def test_collapse_is_reported_once_and_forgotten_when_it_is_over():
+    watch = Watch()
+
+    def said(accuracies: Iterable[float], learns: bool = True) -> list[str]:
+        """What is news after any of these steps."""
+        news = []
+        for accuracy in accuracies:
+            collapsed = watch(tf.constant(accuracy, tf.float32), tf.constant(learns))
+            assert float(collapsed) == (int(watch.steps) >= PATIENCE)
+            news.append(watch.news)
+        return [line for line in news if line]
+
+    good, sure = [0.7], [1.0]
     rng = np.random.default_rng(0)  # One batch tells little: a critic at chance is often right.
-    lost = [{"critic_accuracy": a, "critic_loss": 1.386} for a in rng.uniform(0.4, 0.6, 400)]
-
-    def said(steps: list[dict[str, float]]) -> list[str]:
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            for step in steps:
-                trainer.after_step(step)
-        return [r.getMessage() for r in caplog.records if "collapse" in r.getMessage()]
-
-    assert not said([good] * 100 + [sure] * PATIENCE + [good] * 50)
-    (once,) = said([sure] * (3 * PATIENCE))
+    # Before the model learns, the critic may be as good as it can.
+    assert not said(sure * 2 * PATIENCE, learns=False)
+    assert not said(sure * (PATIENCE - 1) + good * 50)
+    (once,) = said(sure * 2 * PATIENCE)
     assert "always right for 200 steps" in once
-    (again,) = said([good] * 50 + lost)
-    assert "no better than chance" in again
+    (again,) = said(good * 50 + rng.uniform(0.4, 0.6, 350).tolist())
+    assert "no better than chance for 200 steps" in again and "draws all" in again
+
+
+def test_a_run_that_goes_on_goes_on_watching_the_critic(tmp_path, caplog):
+    trainer = trainer_of(adversarial=0.1, critic_widths=(4,))
+    trainer.watch.steps.assign(PATIENCE - 1)
+    trainer.watch.right.assign(1.0)
+    path = trainer.checkpoint.save(str(tmp_path / "kept"))
+    trainer.watch.steps.assign(0)
+    trainer.checkpoint.restore(path).assert_consumed()
+    assert float(trainer.watch(tf.constant(1.0), tf.constant(True))) == 1.0
+    with caplog.at_level(logging.WARNING):
+        trainer.after_step({"collapsed": 1.0})
+        trainer.after_step({"collapsed": 0.0})
+    assert len([r for r in caplog.records if "collapse: the critic" in r.getMessage()]) == 1
 
 
 def test_metrics_see_every_phase_and_scale(monkeypatch):
