@@ -70,7 +70,7 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
 
 def card(codec: Codec, rows: list[list[str]]) -> str:
     """The card's text."""
-    decoder = codec.realism
+    decoder = codec.realism_decoder()
     config = ", ".join(f"{k} {v}" for k, v in decoder.config.items())
     head, *body = rows
     count = sum(int(np.prod(v.shape)) for v in decoder.variables)
