@@ -24,7 +24,6 @@ from absl import app
 from tfc_models import models
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.zoo import files
-from training import identity
 from training.adversarial import AdversarialTrainer, Made
 from training.hific_config import HificTraining
 from training.program import one_line_errors
@@ -134,11 +133,7 @@ def train() -> None:
             )
         model.set_bfloat16(config.bfloat16)
         trainer = GanTrainer(model, config)
-    run = GanRun(trainer, workdir, picture_flags.DATA.value, picture_flags.VALIDATION.value)
-    if not run.restore():
-        trainer.start(picture_flags.DATA.value)
-    identity.keep(workdir, config)
-    run.train()
+    picture_flags.train(GanRun, trainer, workdir)
 
 
 if __name__ == "__main__":

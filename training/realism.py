@@ -23,7 +23,7 @@ from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
-from training import data, identity
+from training import data
 from training.adversarial import AdversarialTrainer, Made
 from training.config import SCALES, SHIFT, RealismTraining
 from training.program import one_line_errors
@@ -187,11 +187,7 @@ def train() -> None:
         if config.model != base.name:
             raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
         trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
-    run = RealismRun(trainer, workdir, picture_flags.DATA.value, picture_flags.VALIDATION.value)
-    if not run.restore():
-        trainer.start(picture_flags.DATA.value)
-    identity.keep(workdir, config)
-    run.train()
+    picture_flags.train(RealismRun, trainer, workdir)
 
 
 if __name__ == "__main__":
