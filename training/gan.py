@@ -36,6 +36,11 @@ class GanTrainer(AdversarialTrainer):
     """A model of one rate, the controller of its rate, and perhaps a critic."""
 
     def __init__(self, model: models.CompressionModel, config: HificTraining) -> None:
+        if model.many_rates:
+            raise ValueError(
+                f"{model.name} codes at many rates, and there is one target: training.gan takes "
+                "models of one rate."
+            )
         self._terms = parsed(config.perceptual)
         prepare(self._terms)
         self._fraction = tf.Variable(0.0, trainable=False)
@@ -126,11 +131,6 @@ def train() -> None:
     with picture_flags.strategy().scope():
         tf.keras.utils.set_random_seed(config.seed)
         model = models.build(config.model, **config.arguments)
-        if model.many_rates:
-            raise ValueError(
-                f"{model.name} codes at many rates, and there is one target: training.gan takes "
-                "models of one rate."
-            )
         model.set_bfloat16(config.bfloat16)
         trainer = GanTrainer(model, config)
     picture_flags.train(GanRun, trainer, workdir)
