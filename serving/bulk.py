@@ -1,6 +1,7 @@
 """Compresses, decompresses or evaluates many files, on Apache Beam.
 
     python -m serving.bulk compress --input 'photos/**' --output packed/ --quality 40
+    python -m serving.bulk decompress --input packed/ --output back/ --realism 0.5
     python -m serving.bulk evaluate --input photos/ --output results/ \
         --direct_running_mode=multi_processing --direct_num_workers=2
 
@@ -27,6 +28,7 @@ _INPUT = flags.DEFINE_string("input", None, "folder, or pattern with * and **", 
 _OUTPUT = flags.DEFINE_string("output", None, "folder for what comes of it", required=True)
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
+_REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger ones fail", 1)
 
 
@@ -91,7 +93,8 @@ def run(command: str, beam_flags: list[str]) -> int:
         raise ValueError(f"{_INPUT.value}: no such files.")
     base = work.base_of(_INPUT.value)
     output = _OUTPUT.value.rstrip("/")
-    job = work.Job(command, base, output, _MODEL.value, _QUALITY.value, _MAX_PIXELS.value)
+    settings = _MODEL.value, _QUALITY.value, _MAX_PIXELS.value, _REALISM.value
+    job = work.Job(command, base, output, *settings)
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)

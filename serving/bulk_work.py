@@ -20,7 +20,7 @@ from apache_beam.utils import shared
 import tfc_models
 from tfc_models import evaluation, pictures
 from tfc_models.codec import BitstreamError
-from tfc_models.codec.codec import Codec
+from tfc_models.codec.codec import Codec, checked_realism
 
 COMMANDS = ("compress", "decompress", "evaluate")
 COUNTED = ("bytes_in", "bytes_out", "pixels")
@@ -42,6 +42,7 @@ class Job:
     model: str
     quality: int | None
     max_pixels: int
+    realism: float | None = None
 
     def load(self) -> Codec:
         """The codec, loaded once in a process."""
@@ -51,7 +52,12 @@ class Job:
         """Before anything is done: one line about settings that no file can have."""
         if self.command == "decompress" and self.quality is not None:
             raise ValueError("--quality is for compress and evaluate: a file knows its own.")
-        self.load().rate_setting(self.quality)
+        if self.command != "decompress" and self.realism is not None:
+            raise ValueError("--realism is for decompress: files are the same, whatever it is.")
+        codec = self.load()
+        codec.rate_setting(self.quality)
+        if checked_realism(self.realism or 0.0):
+            codec.realism_decoder()  # Or one line about why there is none.
 
     def finished(self, path: str) -> dict[str, Any] | None:
         """The record of a file that was done before with these settings, and still is."""
@@ -88,7 +94,8 @@ class Job:
         return output, {"bytes_out": len(output), "pixels": pixels, "bpp": round(bpp, 5)}
 
     def _decompress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        picture = self.load().decompress(data, max_pixels=self.max_pixels)
+        decode, realism = self.load().decompress, self.realism or 0.0
+        picture = decode(data, max_pixels=self.max_pixels, realism=realism)
         output = pictures.encode(picture, ".png")
         pixels = picture.shape[0] * picture.shape[1]
         return output, {"bytes_out": len(output), "pixels": pixels}
@@ -107,7 +114,8 @@ class Job:
 
     def _settings(self, path: str) -> list[Any]:
         """What makes a result what it is: with another, a file is done again."""
-        return [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+        found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+        return [*found, self.realism] if self.realism else found
 
     def _relative(self, path: str) -> str:
         return posixpath.relpath(path, self.base)

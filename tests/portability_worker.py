@@ -6,7 +6,8 @@
 with its float network in place of the exact one, and, of one picture, by the other models.
 `decode` prints, for each way of decoding and each file, the latent's hash; and for the float
 network how many scale indexes and means differ from those of the encoding process, and how many
-latents then do. The environment is the setting; a process can decode in several ways.
+latents then do; and a piece of the first picture at realism 1. The environment is the setting; a
+process can decode in several ways.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +31,7 @@ from tfc_models.models import STRIDE
 from tfc_models.zoo import files
 
 GRAPH, EAGER, BATCH, SAVED, XLA = WAYS = ("graph", "eager", "batch of 4", "saved model", "xla")
+SIDE = 128  # of a piece of a picture
 
 
 def models(weights_path: pathlib.Path):
@@ -98,10 +101,21 @@ def decode(folder: pathlib.Path, ways: list[str]) -> dict:
         for weights in sorted(folder.glob("*.weights"))
     }
     lost = {path.stem: lost_by(floating, codec, path) for path in sorted(folder.glob("*.tfcm"))}
+    first = min(folder.glob("*.tfcm"))
+    lost[first.stem]["sharp"] = sharp_piece(codec, first.read_bytes())
     return {way: decoded_in(way, folder, codec, lost, others) for way in ways}
 
 
-def lost_by(floating, codec, path: pathlib.Path) -> dict[str, int]:
+def sharp_piece(codec, data: bytes) -> list:
+    """Pixels of the zoo's model at realism 1."""
+    sharp = Codec(codec.model, codec.model_name, realism=zoo.entry_of(zoo.DEFAULT))
+    tf.config.run_functions_eagerly(True)
+    picture = sharp.decompress(data, realism=1.0)
+    tf.config.run_functions_eagerly(False)
+    return picture[:SIDE, :SIDE].tolist()
+
+
+def lost_by(floating, codec, path: pathlib.Path) -> dict[str, Any]:
     """How much of a picture the float network tells otherwise here than where it was coded."""
     with np.load(path.with_suffix(".npz")) as was:
         index, mean = float_parameters(floating, tf.constant(was["z"]), tf.constant(was["y"]))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving import bulk_work
 from tests.conftest import GOLDEN, ROOT, cropped, golden_codec
 from tfc_models.codec import inspect
 
@@ -88,6 +89,44 @@ def test_there_and_back_and_again(folder, tmp_path):
     assert np.abs(decoded.astype(int) - expected).max() <= 2
 
 
+class Codec:
+    """Decodes everything to grey, as light as the realism is large."""
+
+    digest = "0"
+
+    def rate_setting(self, quality: None) -> int:
+        return 0
+
+    def realism_decoder(self) -> None:
+        pass
+
+    def decompress(self, data: bytes, max_pixels: int, realism: float) -> np.ndarray:
+        return np.full([4, 6, 3], round(200 * realism), np.uint8)
+
+
+def test_realism_is_a_setting_of_what_is_decompressed(tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: Codec())
+    file = tmp_path / "a.tfcm"
+    file.write_bytes(b"a file")
+
+    def job(realism: float | None, command: str = "decompress") -> bulk_work.Job:
+        output = str(tmp_path / "out")
+        return bulk_work.Job(command, str(tmp_path), output, MODEL, None, 10**6, realism)
+
+    for realism, light in ((None, 0), (0.5, 100), (1.0, 200)):
+        assert job(realism).finished(str(file)) is None
+        job(realism).check()
+        job(realism).do(str(file))
+        assert job(realism).finished(str(file))
+        assert np.all(np.asarray(Image.open(tmp_path / "out" / "a.png")) == light)
+    for realism in (float("nan"), 1.5):
+        with pytest.raises(ValueError, match="realism is a number from 0 to 1; got"):
+            job(realism).check()
+    for command in ("compress", "evaluate"):
+        with pytest.raises(ValueError, match="--realism is for decompress: files are the same"):
+            job(0.5, command).check()
+
+
 @pytest.mark.slow
 def test_killed_among_several_processes_and_run_again(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -122,6 +161,7 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
         (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
         (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
         (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
+        (["decompress", "--input=IN/*", "--output=y", "--realism=1"], "has no realism decoder"),
     ],
 )
 def test_a_mistake_is_one_line(folder, arguments, says):

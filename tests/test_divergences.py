@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy import optimize, special
 
 from tfc_models.perceptual import DIVERGENCES, divergence_named
+from training.adversarial import accuracy
 
 REAL = np.array([0.05, 0.3, 0.4, 0.2, 0.05])
 OTHER = np.array([0.2, 0.25, 0.1, 0.15, 0.3])
@@ -53,6 +54,19 @@ def test_the_best_critic_reaches_the_divergence(name):
     assert float(bound(name, best)) >= -found.fun - 1e-9
     expected = tf.reduce_sum(OTHER * DIVERGENCES[name].f(ratio))
     assert float(expected) == pytest.approx(known(name, REAL, OTHER), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_the_best_critic_is_right_whatever_the_divergence(name):
+    """Its number falls with the ratio for reverse KL, and rises for the others."""
+    best = DIVERGENCES[name].best(tf.constant(REAL / OTHER))
+    np.testing.assert_array_equal(DIVERGENCES[name].says_real(best), REAL > OTHER)
+    # As often as they come; the second row, the other way round, does not count.
+    real, other = (np.repeat(best, np.rint(20 * p).astype(int)) for p in (REAL, OTHER))
+    numbers = (np.array([a, b], np.float32) for a, b in ((real, other), (other, real)))
+    counts = tf.constant([[1.0], [0.0]])
+    found = accuracy(DIVERGENCES[name], *map(tf.constant, numbers), counts)
+    assert float(found) == pytest.approx(0.5 * (0.9 + 0.5))
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)

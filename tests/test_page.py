@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.client import Client, ServerError
 from serving.exporting import export
 from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
@@ -132,6 +133,31 @@ def test_realism_is_the_decoder_s_alone(server):
     assert (status, back["model"], back["realism"]) == (200, "one", 0.0)
     status, answer = server.ask("/page/compress?model=one&realism=1", body)
     assert status == 400 and "one has no realism decoder" in answer["error"]
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_client_says_how_real(server, transport):
+    """Here, where a server with such a decoder runs anyhow."""
+    codec = realism_codec(MANY_RATES)
+    data = codec.compress(cropped(70, 90), 30)
+    with Client(getattr(server, transport), "many") as client:
+
+        def decoded(*realism: float) -> np.ndarray:
+            png = client.decompress(data, *realism)
+            return np.asarray(Image.open(io.BytesIO(png))).astype(int)
+
+        faithful = decoded()
+        for amount in (0, 0.5, 1):  # Whole numbers are numbers, too.
+            expected = codec.decompress(data, realism=amount)
+            assert np.abs(decoded(amount) - expected).max() <= 1
+        np.testing.assert_array_equal(decoded(0.0), faithful)
+        assert np.abs(decoded(1.0) - faithful).max() > 2
+        for wrong in (1.5, float("nan")):
+            with pytest.raises(ServerError, match=rf"^realism is .* 0 to 1; got {wrong}\S*$"):
+                client.decompress(data, wrong)
+    absent = pytest.raises(ServerError, match='"decompress_at_realism" not found')
+    with Client(getattr(server, transport), "one") as client, absent:
+        client.decompress(data, 1.0)
 
 
 def test_small_pictures_have_no_ms_ssim(server):

@@ -15,7 +15,7 @@ from serving import rest_json
 from serving.errors import ServingError
 from serving.servable import Servable
 from tests.conftest import GOLDEN, cropped, golden_model, random_realism
-from tfc_models import zoo
+from tfc_models import remote, zoo
 from tfc_models.cli.program import main
 from tfc_models.codec import Codec
 from tfc_models.layers import openings, scattered, tiled
@@ -140,9 +140,10 @@ def test_files_hold_kernels_to_a_sixteenth_of_their_rms(base, file):
 
 def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_path):
     weights = decoders.read(file)
-    with pytest.raises(ValueError, match=r"is for gained-checkerboard .* not for gained-raster"):
+    words = rf"decoder\.npz is a realism decoder for {NAME} .* not for gained-raster .*: give one"
+    with pytest.raises(ValueError, match=words):
         decoders.build(weights, golden_model("gained-raster"))
-    with pytest.raises(ValueError, match=r"weights 00000000.*and not for gained-checkerboard"):
+    with pytest.raises(ValueError, match=r"weights 00000000.*not for gained-checkerboard"):
         decoders.build(weights._replace(digest="00000000"), base)
     with pytest.raises(ValueError, match="is not a realism decoder's file, or is damaged"):
         decoders.read(GOLDEN / f"{NAME}.npz")
@@ -171,6 +172,9 @@ def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypa
             codec.save(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="is for another model"):
         Codec(base, realism=random_realism(golden_model(NAME)))
+    # But for a name that is mistaken: that is said at once.
+    with pytest.raises(FileNotFoundError, match=r"no file of a realism decoder \S*/missing\.npz"):
+        Codec(base, realism=tmp_path / "missing.npz")
 
 
 def test_noise_is_a_matter_of_the_latents_alone():
@@ -186,10 +190,23 @@ def test_noise_is_a_matter_of_the_latents_alone():
     np.testing.assert_allclose(noise[0, 0, :2, 0], GOLDEN_NOISE, atol=1e-6)
 
 
+def renamed(file: pathlib.Path, path: pathlib.Path, **changes: str) -> str:
+    """The same decoder, for another model or other weights."""
+    arrays = remote.read_weights(file)
+    meta = json.loads(str(arrays["__meta__"]))
+    remote.write_weights(path, {**arrays, "__meta__": np.array(json.dumps({**meta, **changes}))})
+    return str(path)
+
+
 def test_the_command_line(file, codec, tmp_path, capsys):
     model = str(GOLDEN / f"{NAME}.npz")
     picture = cropped(48, 70)
     data = codec.compress(picture, 20)
+    other = renamed(file, tmp_path / "other.npz", realism="gained-raster")
+    older = renamed(file, tmp_path / "older.npz", digest="01234567")
+    known = f"not for {NAME} (weights {codec.digest}): give one for that, or none"
+    of_other = f"a realism decoder for gained-raster (weights {codec.digest}), {known}"
+    of_older = f"a realism decoder for {NAME} (weights 01234567), {known}"
     coded, out = tmp_path / "a.tfcm", tmp_path / "a.png"
     coded.write_bytes(data)
     command = ["decompress", str(coded), "-o", str(out), "-m", model, "--force", "--json"]
@@ -201,6 +218,7 @@ def test_the_command_line(file, codec, tmp_path, capsys):
     assert np.abs(found - codec.decompress(data, realism=0.75)).max() <= 1
     for options, words in (
         (["--realism", "1.5"], "'1.5' is not a number from 0 to 1"),
+        (["--realism", "nan"], "'nan' is not a number from 0 to 1"),
         (["--realism", "x"], "'x' is not a number from 0 to 1"),
         (["--realism", "1", "--realism-weights", "nowhere.npz"], "there is no file of a realism"),
         (["--realism-weights", str(file)], "is for a --realism above 0"),
@@ -210,6 +228,8 @@ def test_the_command_line(file, codec, tmp_path, capsys):
     for options, words in (
         (["--realism", "1"], "has no realism decoder"),
         (["--realism", "1", "--realism-weights", model], "is not a realism decoder's file"),
+        (["--realism", "1", "--realism-weights", other], f"other.npz is {of_other}"),
+        (["--realism", "1", "--realism-weights", older], f"older.npz is {of_older}"),
     ):
         before = out.read_bytes()
         assert main([*command, *options]) == 1

@@ -8,7 +8,6 @@ import math
 import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -85,17 +84,27 @@ def folder(tmp_path_factory) -> pathlib.Path:
     Image.fromarray(photo[200:280, 330:430]).save(folder / "other" / "b.png")
     (folder / "config.py").write_text(
         "from training.config import RealismTraining\n"
-        "CONFIG = RealismTraining(model='gained-checkerboard', steps=2, crop=112, batch=2,\n"
+        "CONFIG = RealismTraining(model='gained-checkerboard', steps=2, crop=64, batch=2,\n"
         "    arguments={'blocks': (1, 0)},\n"
-        f"    rate=1e-2, perceptual='nlpd', bfloat16='off', base={str(BASE)!r})\n"
+        f"    rate=1e-2, perceptual='ssim', bfloat16='off', base={str(BASE)!r})\n"
     )
     return folder
 
 
 def run(folder: pathlib.Path, *flags: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "training.realism_curve", f"--config={folder / 'config.py'}"]
-    command += [f"--workdir={folder / 'out'}", f"--data={folder / 'data'}", "--judges=ssim"]
+    command += [f"--workdir={folder / 'out'}", f"--data={folder / 'data'}", "--judges=nlpd"]
     return completed([*command, f"--validation={folder / 'other'}", *flags], code)
+
+
+@pytest.mark.slow
+def test_a_run_as_a_user_makes_it(folder):
+    flags = [f"--workdir={folder / 'short'}", "--steps=1", "--set=warmup=0.0", "--judges="]
+    done = run(folder, *flags, "--gammas=1e-3,0,1e-2", "--qualities=20")
+    rows = read(folder / "short" / "curve.csv")
+    assert [float(row["gamma"]) for row in rows] == [math.inf, 0.01, 0.001, 0.0]
+    assert len({row["bytes"] for row in rows}) == 1 and len({row["mse"] for row in rows}) == 4
+    assert f"| quality 20: {float(rows[0]['bpp']):.3f} bpp; γ |" in done.stdout
 
 
 @pytest.mark.exhaustive
@@ -135,27 +144,18 @@ def test_a_folder_s_decoders_share_all_but_gamma(tmp_path):
         realism_curve.keep_settings(tmp_path / "out", other)
 
 
-def test_a_mistake_is_one_line(folder, tmp_path):
-    (tmp_path / "none").mkdir()
-    said = run(folder, f"--validation={tmp_path / 'none'}", code=1).stderr
-    assert len(said.strip().splitlines()) == 1 and "no pictures in" in said
-
-
-def test_what_the_config_cannot_say(folder):
-    for change, words in (
-        ("perceptual=vmaf", "distortion is one of mse, ssim,"),
-        ("gamma=1", "--set gamma=1 has no meaning for a curve: --gammas has them"),
-        ("minutes=1", "all decoders take as many steps"),
+def test_what_the_config_cannot_say():
+    config = RealismTraining(model="gained-checkerboard", steps=2)
+    assert realism_curve.shared(config, ["rate=1e-3"]) == dataclasses.replace(config, realism=1.0)
+    for changes, words in (
+        (["rate=1e-3", "gamma=1"], "--set gamma=1 has no meaning for a curve: --gammas has them"),
+        (["minutes=1"], "all decoders take as many steps"),
     ):
-        flags = types.SimpleNamespace(value=[change])
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(realism_curve.flagged, "SET", flags)
-            config = types.SimpleNamespace(value=str(folder / "config.py"))
-            patch.setattr(realism_curve.flagged, "CONFIG", config)
-            for name in ("STEPS", "MINUTES"):
-                patch.setattr(realism_curve.flagged, name, types.SimpleNamespace(value=None))
-            with pytest.raises(ValueError, match=words):
-                realism_curve.configured()
+        with pytest.raises(ValueError, match=words):
+            realism_curve.shared(config, changes)
+    of_minutes = dataclasses.replace(config, steps=0, minutes=1.0)
+    with pytest.raises(ValueError, match="give --steps, of each training"):
+        realism_curve.shared(of_minutes, [])
 
 
 @pytest.mark.parametrize(
@@ -193,5 +193,7 @@ def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatc
         realism_curve.prepare({"lpips": 1.0})
     with pytest.raises(ValueError, match="give --validation"):
         realism_curve.checked_pictures(None, ["mse"])
+    with pytest.raises(ValueError, match="no pictures in"):
+        realism_curve.checked_pictures(str(folder / "none"), ["mse"])
     with pytest.raises(ValueError, match=r"a\.png is 130 × 96: the metrics need 176 a side"):
         realism_curve.checked_pictures(str(folder / "other"), ["mse", "ms-ssim"])

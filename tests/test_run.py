@@ -144,6 +144,19 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_p
     assert all(np.all(np.isfinite(v)) for v in values(again)[:1])
 
 
+def test_a_critic_whose_loss_is_no_number_stops_the_run_too(tmp_path, folder):
+    run = new_run(tmp_path / "out", folder, steps=1000)
+
+    def train(batch, rates):
+        run.trainer.step.assign_add(1)
+        broken = run.trainer.steps_taken > 2
+        return {"loss": 1.0, "norm": 1.0, "critic_norm": np.nan if broken else 1.0}
+
+    run.trainer.train = train
+    with pytest.raises(Stopped, match="the critic's loss is not a number since step 3: lower"):
+        run.train()
+
+
 @pytest.mark.slow
 def test_a_full_disk_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
     """Files of more than 50 kB cannot be written: what a full disk says, without filling one."""

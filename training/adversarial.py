@@ -8,14 +8,15 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models.metrics.perceptual import shipped
-from tfc_models.perceptual import BeliefCritic, PatchCritic, divergence_named
+from tfc_models.perceptual import BeliefCritic, Divergence, PatchCritic, divergence_named
 from training.config import AdversarialConfig
 from training.trainer import Losses, Trainer
 
-PATIENCE = 200  # steps with the mean at a bound, after which a critic has collapsed
+PATIENCE = 200  # steps of the model with the mean at a bound, after which collapse is reported
 # Of its answers right, averaged: nothing left to learn from, or no better than chance.
 SURE, LOST = 0.98, 0.53
 MEMORY = 0.95  # of the average, a step
+LEAST = 1e-6  # that examples count together, at least: divisors
 
 
 class Made(NamedTuple):
@@ -25,6 +26,55 @@ class Made(NamedTuple):
     other: tf.Tensor
     latents: tf.Tensor
     counts: tf.Tensor
+
+
+def accuracy(
+    divergence: Divergence, real: tf.Tensor, other: tf.Tensor, counts: tf.Tensor
+) -> tf.Tensor:
+    """What part of a critic's numbers for real pictures and for others is right, as they count."""
+    right = tf.cast(divergence.says_real(real), tf.float32)
+    right += 1.0 - tf.cast(divergence.says_real(other), tf.float32)
+    return 0.5 * tf.reduce_mean(counts * right) / tf.maximum(tf.reduce_mean(counts), LEAST)
+
+
+class Watch(tf.Module):
+    """How long a critic has been all but always right, or no better than chance.
+
+    Its state is in variables, so that a checkpoint holds it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="watch")
+        self.right = tf.Variable(0.5 * (LOST + SURE), trainable=False)
+        self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+    def __call__(self, accuracy: tf.Tensor, learns: tf.Tensor) -> tf.Tensor:
+        """Whether it is collapse, 1 or 0, after a step in which the model learns, or waits."""
+        right = MEMORY * self.right + (1.0 - MEMORY) * accuracy
+        self.right.assign(right)
+        # Before the model moves, a critic that is always right is what a head start is for.
+        bound = learns & ((right <= LOST) | (right >= SURE))
+        steps = tf.cast(bound, tf.int64) * (self.steps + 1)
+        self.steps.assign(steps)
+        return tf.cast(steps >= PATIENCE, tf.float32)
+
+    @property
+    def news(self) -> str | None:
+        """What there is to say of the last step: once, when the patience is over."""
+        right = float(self.right)
+        if int(self.steps) != PATIENCE:
+            return None
+        told = f"for {PATIENCE} steps (right in {100.0 * right:.0f} %)"
+        if right >= SURE:
+            return (
+                f"collapse: the critic has been all but always right {told}, and teaches nothing: "
+                "lower critic_rate or head_start, or begin again from weights of before."
+            )
+        return (
+            f"collapse, or the end: the critic has been no better than chance {told}: it has "
+            "learned nothing (raise critic_rate or head_start), or the model draws all that it "
+            "can see (leave it at that)."
+        )
 
 
 class AdversarialTrainer(Trainer):
@@ -50,8 +100,9 @@ class AdversarialTrainer(Trainer):
             else:
                 self.critic = PatchCritic(config.critic_widths)
                 self.critic(tf.zeros([1, side, side, 3]), tf.zeros([1, 4, 4, channels]))
-        self._at_bound, self._right = 0, 0.5 * (LOST + SURE)
         self._build(model, config, of, sorted(set(of)), self.critic)
+        if self.critic:
+            self.watch = self.checkpoint.watch = Watch()
 
     def _numbers(self, pictures: tf.Tensor, made: Made, training: bool) -> tf.Tensor:
         """The critic's for each picture, examples × places."""
@@ -63,6 +114,15 @@ class AdversarialTrainer(Trainer):
     def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
         """Losses of the model but for the critic's, and what it made."""
         raise NotImplementedError
+
+    def train_step(self, batch: tf.Tensor, rates: tf.Tensor) -> Losses:
+        """As the base class's, with an eye on the critic."""
+        losses = super().train_step(batch, rates)
+        if self.critic:
+            of_model = [i for i, kind in enumerate(self.groups) if kind != "critic"]
+            learns = tf.reduce_any(tf.gather(rates, of_model) > 0.0)
+            losses["collapsed"] = self.watch(losses["critic_accuracy"], learns)
+        return losses
 
     def _replica_step(self, batch: tf.Tensor, limit: tf.Tensor) -> Losses:
         of_model = [kind for kind in self.groups if kind != "critic"]
@@ -87,27 +147,16 @@ class AdversarialTrainer(Trainer):
             real, other = tf.split(numbers, 2)
             bound = tf.reduce_mean(counts * self.divergence.activation(real))
             bound -= tf.reduce_mean(counts * self.divergence.conjugate(other))
-            loss = -bound / tf.maximum(tf.reduce_mean(counts), 1e-6)
+            loss = -bound / tf.maximum(tf.reduce_mean(counts), LEAST)
         report = self._update(tape, loss, tf.float32.max, ["critic"])
-        threshold = self.divergence.best(tf.constant(1.0))
-        right = tf.reduce_mean(tf.cast(real > threshold, tf.float32))
-        right += tf.reduce_mean(tf.cast(other < threshold, tf.float32))
         return {
             "critic_loss": loss,
-            "critic_accuracy": 0.5 * right,
+            "critic_accuracy": accuracy(self.divergence, real, other, counts),
             "critic_norm": report["norm"],
+            "critic_skipped": report["skipped"],
         }
 
     def after_step(self, losses: dict[str, float]) -> None:
         """Says so when the critic has long been all but always right, or no better than chance."""
-        if "critic_accuracy" not in losses:
-            return
-        self._right = MEMORY * self._right + (1.0 - MEMORY) * losses["critic_accuracy"]
-        self._at_bound = self._at_bound + 1 if not LOST < self._right < SURE else 0
-        if self._at_bound == PATIENCE:
-            what = "all but always right" if self._right >= SURE else "no better than chance"
-            logging.warning(
-                "collapse: the critic has been %s for %d steps (right in %.0f %%, loss %.3f): "
-                "change the weight adversarial, the rates, or begin again from weights of before.",
-                *(what, PATIENCE, 100.0 * self._right, losses["critic_loss"]),
-            )
+        if losses.get("collapsed") and (news := self.watch.news):
+            logging.warning("%s", news)

@@ -107,18 +107,29 @@ class PictureConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(PictureConfig):
+class CodingConfig(PictureConfig):
+    """A run of what codes pictures, or decodes them."""
+
+    downscale: float = 2.0
+    """Half of the crops are scaled down by a random factor up to this one."""
+    bfloat16: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.downscale < 1.0:
+            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(CodingConfig):
     """A training run of a compression model."""
 
     start: str = "linear"
     """linear (see training.linear_start), random, or the path of a weights file."""
-    downscale: float = 2.0
-    """Crops are scaled down by a random factor up to this one."""
     rates: dict[str, float] = dataclasses.field(default_factory=lambda: dict(RATES))
     """Rate of learning of each kind of variable (see training.trainer.kinds); 0: not trained."""
     head_start: float = 0.0
     """Fraction during which the transforms wait for the entropy model."""
-    bfloat16: str = "auto"
     validation_rates: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
     """Where a model of many rates is validated; others have one."""
 
@@ -135,8 +146,6 @@ class Config(PictureConfig):
             raise ValueError("rates are all 0: there is nothing to train.")
         if not all(0.0 <= rate <= 100.0 for rate in self.validation_rates):
             raise ValueError(f"validation_rates are 0 to 100; got {self.validation_rates}.")
-        if self.downscale < 1.0:
-            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -195,13 +204,11 @@ class PimTraining(PictureConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class AdversarialConfig(PictureConfig):
+class AdversarialConfig(CodingConfig):
     """A run that may have a critic (see training.adversarial)."""
 
     rate: float = 1e-4
     critic_rate: float = 1e-4
-    downscale: float = 2.0
-    """Crops are scaled down by a random factor up to this one."""
     head_start: float = 0.0
     """Fraction of the budget during which only the critic learns."""
     adversarial: float = 0.0
@@ -225,14 +232,13 @@ class AdversarialConfig(PictureConfig):
             raise ValueError(f"critic is one of {', '.join(CRITICS)}; got {self.critic!r}.")
         if not 0.0 <= self.adversarial < math.inf:
             raise ValueError(f"adversarial is 0 or more; got {self.adversarial}.")
-        if self.downscale < 1.0:
-            raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
 
     @property
     def identity(self) -> dict[str, Any]:
         """See the base class."""
         critic = [self.critic, *self.critic_widths] if self.adversarial else None
-        return {**super().identity, "critic": critic}
+        divergence = self.divergence if self.adversarial else None
+        return {**super().identity, "critic": critic, "divergence": divergence}
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -259,7 +265,6 @@ class RealismTraining(AdversarialConfig):
     qualities: tuple[float, float] = (0.0, 100.0)
     """Of a model of many rates, those that are trained at, from and to."""
     validation_rates: tuple[float, ...] = (15.0, 30.0, 60.0)
-    bfloat16: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -283,7 +288,8 @@ class RealismTraining(AdversarialConfig):
         """See the base class."""
         entry = zoo.entry_of(self.base)
         base = f"{entry.name} {entry.digest}" if entry else self.base
-        return {**super().identity, "base": base, "perceptual": self.perceptual}
+        ours = {"base": base, "perceptual": self.perceptual, "realism": self.realism}
+        return {**super().identity, **ours}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,6 @@ from absl import app
 from tfc_models import models
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.zoo import files
-from training import identity
 from training.adversarial import AdversarialTrainer, Made
 from training.hific_config import HificTraining
 from training.program import one_line_errors
@@ -37,6 +36,11 @@ class GanTrainer(AdversarialTrainer):
     """A model of one rate, the controller of its rate, and perhaps a critic."""
 
     def __init__(self, model: models.CompressionModel, config: HificTraining) -> None:
+        if model.many_rates:
+            raise ValueError(
+                f"{model.name} codes at many rates, and there is one target: training.gan takes "
+                "models of one rate."
+            )
         self._terms = parsed(config.perceptual)
         prepare(self._terms)
         self._fraction = tf.Variable(0.0, trainable=False)
@@ -127,18 +131,9 @@ def train() -> None:
     with picture_flags.strategy().scope():
         tf.keras.utils.set_random_seed(config.seed)
         model = models.build(config.model, **config.arguments)
-        if model.many_rates:
-            raise ValueError(
-                f"{model.name} codes at many rates, and there is one target: training.gan takes "
-                "models of one rate."
-            )
         model.set_bfloat16(config.bfloat16)
         trainer = GanTrainer(model, config)
-    run = GanRun(trainer, workdir, picture_flags.DATA.value, picture_flags.VALIDATION.value)
-    if not run.restore():
-        trainer.start(picture_flags.DATA.value)
-    identity.keep(workdir, config)
-    run.train()
+    picture_flags.train(GanRun, trainer, workdir)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,12 @@ class HificTraining(AdversarialConfig):
     Image Compression" (NeurIPS 2020), in whose second stage `adversarial` is 0.15. Its rates of
     learning fall in a step: `decay` is the fraction, at the end, over which they are `last_rate`
     times their peak. The model's own `lmbda` and `distortion` are not used.
+
+    Ours, and not the paper's: gradients are clipped (`clip_norm`), what is kept is a moving
+    average (`average`), a spike is skipped (`spike`), and crops are scaled down by up to
+    `downscale`; the configs say which of these to set. What cannot be set: half of the crops keep
+    their pixels, where the paper scales all, to 0.75 to 0.95 of their size; the critic sees
+    latents through asinh. LPIPS is that of the weights at hand; the paper's is of AlexNet.
     """
 
     start: str = "random"
@@ -43,7 +49,6 @@ class HificTraining(AdversarialConfig):
     """How many times λ, then."""
     opening_target: float = 0.20 / 0.14
     """How many times the target, then."""
-    bfloat16: str = "auto"
     warmup: float = 0.0
     last_rate: float = 0.1
     spike: float = 30.0

@@ -15,7 +15,7 @@ from absl import app
 
 from tfc_models import models
 from training import config as configs
-from training import flagged, identity, picture_flags
+from training import flagged, picture_flags
 from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Trainer
@@ -31,12 +31,7 @@ def train() -> None:
         model = models.build(config.model, **config.arguments)
         model.set_bfloat16(config.bfloat16)
         trainer = Trainer(model, config)
-    identity.keep(workdir, config)
-    source = picture_flags.DATA.value
-    run = Run(trainer, workdir, source, picture_flags.VALIDATION.value)
-    if not run.restore():
-        trainer.start(source)
-    run.train()
+    picture_flags.train(Run, trainer, workdir)
 
 
 if __name__ == "__main__":

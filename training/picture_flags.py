@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import tensorflow as tf
 from absl import flags
 
-from training import data
+from training import data, identity
+from training.run import Run
+from training.trainer import Trainer
 
 DATA = flags.DEFINE_string(
     "data", None, "pictures: a folder, a glob, or tfds:NAME[:SPLIT]", required=True
@@ -39,3 +43,12 @@ def check_apart() -> None:
             f"{len(common)} pictures of --validation are in --data, {min(common).name} for one: "
             "what is trained on cannot judge."
         )
+
+
+def train(kind: type[Run], trainer: Trainer, workdir: pathlib.Path) -> None:
+    """A run on the pictures of the flags, from where the last one in that work folder ended."""
+    run = kind(trainer, workdir, DATA.value, VALIDATION.value)
+    if not run.restore():
+        trainer.start(DATA.value)
+    identity.keep(workdir, trainer.config)  # Not of one that could not start.
+    run.train()

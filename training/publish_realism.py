@@ -17,25 +17,14 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tfc_models import metrics, pictures, zoo
+from tfc_models import metrics, zoo
 from tfc_models.cli.measuring import METRICS as SHOWN
 from tfc_models.codec import Codec
 from tfc_models.models.distortion import prepare
 from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
+from training import data
 from training.program import one_line_errors
-from training.samples import pictures_in
-
-_WEIGHTS = flags.DEFINE_string("weights", None, "what training.realism wrote", required=True)
-_NAME = flags.DEFINE_string("name", None, "of the model in the zoo", required=True)
-_VALIDATION = flags.DEFINE_string("validation", None, "pictures never trained on", required=True)
-_NOTE = flags.DEFINE_string(
-    "note", None, "how it was trained: command, machine, time, data, terms", required=True
-)
-_INVENTS = flags.DEFINE_string(
-    "invents", None, "what it makes up, seen by looking at its pictures", required=True
-)
-_FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
 
 QUALITIES = (5, 15, 30, 60)
 AMOUNTS = (0.0, 0.5, 1.0)
@@ -48,18 +37,17 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
     prepare(dict.fromkeys(NAMES, 1.0))  # Says now what weights are missing.
     functions = [metrics.named(name).function for name in NAMES]
     found: dict[tuple[int, float], list[list[float]]] = {}
-    for path in pictures_in(folder):
-        picture = pictures.read(path, background=(255, 255, 255)).pixels
+    for _, picture in data.whole(folder):
         reference = tf.constant(picture[None], tf.float32)
         for quality in QUALITIES if codec.many_rates else (0,):
-            data = codec.compress(picture, quality if codec.many_rates else None)
-            bpp = 8.0 * len(data) / (picture.shape[0] * picture.shape[1])
+            coded = codec.compress(picture, quality if codec.many_rates else None)
+            bpp = 8.0 * len(coded) / (picture.shape[0] * picture.shape[1])
             for amount in AMOUNTS:
-                decoded = tf.constant(codec.decompress(data, realism=amount)[None], tf.float32)
+                decoded = tf.constant(codec.decompress(coded, realism=amount)[None], tf.float32)
                 values = [float(function(reference, decoded)[0]) for function in functions]
                 found.setdefault((quality, amount), []).append([bpp, *values])
     if not found:
-        raise ValueError(f"--validation {folder} has no pictures.")
+        raise ValueError(f"--validation {folder} has no picture that can be read.")
     rows = [["quality", "realism", "bits per pixel", *(SHOWN[n].title for n in NAMES)]]
     for (quality, amount), values in found.items():
         bpp, *others = np.mean(values, axis=0)
@@ -68,9 +56,9 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
     return rows
 
 
-def card(codec: Codec, rows: list[list[str]]) -> str:
+def card(codec: Codec, rows: list[list[str]], note: str, invents: str) -> str:
     """The card's text."""
-    decoder = codec.realism
+    decoder = codec.realism_decoder()
     config = ", ".join(f"{k} {v}" for k, v in decoder.config.items())
     head, *body = rows
     count = sum(int(np.prod(v.shape)) for v in decoder.variables)
@@ -85,11 +73,11 @@ def card(codec: Codec, rows: list[list[str]]) -> str:
         "",
         "## How it was trained",
         "",
-        _NOTE.value,
+        note,
         "",
         "## Where it invents",
         "",
-        _INVENTS.value,
+        invents,
         "",
         "## What it reaches",
         "",
@@ -103,27 +91,36 @@ def card(codec: Codec, rows: list[list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def publish() -> None:
-    """Does as the flags say."""
-    folder = pathlib.Path(_FOLDER.value)
+def publish(
+    folder: pathlib.Path, name: str, weights: pathlib.Path, validation: str, note: str, invents: str
+) -> pathlib.Path:
+    """Enters a decoder for a model into the zoo in a folder; returns its file there.
+
+    Args:
+        folder: of the zoo.
+        name: of the model.
+        weights: what training.realism wrote.
+        validation: a folder of pictures never trained on.
+        note: how it was trained.
+        invents: what it makes up.
+    """
     index_path = folder / "index.json"
     if not index_path.exists():
         raise ValueError(f"there is no zoo in {folder}.")
     index = json.loads(index_path.read_text(encoding="utf-8"))
-    versions = [item for item in index if item["name"] == _NAME.value]
+    versions = [item for item in index if item["name"] == name]
     if not versions:
-        raise ValueError(f"there is no {_NAME.value} in {index_path}.")
+        raise ValueError(f"there is no {name} in {index_path}.")
     newest = max(versions, key=lambda item: item["version"])
-    model = zoo.build_model(files.read(folder / newest["file"]))
-    codec = Codec(model, _NAME.value, realism=_WEIGHTS.value)
-    text = card(codec, measured(codec, _VALIDATION.value))
+    codec = Codec(zoo.build_model(files.read(folder / newest["file"])), name, realism=weights)
+    if weights.stat().st_size > LARGEST:
+        raise ValueError(f"a realism decoder of the zoo has at most {LARGEST >> 20} MiB.")
+    text = card(codec, measured(codec, validation), note, invents)
     stem = f"{pathlib.Path(newest['file']).stem}.realism"
     paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
     path = next(path for path in paths if not path.exists())
-    if pathlib.Path(_WEIGHTS.value).stat().st_size > LARGEST:
-        raise ValueError(f"a realism decoder of the zoo has at most {LARGEST >> 20} MiB.")
     partial = path.with_suffix(".part")
-    shutil.copyfile(_WEIGHTS.value, partial)
+    shutil.copyfile(weights, partial)
     partial.replace(path)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     newest.update(realism=path.name, realism_sha256=sha256_of(path))
@@ -131,7 +128,24 @@ def publish() -> None:
     scratch.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     scratch.replace(index_path)
     logging.info("%s: %.2f MiB, for %s", path, path.stat().st_size / 2**20, codec.digest)
+    return path
 
 
 if __name__ == "__main__":
-    app.run(one_line_errors(publish))
+    _WEIGHTS = flags.DEFINE_string("weights", None, "what training.realism wrote", required=True)
+    _NAME = flags.DEFINE_string("name", None, "of the model in the zoo", required=True)
+    _VALIDATION = flags.DEFINE_string("validation", None, "never trained on", required=True)
+    _NOTE = flags.DEFINE_string(
+        "note", None, "how it was trained: command, machine, time, data, terms", required=True
+    )
+    _INVENTS = flags.DEFINE_string(
+        "invents", None, "what it makes up, seen by looking at its pictures", required=True
+    )
+    _FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
+
+    def main() -> None:
+        folder, weights = pathlib.Path(_FOLDER.value), pathlib.Path(_WEIGHTS.value)
+        told = _NOTE.value, _INVENTS.value
+        publish(folder, _NAME.value, weights, _VALIDATION.value, *told)
+
+    app.run(one_line_errors(main))

@@ -18,11 +18,12 @@ import tensorflow as tf
 from absl import app, logging
 
 from tfc_models import metrics, models, zoo
+from tfc_models.entropy.quantization import Noise
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
-from training import data, identity
+from training import data
 from training.adversarial import AdversarialTrainer, Made
 from training.config import SCALES, SHIFT, RealismTraining
 from training.program import one_line_errors
@@ -30,7 +31,7 @@ from training.run import Run
 from training.trainer import Losses
 
 
-def moved(*batches: tf.Tensor) -> list[tf.Tensor]:
+def moved(noise: Noise, *batches: tf.Tensor) -> list[tf.Tensor]:
     """Batches of the same size, cut to begin at a random pixel and scaled by a random factor.
 
     Metrics of features are blind to some patterns at the phase and the scale of their strides.
@@ -38,9 +39,10 @@ def moved(*batches: tf.Tensor) -> list[tf.Tensor]:
     weaves. (Kettunen, Härkönen, Lehtinen, "E-LPIPS: Robust Perceptual Image Similarity via Random
     Transformation Ensembles", 2019, for metrics.)
     """
-    top, left = tf.unstack(tf.random.uniform([2], 0, SHIFT, tf.int32))
+    corner = tf.cast(noise(tf.constant([2]), 0.0, float(SHIFT)), tf.int32)
+    top, left = tf.unstack(tf.minimum(corner, SHIFT - 1))  # Rounded to float32 it may be SHIFT.
     size = tf.shape(batches[0])[1:3] - (SHIFT - 1)
-    scale = tf.exp(tf.random.uniform([], math.log(SCALES[0]), math.log(SCALES[1])))
+    scale = tf.exp(noise(tf.constant([1]), math.log(SCALES[0]), math.log(SCALES[1]))[0])
     scaled = tf.cast(tf.round(scale * tf.cast(size, tf.float32)), tf.int32)
     cut = [b[:, top : top + size[0], left : left + size[1]] for b in batches]
     return [tf.image.resize(b, scaled, tf.image.ResizeMethod.BICUBIC, antialias=True) for b in cut]
@@ -53,7 +55,10 @@ class RealismTrainer(AdversarialTrainer):
         self._terms, self._digest = parsed(config.perceptual), digest
         prepare(self._terms)
         kinds = ["model"] * len(decoder.trainable_variables)
+        self._noise = Noise()
         self._build_adversarial(decoder, config, kinds, decoder.base.latent_channels)
+        # A run that goes on draws what it would have drawn.
+        self.checkpoint.noise = self._noise
 
     def start(self, source: str) -> None:
         """Begins with a decoder's file, if the config names one."""
@@ -71,16 +76,15 @@ class RealismTrainer(AdversarialTrainer):
         """A quality and a realism for each example: qualities spread, every other at realism 1."""
         config = self.config
         first, last = config.qualities
-        within = tf.random.uniform([count])
+        within, half, amount = tf.unstack(self._noise(tf.stack([3, count]), 0.0, 1.0))
         number = tf.cast(tf.range(count), tf.float32)
         rate = first + (last - first) * (number + within) / tf.cast(count, tf.float32)
         if config.realism:
             return rate, tf.fill([count], config.realism)
-        whole = tf.random.uniform([count]) < 0.5
-        return rate, tf.where(whole, 1.0, tf.random.uniform([count]))
+        return rate, tf.where(half < 0.5, 1.0, amount)
 
     def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
-        """Of γ · squared error + realism · (what people see).
+        """Of γ · squared error + realism · (what people see, and what a critic says).
 
         An example counts with the square root of its rate's lambda: a part of its error is worth
         the same at every rate.
@@ -93,10 +97,10 @@ class RealismTrainer(AdversarialTrainer):
         latents = tf.stop_gradient(latents)
         decoded = self.model.to_pictures(latents, rate, realism)
         error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
-        seen, parts = distortions(self._terms, *moved(pictures, decoded))
+        seen, parts = distortions(self._terms, *moved(self._noise, pictures, decoded))
         loss = tf.reduce_mean(count * (self.config.gamma * error + realism * seen))
         losses = {"loss": loss, "mse": tf.reduce_mean(error), **parts}
-        return losses, Made(pictures, decoded, latents, realism)
+        return losses, Made(pictures, decoded, latents, count * realism)
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as a decoder's file."""
@@ -183,11 +187,7 @@ def train() -> None:
         if config.model != base.name:
             raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
         trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
-    identity.keep(workdir, config)
-    run = RealismRun(trainer, workdir, picture_flags.DATA.value, picture_flags.VALIDATION.value)
-    if not run.restore():
-        trainer.start(picture_flags.DATA.value)
-    run.train()
+    picture_flags.train(RealismRun, trainer, workdir)
 
 
 if __name__ == "__main__":

@@ -126,14 +126,11 @@ def checked_pictures(folder: str | None, names: Sequence[str]) -> list[np.ndarra
     return list(found.values())
 
 
-def configured() -> RealismTraining:
-    """The config of the flags, as far as decoders of all γ share it."""
-    from training import flagged  # Which define flags.
-
-    for change in flagged.SET.value:
+def shared(config: RealismTraining, changes: Sequence[str]) -> RealismTraining:
+    """The config as far as decoders of all γ share it; of `--set`, what has a meaning here."""
+    for change in changes:
         if reason := OTHERS.get(change.partition("=")[0]):
             raise ValueError(f"--set {change} has no meaning for a curve: {reason}.")
-    config: RealismTraining = flagged.configured(RealismTraining)
     if not config.steps:
         raise ValueError(f"give --steps, of each training: {OTHERS['minutes']}.")
     return dataclasses.replace(config, realism=1.0)
@@ -258,7 +255,7 @@ def curve() -> None:
     """As the flags say."""
     from training import flagged, picture_flags  # Which define flags.
 
-    config = configured()
+    config = shared(flagged.configured(RealismTraining), flagged.SET.value)
     gammas, terms = checked_gammas(_GAMMAS.value), parsed(config.perceptual)
     judges = checked_judges(_JUDGES.value, terms)
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None

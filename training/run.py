@@ -23,6 +23,7 @@ from training.trainer import Trainer
 from training.validation import Point, Validation, rd_picture
 
 NOT_NUMBERS = 20  # steps in a row without a usable loss, after which a run has diverged
+NUMBERS = {"loss": "the loss", "norm": "the loss", "critic_norm": "the critic's loss"}
 RECENT = 20  # steps that the speed is the mean of
 
 
@@ -120,11 +121,11 @@ class Run:
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)
             trainer.after_step(losses)
-            usable = np.isfinite(losses["loss"]) and np.isfinite(losses["norm"])
-            unusable = 0 if usable else unusable + 1
+            wrong = [what for k, what in NUMBERS.items() if not np.isfinite(losses.get(k, 0.0))]
+            unusable = unusable + 1 if wrong else 0
             if unusable >= NOT_NUMBERS:
                 raise Stopped(
-                    f"the loss is not a number since step {step - unusable + 1}: lower the "
+                    f"{wrong[0]} is not a number since step {step - unusable + 1}: lower the "
                     f"learning rate. The last good checkpoint: {self._manager.latest_checkpoint}."
                 )
             window = [*window, losses][-config.log_steps :]

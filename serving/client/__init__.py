@@ -46,7 +46,8 @@ class Client:
         """The PNG file for a bitstream; `realism` is for models with such a decoder."""
         if realism is None:
             return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
-        inputs = {"bitstream_bytes": bitstream, "realism": realism}
+        # A whole number would go as an integer, which the signature does not take.
+        inputs = {"bitstream_bytes": bitstream, "realism": float(realism)}
         return self._transport.predict("decompress_at_realism", inputs)
 
     def status(self) -> dict[str, str]:

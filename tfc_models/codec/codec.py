@@ -64,6 +64,8 @@ class Codec(tf.Module):
         self.digest_bytes = model.digest()
         if isinstance(realism, RealismDecoder) and realism.base is not model:
             raise ValueError(f"the realism decoder is for another model than this {model.name}.")
+        if isinstance(realism, (str, os.PathLike)):
+            decoders.check_there(realism)
         self._realism = realism
         self._compress = tf.function(
             self._compress_one,
@@ -97,9 +99,8 @@ class Codec(tf.Module):
         """Whether `decompress` takes a realism above 0."""
         return self._realism is not None
 
-    @property
-    def realism(self) -> RealismDecoder:
-        """The decoder of more realism, or one line about why there is none."""
+    def realism_decoder(self) -> RealismDecoder:
+        """The decoder of more realism, read if it was not; or one line about why there is none."""
         if self._realism is None:
             raise ValueError(
                 f"{self.model_name} (weights {self.digest}) has no realism decoder: "
@@ -172,7 +173,7 @@ class Codec(tf.Module):
         arguments = _limited(data, max_pixels, max_side)
         decode = self._decompress
         if amount := checked_realism(realism):
-            self.realism  # noqa: B018 - Read here, where it may say what is wrong with it.
+            self.realism_decoder()  # Read here, where it may say what is wrong with it.
             decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
             return decode(*arguments).numpy()
@@ -254,7 +255,7 @@ class Codec(tf.Module):
             return decoded(lambda latents: self.model.to_pictures(latents, rate), self.model.halo)
 
         def sharp() -> tf.Tensor:
-            decoder = self.realism
+            decoder = self.realism_decoder()
             return decoded(
                 lambda latents: decoder.to_pictures(latents, rate, realism), decoder.halo
             )
@@ -278,7 +279,8 @@ class Codec(tf.Module):
         `decompress_tensor` take and give one uint8 picture. Of a model of many rates,
         `compress_at_quality` also takes a quality (0–100) for each picture. Of a model with a
         realism decoder, `decompress_at_realism` also takes a realism (0–1) for each file, or
-        one for all, by default 0.
+        one for all, by default 0. A decoder that cannot be read is an error, as who expects that
+        signature would miss it: `Codec(codec.model, codec.model_name)` has none.
 
         Args:
             path: the folder to write.
@@ -370,7 +372,7 @@ class _Exported(tf.Module):
             numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
         if codec.has_realism:
-            codec.realism  # noqa: B018 - Read outside of graphs.
+            codec.realism_decoder()  # Read outside of graphs.
             anything = tf.TensorSpec(None, tf.float32)  # One for each, or one for all.
             specs[decompress_at_realism] = {"bitstream_bytes": strings, "realism": anything}
         self.functions, used = {}, {}

@@ -186,10 +186,7 @@ class CompressionModel(tf.keras.Model):
             self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
             self.set_bfloat16(bfloat16)
         else:
-            prefix = "coder/"
-            self.coder.freeze(
-                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            )
+            self.coder.freeze({k[6:]: v for k, v in state.items() if k.startswith("coder/")})
         for layer in (*self.analysis.layers, *self.synthesis.layers):
             layer.freeze()
         self.set_bfloat16(self.bfloat16)

@@ -41,6 +41,14 @@ class Divergence(NamedTuple):
         """The mean over a critic's numbers for real pictures and for others."""
         return tf.reduce_mean(self.activation(real)) - tf.reduce_mean(self.conjugate(other))
 
+    def says_real(self, v: tf.Tensor) -> tf.Tensor:
+        """Whether a critic's numbers hold what they are of for real rather than not.
+
+        By the activation, which rises with u as f' does: the number itself may fall.
+        """
+        even = tf.ones([], v.dtype)
+        return self.activation(v) > self.activation(self.best(even))
+
 
 DIVERGENCES = {
     "kl": Divergence(

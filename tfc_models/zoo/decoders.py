@@ -15,7 +15,7 @@ import numpy as np
 
 from tfc_models.models import CompressionModel
 from tfc_models.models.realism import RealismDecoder
-from tfc_models.remote import read_weights, write_weights
+from tfc_models.remote import is_address, read_weights, write_weights
 from tfc_models.zoo.files import NewerWeights
 
 FORMAT = 1
@@ -30,6 +30,13 @@ class DecoderWeights(NamedTuple):
     digest: str
     config: dict[str, Any]
     state: dict[str, np.ndarray]
+    source: str
+
+
+def check_there(source: str | os.PathLike[str]) -> None:
+    """Refuses a path where there is no file, before the decoder is needed."""
+    if not is_address(str(source)) and not os.path.isfile(source):
+        raise FileNotFoundError(f"there is no file of a realism decoder {source}.")
 
 
 def save(decoder: RealismDecoder, digest: str, path: pathlib.Path) -> None:
@@ -67,7 +74,7 @@ def read(source: str | os.PathLike[str]) -> DecoderWeights:
             if not name.endswith(STEPS):
                 steps = arrays.get(f"{name}{STEPS}", np.float32(1.0))
                 state[name] = value.astype(np.float32) * steps.astype(np.float32)
-        return DecoderWeights(model, meta["digest"], meta["config"], state)
+        return DecoderWeights(model, meta["digest"], meta["config"], state, str(source))
     except NewerWeights:
         raise
     except (KeyError, ValueError, TypeError):
@@ -78,8 +85,9 @@ def check(weights: DecoderWeights, model: str, digest: str) -> None:
     """Refuses a decoder that was made for another model, or other weights of it."""
     if (weights.model, weights.digest) != (model, digest):
         raise ValueError(
-            f"the realism decoder is for {weights.model} (weights {weights.digest}), "
-            f"and not for {model} (weights {digest})."
+            f"{weights.source} is a realism decoder for {weights.model} (weights "
+            f"{weights.digest}), not for {model} (weights {digest}): give one for that, or none, "
+            "which leaves realism at 0."
         )
 
 

@@ -9,10 +9,12 @@ dB, 0.439. The critic was right in 56 of 100 places after its head start, then i
 steps to see what it is for: they show that both go on learning and that the rate stays.
 
 The critic's rate is a few times the model's, and it has a tenth of the time for itself: at equal
-rates a model soon outruns it. The paper's own: --steps 1000000 --set arguments.channels=60
+rates a model soon outruns it. The paper's numbers: --steps 1000000 --set arguments.channels=60
 --set arguments.latents=220 --set arguments.hyper=320 --set arguments.blocks=9 --set crop=256
 --set rate=1e-4 --set critic_rate=1e-4 --set 'critic_widths=(64,128,256,512)'
---set head_start=0.0 --set target=0.14 --set warmup=0.0 --set decay=0.5 (and targets of 0.30, 0.45).
+--set head_start=0.0 --set target=0.14 --set warmup=0.0 --set decay=0.5 --set downscale=1.3333
+--set clip_norm=1e9 --set spike=1e9 --set average=0.0 (and targets of 0.30, 0.45), and for LPIPS
+weights of AlexNet. What stays ours is in training/hific_config.py.
 """
 
 from training.hific_config import HificTraining
