@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import pathlib
@@ -19,7 +20,7 @@ from tests.conftest import ROOT, cropped
 from tfc_models import models
 from tfc_models.zoo import files
 from training import config as configs
-from training import data, source_codes
+from training import data, identity, source_codes
 from training.config import Config
 from training.hific_config import HificTraining
 from training.run import NOT_NUMBERS, Run, Stopped, _is_chief
@@ -228,6 +229,31 @@ def test_rates_warm_up_wait_and_decay():
     assert at(0.4, "transforms") == at(0.5, "entropy") == 1.0
     assert at(0.75, "gains") == pytest.approx(0.55)
     assert at(1.0, "gains") == at(2.0, "gains") == pytest.approx(0.1)
+
+
+def test_metrics_that_are_trained_for_are_a_part_of_a_run(tmp_path, monkeypatch):
+    config = configs.Config("bls2017", {"distortion": "mse + 40*lpips"}, steps=1)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", np.array(name))
+    monkeypatch.setenv("TFC_MODELS_LPIPS", str(tmp_path / "a.npz"))
+    identity.keep(tmp_path, config)
+    identity.check(tmp_path, config)
+    monkeypatch.setenv("TFC_MODELS_LPIPS", str(tmp_path / "b.npz"))
+    with pytest.raises(ValueError, match="a run with another lpips: choose another"):
+        identity.check(tmp_path, config)
+    assert set(identity.of(configs.Config("bls2017", steps=1))) == {"model", "optimizer"}
+
+
+def test_validation_measures_what_is_trained_for(tmp_path):
+    Image.fromarray(cropped(64, 64)).save(tmp_path / "photo.png")
+    model = models.build("bls2017", channels=4, latents=4, distortion="mse + 4*pim + 10*ssim")
+    trainer = Trainer(model, configs.Config("bls2017", steps=1))
+    (tmp_path / "out").mkdir()
+    run = Run(trainer, tmp_path / "out", str(tmp_path), str(tmp_path))
+    run._validate()
+    with (tmp_path / "out" / "validation.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["pim"]) > 0.0 and 0.0 < float(row["ssim"]) < 1.0
 
 
 def test_configs_are_read_and_changed():

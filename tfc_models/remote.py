@@ -81,6 +81,12 @@ def sha256_of(path: pathlib.Path) -> str:
     return sha.hexdigest()
 
 
+def digest_of(source: str | os.PathLike[str]) -> str:
+    """What tells weights from others: of a file its SHA-256, of an address itself, which has it."""
+    path = pathlib.Path(source)
+    return sha256_of(path) if path.is_file() else os.fspath(source)
+
+
 def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Arrays of an npz by name: a file, or an https address that ends in #sha256=….
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import re
 from typing import Any
 
 from tfc_models.metrics.perceptual import digest
+from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE, digest_of
 from training.config import RunConfig
 
 IDENTITY = "config.json"
-OF_PIM = ("perceptual", "critic")  # fields that may name it
+OF_METRICS = ("perceptual", "critic")  # fields that may name some
 
 
 def check(workdir: pathlib.Path, config: RunConfig) -> None:
@@ -30,11 +33,15 @@ def check(workdir: pathlib.Path, config: RunConfig) -> None:
 
 
 def of(config: RunConfig) -> dict[str, Any]:
-    """What a run cannot go on with another of; of a PIM that it is trained for, the digest."""
+    """What a run cannot go on with another of; of metrics that it is trained for, the digests."""
     found = config.identity
-    named = (config.arguments.get("distortion"), *(getattr(config, k, "") for k in OF_PIM))
-    if any("pim" in str(name) for name in named):
+    fields = (config.arguments.get("distortion"), *(getattr(config, k, "") for k in OF_METRICS))
+    words = {word for field in fields for word in re.findall("[a-z]+", str(field))}
+    if "pim" in words:
         found["pim"] = digest()
+    for name, variable in (("lpips", LPIPS_VARIABLE), ("semantic", SEMANTIC_VARIABLE)):
+        if name in words:
+            found[name] = digest_of(os.environ.get(variable, ""))
     return found
 
 

@@ -18,6 +18,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tfc_models.models.distortion import parsed
 from training import data
 from training.trainer import Trainer
 from training.validation import Point, Validation, rd_picture
@@ -62,8 +63,10 @@ class Run:
         self._signal = 0
 
     def _validation_of(self, source: str) -> Any:
-        """What `_validate` asks."""
-        return Validation(self.trainer.model, source, self.config.validation_rates)
+        """What `_validate` asks: PSNR and MS-SSIM, and what else is trained for."""
+        model = self.trainer.model
+        others = [name for name in parsed(model.distortion) if name not in ("mse", "ms-ssim")]
+        return Validation(model, source, self.config.validation_rates, others)
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; False if there is none."""

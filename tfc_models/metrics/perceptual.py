@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
 
 import tensorflow as tf
 
 from tfc_models.metrics.pairs import checked
 from tfc_models.perceptual import PIM_MIN_SIDE, Pim, load_pim
 from tfc_models.perceptual.pim import WEIGHTS
-from tfc_models.remote import PIM_VARIABLE, sha256_of
+from tfc_models.remote import PIM_VARIABLE, digest_of
 
 
 @functools.lru_cache(maxsize=4)
@@ -26,9 +25,8 @@ def shipped() -> Pim:
 
 
 def digest() -> str:
-    """The SHA-256 of the file that `shipped` reads, or for an address the address, which has it."""
-    path = pathlib.Path(_source())
-    return sha256_of(path) if path.is_file() else _source()
+    """Of the file that `shipped` reads (see `digest_of`)."""
+    return digest_of(_source())
 
 
 def _source() -> str:
