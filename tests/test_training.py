@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.conftest import SMALL, cropped, photo
+from tests.conftest import SMALL, completed, cropped, photo
 from tfc_models import models, zoo
 from tfc_models.codec import Codec
 from tfc_models.zoo import files
@@ -75,16 +75,7 @@ def test_a_model_without_a_linear_start_says_so_in_a_line(folder, tmp_path):
 
 
 def run(module: str, *flags: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    return done.stderr
+    return completed([sys.executable, "-m", module, *flags], code).stderr
 
 
 @pytest.fixture
