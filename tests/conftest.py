@@ -12,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+from tests import programs
+
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 # Weights that are no part of the project, where they lie beside it.
@@ -124,8 +126,14 @@ def model_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def codec(model_name: str):
-    return golden_codec(model_name)
+def codec(request: pytest.FixtureRequest, model_name: str):
+    """Of a golden file. Graphs take most of the time to build: a sample of models has them."""
+    import tensorflow as tf
+
+    without_graphs = model_name not in SAMPLE and not request.config.getoption("--exhaustive")
+    tf.config.run_functions_eagerly(without_graphs)
+    yield golden_codec(model_name)
+    tf.config.run_functions_eagerly(False)
 
 
 SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "test_training")
@@ -134,7 +142,7 @@ BY_MODEL = ("test_registry", "test_damage")
 
 
 # One for each way of coding: what is `sampled` runs over these alone without --exhaustive.
-SAMPLE = ("gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2020")
+SAMPLE = ("bls2017", "gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2020")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -183,9 +191,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def completed(command: list[str], code: int) -> subprocess.CompletedProcess[str]:
     """A program of the project that ends with this status."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = programs.run(*command[1:])
     assert done.returncode == code, done.stderr
     return done

@@ -1,9 +1,9 @@
 """Decodes latents under one setting of the machine; run by test_portability in a process.
 
-    python portability_worker.py encode|decode FOLDER WAY [WAY …]
+    python portability_worker.py encode,decode|decode FOLDER WAY [WAY …]
 
 `encode` writes files of each picture: by the frozen model of weights.npz, by the same model
-with its float network in place of the exact one, and, of one picture, by the other models.
+with its float network in place of the exact one, and, of a piece of one, by the other models.
 `decode` prints, for each way of decoding and each file, the latent's hash; and for the float
 network how many scale indexes and means differ from those of the encoding process, and how many
 latents then do; and a piece of the first picture at realism 1. The environment is the setting; a
@@ -52,9 +52,11 @@ def float_parameters(floating, z_hat, y):
     return np.rint(index.numpy()), np.zeros(0) if mean is None else mean.numpy()
 
 
-def encode(folder: pathlib.Path) -> None:
+def encode(folder: pathlib.Path) -> Codec:
     codec, floating = models(folder / "weights.npz")
     floating.set_bfloat16("off")
+    # Without graphs, which take most of the time to build.
+    tf.config.run_functions_eagerly(True)
     for path in sorted(folder.glob("*.npy")):
         picture = np.load(path)
         path.with_suffix(".tfcm").write_bytes(codec.compress(picture))
@@ -76,11 +78,10 @@ def encode(folder: pathlib.Path) -> None:
     for weights in sorted(folder.glob("*.weights")):
         also = Codec(zoo.build_model(files.read(weights)))
         path = min(folder.glob("*.npy"))
-        # Without graphs, which take most of the time to build.
-        tf.config.run_functions_eagerly(True)
-        data = also.compress(np.load(path), 30 if also.many_rates else None)
-        tf.config.run_functions_eagerly(False)
+        data = also.compress(np.load(path)[:SIDE, :SIDE], 30 if also.many_rates else None)
         path.with_name(f"{path.stem}.{weights.stem}.also").write_bytes(data)
+    tf.config.run_functions_eagerly(False)
+    return codec
 
 
 def latents_off(codec, index, mean, was) -> int:
@@ -215,12 +216,12 @@ def verified_by_saved_model(folder, data):
 
 
 def main() -> None:
-    verb, folder, ways = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:]
-    if verb == "encode":
-        encode(folder)
-        models(folder / "weights.npz")[0].save(folder / "saved")
-    else:
-        print(json.dumps(decode(folder, ways)))
+    verbs, folder, ways = sys.argv[1].split(","), pathlib.Path(sys.argv[2]), sys.argv[3:]
+    if "encode" in verbs:
+        codec = encode(folder)
+        if SAVED in ways:
+            codec.save(folder / "saved")
+    print(json.dumps(decode(folder, ways)))
 
 
 if __name__ == "__main__":

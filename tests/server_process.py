@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 import signal
@@ -17,18 +16,23 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+from tests import programs
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 class ServerProcess:
     """A started server; `rest` and `grpc` are where it listens."""
 
-    def __init__(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "serving.server", "--port=0", "--rest_api_port=0", *flags]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-        )
+    def __init__(self, *flags: str, forked: bool = True) -> None:
+        arguments = ["-m", "serving.server", "--port=0", "--rest_api_port=0", *flags]
+        if forked:
+            self.process = programs.Program(*arguments)
+            self.process.stdout.close()  # It says nothing there.
+        else:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -79,9 +83,9 @@ def config_of(folder: pathlib.Path, *names: str) -> str:
 
 
 @contextlib.contextmanager
-def running(*flags: str) -> Iterator[ServerProcess]:
-    """A server for as long as the block runs."""
-    server = ServerProcess(*flags)
+def running(*flags: str, forked: bool = True) -> Iterator[ServerProcess]:
+    """A server for as long as the block runs; of `tests.programs`, or of its own import."""
+    server = ServerProcess(*flags, forked=forked)
     try:
         yield server
     finally:

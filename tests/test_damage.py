@@ -27,7 +27,7 @@ from benchmarks.damage import (
 )
 from tests.conftest import ROOT
 
-EXAMPLES = 120  # for each of the models
+EXAMPLES = 80  # for each of the models
 
 
 @functools.cache
@@ -35,11 +35,14 @@ def start_memory() -> float:
     return memory_mb()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", MODELS)
 def test_every_damaged_file_is_refused_with_one_line(name):
     seen = dict.fromkeys(CASES, 0)
     start_memory()
-    intact = min(attempt(name, original(name)).seconds for _ in range(3))
+    whole = [attempt(name, original(name)) for _ in range(3)]
+    assert all(outcome.verdict == Outcome.SAME_PICTURE for outcome in whole)
+    intact = min(outcome.seconds for outcome in whole)
 
     @settings(
         max_examples=EXAMPLES,
@@ -69,11 +72,6 @@ def test_every_damaged_file_is_refused_with_one_line(name):
     assert memory_mb() - start_memory() < 1536
 
 
-def test_the_files_themselves_are_fine():
-    for name in MODELS:
-        assert attempt(name, original(name)).verdict == Outcome.SAME_PICTURE
-
-
 def test_the_slowest_and_the_largest_bombs_stay_within_bounds():
     """Streams as valid as a forger can make them, for 16 megapixels that are not there."""
     for name, limit in (("bls2017", 256), (DEFAULT, 1024)):
@@ -83,22 +81,23 @@ def test_the_slowest_and_the_largest_bombs_stay_within_bounds():
         assert memory_mb() - before < limit
 
 
-@pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean"])
-def test_a_cut_escape_code_does_not_hang(name):
+def test_a_cut_escape_code_does_not_hang():
     """In a process of its own: the range decoder cannot be interrupted."""
     code = (
+        "import itertools\n"
         "from benchmarks import damage\n"
-        f"for value in (2**22 - 1, 2**20 + 3):\n"
-        f"    *first, last = damage.escape({name!r}, value)\n"
-        f"    prefix, _, _, latent = damage.parts(damage.original({name!r}))\n"
+        "names, values = ('bls2017', 'mbt2018-mean'), (2**22 - 1, 2**20 + 3)\n"
+        "for name, value in itertools.product(names, values):\n"
+        "    *first, last = damage.escape(name, value)\n"
+        "    prefix, _, _, latent = damage.parts(damage.original(name))\n"
         "    for cut in range(1, 8):\n"
         "        data = damage.assembled(prefix, [64, 64, 0], [*first, last[:-cut]], latent)\n"
-        f"        print(damage.attempt({name!r}, data).verdict.name)\n"
+        "        print(damage.attempt(name, data).verdict.name)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-    assert done.stdout.split() == ["REFUSED"] * 14, done.stderr
+    assert done.stdout.split() == ["REFUSED"] * 28, done.stderr
 
 
 def test_a_bomb_with_plausible_streams_is_refused_before_its_latents_exist():

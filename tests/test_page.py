@@ -26,11 +26,16 @@ LIMIT = 400_000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     export(realism_codec(MANY_RATES), folder / "many", max_pixels=200 * 200)
     export(golden_codec(ONE_RATE), folder / "one")
-    flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    flags = [config_of(models, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags, "--page_max_pixels=90000") as process:
         yield process
 
@@ -254,9 +259,8 @@ def test_too_many_at_once(server):
     assert set(statuses) == {200, 429}
 
 
-def test_without_the_page(tmp_path):
-    export(golden_codec(ONE_RATE), tmp_path / "one")
-    with running(f"--model_base_path={tmp_path}/one", "--nopage") as process:
+def test_without_the_page(models):
+    with running(f"--model_base_path={models}/one", "--nopage") as process:
         assert process.ask("/") == (404, {"error": "there is no / here"})
         assert process.ask("/page/models")[0] == 404
         assert json.loads(process.lines[-1])["status"] == "NOT_FOUND"

@@ -7,9 +7,9 @@ import concurrent.futures
 import io
 import json
 import pathlib
+import shutil
 import socket
 import subprocess
-import sys
 import threading
 import urllib.request
 
@@ -30,9 +30,11 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import client as clients
+from serving import exporting
 from serving.exporting import export
+from tests import programs
 from tests.conftest import GOLDEN, cropped, golden_codec
-from tests.server_process import ROOT, running
+from tests.server_process import running
 
 ONE_RATE, MANY_RATES = "mbt2018-mean", "gained-stem4"
 CONFIG = """
@@ -63,7 +65,7 @@ PNG = png(PHOTO)
 def models(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("models")
     first = export(golden_codec(ONE_RATE), folder / "one", 3, max_pixels=200 * 200)
-    export(golden_codec(ONE_RATE), folder / "one", max_pixels=200 * 200).rename(first.parent / "5")
+    shutil.copytree(first, first.parent / "5")
     export(golden_codec(MANY_RATES), folder / "many")
     (folder / "config").write_text(CONFIG.format(folder))
     return folder
@@ -71,7 +73,8 @@ def models(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def server(models):
-    with running(f"--model_config_file={models}/config", "--max_request_bytes=1000000") as process:
+    flags = f"--model_config_file={models}/config", "--max_request_bytes=1000000"
+    with running(*flags, forked=False) as process:
         yield process
 
 
@@ -298,7 +301,7 @@ def test_metrics_and_the_log(server):
 
 def test_versions_come_and_go_and_configurations_change(models, tmp_path):
     base = tmp_path / "swap"
-    export(golden_codec(ONE_RATE), base)
+    shutil.copytree(models / "one" / "3", base / "1")
     flags = (f"--model_base_path={base}", "--model_name=m", "--file_system_poll_wait_seconds=0.1")
     with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
         failures, stop = [], threading.Event()
@@ -306,19 +309,20 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         right = [{"predictions": [b64(file)]} for file in files]
 
         def ask() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.05):
                 status, answer = server.ask("/v1/models/m:predict", {"instances": [b64(PNG)]})
                 if status != 200 or answer not in right:
                     failures.append(answer)
 
-        threads = [threading.Thread(target=ask) for _ in range(3)]
+        threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()
         (base / "2").mkdir()
         (base / "2" / "saved_model.pb").write_bytes(b"not a model")
         server.wait_for(r"m version 2: ")
         assert server.ask("/v1/models/m")[1]["model_version_status"][0]["state"] == "END"
-        assert export(golden_codec(MANY_RATES), base).name == "3"
+        scratch = shutil.copytree(models / "many" / "1", base / "writing-copy")
+        assert exporting._move(scratch, base, None).name == "3"
         server.wait_for("m version 1 is let go")
         stop.set()
         for thread in threads:
@@ -363,8 +367,7 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
     ],
 )
 def test_a_server_that_cannot_start_says_why(flags, message):
-    command = [sys.executable, "-m", "serving.server", *flags]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = programs.run("-m", "serving.server", *flags)
     assert run.returncode == 1
     line = json.loads(run.stderr.strip().splitlines()[-1])
     assert message in line["message"]
@@ -373,17 +376,15 @@ def test_a_server_that_cannot_start_says_why(flags, message):
 def test_a_taken_port_is_one_line(models):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "serving.server", f"--model_base_path={models}/many"]
-        command += [f"--rest_api_port={port}", "--port=0"]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        flags = (f"--model_base_path={models}/many", f"--rest_api_port={port}", "--port=0")
+        run = programs.run("-m", "serving.server", *flags)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert "in use" in run.stderr
 
 
 def test_export_and_client_as_commands(server, tmp_path):
     def run(*command: object) -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, "-m", *map(str, command)]
-        return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return programs.run("-m", *map(str, command))
 
     weights = GOLDEN / f"{ONE_RATE}.npz"
     first = run("serving.export", f"--model={weights}", f"--base_path={tmp_path}/m")

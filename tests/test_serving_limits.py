@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.exporting import export
+from tests import programs
 from tests.conftest import GOLDEN, cropped, golden_codec
 from tests.server_process import ROOT, running
 from tests.test_page import file_of
@@ -103,46 +105,50 @@ def test_a_client_that_is_gone_is_noticed(base):
             assert "batch_size_count" not in answer.read().decode()
 
 
-def test_a_configuration_file_that_changes(base, tmp_path):
-    path = tmp_path / "config"
+@pytest.fixture(scope="module")
+def polling(base, tmp_path_factory):
+    """A server that reads its configuration again and again, and where that is."""
+    path = tmp_path_factory.mktemp("polling") / "config"
     path.write_text(CONFIG.format("first", base))
     flags = [f"--model_config_file={path}", "--model_config_file_poll_wait_seconds=0.2"]
     with running(*flags, "--file_system_poll_wait_seconds=0.1") as server:
-        assert server.ask("/v1/models/first")[0] == 200
-        path.write_text("model_config_list { config { name: ")  # Half written, or wrong.
-        server.wait_for('"level": "ERROR"')
-        assert server.ask("/v1/models/first")[0] == 200
-        path.write_text(CONFIG.format("second", base))
-        server.wait_for("second version 1 is available")
-        end = time.monotonic() + 20
-        while server.ask("/v1/models/first")[0] == 200 and time.monotonic() < end:
-            time.sleep(0.1)
-        assert server.ask("/v1/models/first")[0] == 404
-        assert server.ask("/v1/models/second")[0] == 200
+        yield server, path
 
 
-def test_an_export_that_is_killed_leaves_no_version(tmp_path):
+def test_a_configuration_file_that_changes(base, polling):
+    server, path = polling
+    assert server.ask("/v1/models/first")[0] == 200
+    path.write_text("model_config_list { config { name: ")  # Half written, or wrong.
+    server.wait_for('"level": "ERROR"')
+    assert server.ask("/v1/models/first")[0] == 200
+    path.write_text(CONFIG.format("second", base))
+    server.wait_for("second version 1 is available")
+    end = time.monotonic() + 20
+    while server.ask("/v1/models/first")[0] == 200 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert server.ask("/v1/models/first")[0] == 404
+    assert server.ask("/v1/models/second")[0] == 200
+
+
+def test_an_export_that_is_killed_leaves_no_version(base, polling, tmp_path):
     """Neither a server nor the next export minds what it left."""
     folder = tmp_path / "models"
-    weights = GOLDEN / f"{NAME}.npz"
-    command = [
-        sys.executable,
-        "-m",
-        "serving.export",
-        f"--model={weights}",
-        f"--base_path={folder}",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    arguments = ["-m", "serving.export", f"--model={GOLDEN / NAME}.npz", f"--base_path={folder}"]
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not list(folder.glob("writing-*/*")) and time.monotonic() < end:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
-    assert [p.name for p in folder.iterdir() if p.name.isdecimal()] == []
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert sorted(p.name for p in folder.iterdir()) == ["1"]
-    with running(f"--model_base_path={folder}") as server:
-        assert server.ask("/v1/models/default")[0] == 200
+    (left,) = folder.iterdir()
+    assert not left.name.isdecimal()
+    shutil.copytree(base / "1", folder / "1")
+    server, path = polling
+    path.write_text(CONFIG.format("beside", folder))
+    server.wait_for("beside version 1 is available")
+    assert left.is_dir() and server.ask("/v1/models/beside")[0] == 200
+    assert programs.run(*arguments).returncode == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
 
 
 def conversation(server, *pieces: bytes) -> bytes:
@@ -198,21 +204,20 @@ def test_numbers_in_json(narrow):
         assert status == 400 and says in answer["error"]
 
 
-def test_a_model_whose_folder_is_another_now(base, tmp_path):
+def test_a_model_whose_folder_is_another_now(base, polling, tmp_path):
     other = tmp_path / "other"
     export(golden_codec("bls2017"), other)
-    path = tmp_path / "config"
+    server, path = polling
     path.write_text(CONFIG.format("m", base))
-    flags = [f"--model_config_file={path}", "--model_config_file_poll_wait_seconds=0.2"]
-    with running(*flags, "--file_system_poll_wait_seconds=0.1") as server:
-        path.write_text(CONFIG.format("m", tmp_path / "nowhere"))
-        server.wait_for("m: there is no folder .*nowhere")
-        assert server.ask("/v1/models/m")[0] == 200
-        path.write_text(CONFIG.format("m", other))
-        server.wait_for("m version 1 is let go")
-        body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
-        data = server.ask("/v1/models/m:predict", body)[1]["predictions"][0]["b64"]
-        assert base64.b64decode(data) == golden_codec("bls2017").compress(cropped(300, 400))
+    server.wait_for("m version 1 is available")
+    path.write_text(CONFIG.format("m", tmp_path / "nowhere"))
+    server.wait_for("m: there is no folder .*nowhere")
+    assert server.ask("/v1/models/m")[0] == 200
+    path.write_text(CONFIG.format("m", other))
+    server.wait_for('"m version 1 is let go')
+    body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
+    data = server.ask("/v1/models/m:predict", body)[1]["predictions"][0]["b64"]
+    assert base64.b64decode(data) == golden_codec("bls2017").compress(cropped(300, 400))
 
 
 def test_the_command_turns_a_photo_and_takes_many_kinds(narrow, tmp_path):
@@ -222,13 +227,11 @@ def test_the_command_turns_a_photo_and_takes_many_kinds(narrow, tmp_path):
     photo.write_bytes(file_of(cropped(40, 90), "JPEG", exif=exif))
     picture = tmp_path / "picture.webp"
     picture.write_bytes(file_of(cropped(40, 90), "WEBP", lossless=True))
-    command = [sys.executable, "-m", "serving.client", f"--server={narrow.rest}", "compress"]
-    subprocess.run([*command, str(photo), str(picture)], cwd=ROOT, check=True, capture_output=True)
+    command = ["-m", "serving.client", f"--server={narrow.rest}", "compress"]
+    assert programs.run(*command, str(photo), str(picture)).returncode == 0
     codec = golden_codec(NAME)
     assert codec.decompress((tmp_path / "phone.tfcm").read_bytes()).shape == (90, 40, 3)
     assert (tmp_path / "picture.tfcm").read_bytes() == codec.compress(cropped(40, 90))
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    done = subprocess.run(
-        [*command, str(tmp_path / "broken.png")], cwd=ROOT, capture_output=True, text=True
-    )
+    done = programs.run(*command, str(tmp_path / "broken.png"))
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not a picture" in done.stderr

@@ -245,7 +245,7 @@ def test_a_code_of_nothing_meets_no_gate(tmp_path):
     assert sum(not gate.met for gate in asked) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_banana_shortened(tmp_path):
     """The order of the table holds from the first fifth of training on."""
     train = Trainings(tmp_path, share=0.2, samples=30_000)
