@@ -2,8 +2,8 @@
 
 To import it takes seconds, and the tests run a hundred programs. So a process that has imported
 it, and done nothing with it, is forked for each of them (multiprocessing's "forkserver"). What
-depends on the state of the importing, such as oneDNN's settings, needs a real new process; and
-for every program there is a test that starts one.
+depends on the state of the importing, such as oneDNN's settings, needs a real new process, and so
+do the tests of how a training, a server, an export and the command line begin.
 """
 
 from __future__ import annotations
