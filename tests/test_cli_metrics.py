@@ -112,10 +112,9 @@ def test_sets_are_of_the_patches_of_both_sides(capsys):
         sides.append(np.concatenate([model.summary(square[None]).numpy() for square in squares]))
     assert told["frechet"] == pytest.approx(metrics.frechet_distance(*sides), rel=1e-3)
     assert told["kernel"] == pytest.approx(metrics.kernel_distance(*sides), rel=1e-3)
-    assert run(*arguments, "--quiet") == 0
-    assert "6 patches of 64×64 a side, of PIM's features" in capsys.readouterr().out
-    assert run("metrics", "a", "a", "--metric", "mse", "--sets", "--json", "--quiet") == 0
-    assert json.loads(capsys.readouterr().out)["sets"]["frechet"] < 1e-6
+    assert run("metrics", "a", "a", "--metric", "mse", "--sets", "--quiet") == 0
+    text = capsys.readouterr().out
+    assert "6 patches of 64×64 a side, of PIM's features: Fréchet distance 0.0000" in text
 
 
 def test_sets_of_too_small_pictures(capsys):

@@ -13,7 +13,7 @@ from tests.conftest import cropped
 from tests.random_networks import random_network
 from tfc_models import metrics, perceptual
 from tfc_models.cli import main
-from tfc_models.perceptual import Pim, bapps, recovery, trials
+from tfc_models.perceptual import Pim, PimConfig, bapps, recovery, trials
 from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 
 PHOTO = cropped(72, 80)
@@ -239,10 +239,11 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
         return metrics.lpips(a, b, weights) ** 3
 
     monkeypatch.setitem(metrics.METRICS, "ssim", metrics.Metric(cube, 17, cube))
-    built = []
-    monkeypatch.setattr(perceptual, "Pim", lambda s: built.append(s) or Pim(s))
-    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim-untrained", "--side", "48"]
-    command += ["--pairs", "12", "--bapps", str(dataset), "--quiet", "--lpips", str(weights)]
+    small, built = PimConfig(frontend="laplacian", width=2), []  # Is faster to compile.
+    monkeypatch.setattr(perceptual, "Pim", lambda s: built.append(s) or Pim(small))
+    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim-untrained", "--side", "32"]
+    command += ["--pairs", "8", "--bapps", str(dataset), "--bapps-side", "32", "--quiet"]
+    command += ["--lpips", str(weights)]
     assert main([*command, "--blur", "0.25", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pictures"] == 2

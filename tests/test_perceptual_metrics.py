@@ -264,17 +264,23 @@ def test_lpips_is_what_its_definition_gives_in_numpy(name, size, weights):
     np.testing.assert_allclose(found, [expected], rtol=1e-3)
 
 
-def test_features_of_vgg_are_those_of_its_definition(weights):
-    """The first of its five groups; the others are more of the same, and slow in NumPy."""
+def test_vgg_is_keras_applications(weights):
+    """All five groups, beside Keras' VGG-16, which is another implementation of it."""
     w = dict(np.load(weights["vgg"]))
-    picture = cropped(16, 18).astype(np.float32)
+    picture = cropped(48, 51).astype(np.float32)
     found = metrics.BACKBONES["vgg"].features(w, picture[None])
-    assert [f.shape[1:3].as_list() for f in found] == [[16, 18], [8, 9], [4, 4], [2, 2], [1, 1]]
+    keras = tf.keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 51, 3))
+    names = [layer.name for layer in keras.layers if "conv" in layer.name]
+    kernels = sorted((k for k in w if k.endswith(".weight")), key=lambda k: int(k.split(".")[1]))
+    assert len(names) == len(kernels) == 13
+    for name, kernel in zip(names, kernels):
+        bias = w[kernel.replace("weight", "bias")]
+        keras.get_layer(name).set_weights([w[kernel].transpose(2, 3, 1, 0), bias])
+    last = [f"block{i}_conv{count}" for i, count in zip(range(1, 6), (2, 2, 3, 3, 3))]
+    network = tf.keras.Model(keras.input, [keras.get_layer(name).output for name in last])
     shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
-    x = ((picture / 127.5 - 1.0 - shift) / scale).transpose(2, 0, 1)
-    for i in (0, 2):
-        x = convolved(x, w[f"net.{i}.weight"], w[f"net.{i}.bias"], 1, 1)
-    np.testing.assert_allclose(found[0][0], x.transpose(1, 2, 0), atol=1e-3)
+    for ours, theirs in zip(found, network((picture[None] / 127.5 - 1.0 - shift) / scale)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")

@@ -97,7 +97,7 @@ def run(folder: pathlib.Path, *flags: str, code: int = 0) -> subprocess.Complete
     return completed([*command, f"--validation={folder / 'other'}", *flags], code)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_as_a_user_makes_it(folder):
     flags = [f"--workdir={folder / 'short'}", "--steps=1", "--set=warmup=0.0", "--judges="]
     done = run(folder, *flags, "--gammas=1e-3,0,1e-2", "--qualities=20")

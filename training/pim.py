@@ -22,7 +22,7 @@ from absl import app, flags, logging
 from tfc_models.perceptual import Pim, PimConfig, load_pim
 from tfc_models.perceptual.pim import WEIGHTS
 from training import config as configs
-from training import flagged, frames, identity
+from training import frames, identity
 from training.config import PimTraining
 from training.frames import Pairs
 from training.portable.crops import DataError
@@ -30,11 +30,6 @@ from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses, Trainer
 from training.veils import veiled
-
-_DATA = flags.DEFINE_string(
-    "data", None, "pairs: a pairs.csv, a folder of frames, or video:GLOB", required=True
-)
-_VALIDATION = flags.DEFINE_string("validation", None, "pairs of other scenes, as --data")
 
 VALIDATION_CROPS = 32  # at most; as many as there are pairs
 SHIPPED = "shipped"
@@ -132,11 +127,11 @@ class PimRun(Run):
         logging.info("validation: a bound of %.4f nats, of at most %.4f", bound, most)
 
 
-def check_apart(pairs: Pairs, validation: Pairs) -> None:
+def check_apart(pairs: Pairs, validation: Pairs, sources: tuple[str, str]) -> None:
     """Refuses to train on the frames, or the videos, that are to judge."""
     trained, judging = (
         {path.resolve() for pair in both for path in pair} | {*frames.videos_of(source)}
-        for both, source in ((pairs, _DATA.value), (validation, _VALIDATION.value or ""))
+        for both, source in zip((pairs, validation), sources)
     )
     if common := trained & judging:
         raise DataError(
@@ -147,6 +142,9 @@ def check_apart(pairs: Pairs, validation: Pairs) -> None:
 
 def train() -> None:
     """Trains as the flags say."""
+    from training import flagged  # Which defines flags.
+
+    data, judging = flags.FLAGS.data, flags.FLAGS.validation or ""
     config: PimTraining = flagged.configured(configs.PimTraining)
     if config.model != "pim":
         raise ValueError(f"this trains pim; the config is for {config.model}.")
@@ -158,14 +156,14 @@ def train() -> None:
     def found(source: str, folder: str) -> Pairs:
         return frames.of_size(frames.find_pairs(source, workdir / folder, limits), config.crop)
 
-    pairs = found(_DATA.value, "pairs")
+    pairs = found(data, "pairs")
     if len(pairs) < config.batch:
         raise DataError(
             f"{len(pairs)} pairs are fewer than a batch of {config.batch}, which are told apart: "
             "give more, or set batch."
         )
-    validation = found(_VALIDATION.value, "validation_pairs") if _VALIDATION.value else []
-    check_apart(pairs, validation)
+    validation = found(judging, "validation_pairs") if judging else []
+    check_apart(pairs, validation, (data, judging))
     identity.keep(workdir, config)
     run = PimRun(trainer, workdir, pairs, validation)
     if not run.restore():
@@ -174,4 +172,10 @@ def train() -> None:
 
 
 if __name__ == "__main__":
+    from training import flagged  # noqa: F401 - Which defines flags.
+
+    flags.DEFINE_string(
+        "data", None, "pairs: a pairs.csv, a folder of frames, or video:GLOB", required=True
+    )
+    flags.DEFINE_string("validation", None, "pairs of other scenes, as --data")
     app.run(one_line_errors(train))
