@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -103,23 +104,27 @@ def quality(text: str) -> int:
 
 
 def fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{text!r} is not a number from 0 to 1.")
-    return value
+    """A number from 0 to 1."""
+    return _number(text, lambda value: 0.0 <= value <= 1.0, "from 0 to 1")
 
 
 def not_negative(text: str) -> float:
     """A number from 0 on."""
+    return _number(text, lambda value: 0.0 <= value < math.inf, "from 0 on")
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, lambda value: 0.0 < value < math.inf, "above 0")
+
+
+def _number(text: str, fits: Callable[[float], bool], words: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(f"{text!r} is not a number from 0 on.")
+        value = math.nan  # which fits nowhere
+    if not fits(value):
+        raise ValueError(f"{text!r} is not a number {words}.")
     return value
 
 
@@ -128,16 +133,6 @@ def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise ValueError(f"{text!r} is not a whole number from 0 to 4294967295.")
     return int(text)
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise ValueError(f"{text!r} is not a number above 0.")
-    return value
 
 
 def add_background(command: argparse.ArgumentParser) -> None:
