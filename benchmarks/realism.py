@@ -108,7 +108,7 @@ def measure(
 def table(found: dict[tuple[str, int], dict[str, float]]) -> list[str]:
     """In Markdown, quality by quality."""
     columns = [name for name in ("bpp", *TITLES) if name in next(iter(found.values()))]
-    digits = {"bpp": 3, "psnr": 2, "ms-ssim": 4, "lpips": 3, "pim": 2, "frechet": 1, "kernel": 1}
+    digits = {"bpp": 3, "psnr": 2, "ms-ssim": 4, "lpips": 3, "pim": 2, "frechet": 1, "kernel": 0}
     lines = [f"| quality | decoded | {' | '.join(TITLES.get(c, c) for c in columns)} |"]
     lines.append(f"|{'---|' * (2 + len(columns))}")
     for title, quality in sorted(found, key=lambda key: key[1]):

@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils import shared
 
 import tfc_models
-from tfc_models import evaluation, pictures
+from tfc_models import evaluation, pictures, zoo
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec, checked_realism
 
@@ -115,7 +115,10 @@ class Job:
     def _settings(self, path: str) -> list[Any]:
         """What makes a result what it is: with another, a file is done again."""
         found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
-        return [*found, self.realism] if self.realism else found
+        if not self.realism:
+            return found
+        entry = zoo.entry_of(self.model)
+        return [*found, self.realism, entry.realism_sha256 if entry else ""]
 
     def _relative(self, path: str) -> str:
         return posixpath.relpath(path, self.base)

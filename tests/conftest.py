@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -128,12 +130,21 @@ def model_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def codec(request: pytest.FixtureRequest, model_name: str):
     """Of a golden file. Graphs take most of the time to build: a sample of models has them."""
+    eager = model_name not in SAMPLE and not request.config.getoption("--exhaustive")
+    with without_graphs() if eager else contextlib.nullcontext():
+        yield golden_codec(model_name)
+
+
+@contextlib.contextmanager
+def without_graphs() -> Iterator[None]:
+    """For what is coded once: to build a graph takes most of the time."""
     import tensorflow as tf
 
-    without_graphs = model_name not in SAMPLE and not request.config.getoption("--exhaustive")
-    tf.config.run_functions_eagerly(without_graphs)
-    yield golden_codec(model_name)
-    tf.config.run_functions_eagerly(False)
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "test_training")
@@ -147,7 +158,9 @@ SAMPLE = ("bls2017", "gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--exhaustive", action="store_true", help="all models in tests that take minutes"
+        "--exhaustive",
+        action="store_true",
+        help="also what takes minutes: all models and settings, whole runs, with graphs",
     )
 
 

@@ -8,6 +8,7 @@ do the tests of how a training, a server, an export and the command line begin.
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import multiprocessing
 import os
@@ -15,11 +16,17 @@ import pathlib
 import runpy
 import subprocess
 import sys
+import threading
+import weakref
 from multiprocessing.connection import Connection
 
 ROOT = pathlib.Path(__file__).parents[1]
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(["tensorflow_compression", "scipy.optimize"])
+LONGEST = 300.0  # seconds; what takes longer hangs, and is killed
+# At their end tests wait for every process that they have begun: none may be left.
+_begun: weakref.WeakSet[Program] = weakref.WeakSet()
+atexit.register(lambda: [program.kill() for program in list(_begun)])
 
 
 class Program:
@@ -33,6 +40,7 @@ class Program:
             target=_run, args=(list(map(str, arguments)), environment, *theirs)
         )
         self._process.start()
+        _begun.add(self)
         for end in theirs:
             end.close()
         self.stdout, self.stderr = (
@@ -64,10 +72,15 @@ class Program:
         self._process.kill()
 
     def communicate(self) -> tuple[str, str]:
-        """All that it says, to its end."""
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            errors = pool.submit(self.stderr.read)
-            return self.stdout.read(), errors.result()
+        """All that it says, to its end, which comes in time or by force."""
+        late = threading.Timer(LONGEST, self.kill)
+        late.start()
+        try:
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                errors = pool.submit(self.stderr.read)
+                return self.stdout.read(), errors.result()
+        finally:
+            late.cancel()
 
     def __enter__(self) -> Program:
         return self
@@ -77,7 +90,7 @@ class Program:
             self.kill()
         self.stdout.close()
         self.stderr.close()
-        self.wait()
+        self.wait(LONGEST)
 
 
 def run(
@@ -103,5 +116,7 @@ def _run(
     kind, what, *sys.argv[1:] = arguments
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
+    elif kind == "-c":
         exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.exit(f"a program begins with -m or -c; got {kind}.")

@@ -36,7 +36,11 @@ class ServerProcess:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        found = self.wait_for(r"listening: REST at (\S+), gRPC at ([^\s\"]+)")
+        try:
+            found = self.wait_for(r"listening: REST at (\S+), gRPC at ([^\s\"]+)")
+        except AssertionError:
+            self.process.kill()
+            raise
         self.rest, self.grpc = f"http://{found[1]}", found[2]
 
     def _read(self) -> None:

@@ -14,11 +14,13 @@ from tests.conftest import cropped
 from tests.test_cli import one_error, put, run
 from tfc_models import metrics
 from tfc_models.perceptual import load_pim
+from tfc_models.remote import PIM_VARIABLE
 
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path) -> None:
-    monkeypatch.delenv(metrics.LPIPS_VARIABLE, raising=False)
+    for variable in (metrics.LPIPS_VARIABLE, metrics.SEMANTIC_VARIABLE, PIM_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, size in (("photo", (180, 240)), ("small", (60, 70))):
@@ -31,7 +33,8 @@ def folder(monkeypatch, tmp_path) -> None:
 def test_two_pictures_by_every_metric(capsys):
     assert run("metrics", "a/in/photo.png", "b/in/photo.bmp") == 0
     captured = capsys.readouterr()
-    assert "LPIPS needs its weights" in captured.err
+    for left_out in ("LPIPS", "the semantic metric"):
+        assert f"{left_out} needs its weights" in captured.err
     titles = ("PSNR dB", "SSIM", "MS-SSIM", "NLPD", "photo.bmp")
     assert all(title in captured.out for title in titles)
     assert "LPIPS" not in captured.out and "mean of" not in captured.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image
 
 from tests.conftest import cropped
 from tests.random_networks import random_network
-from tfc_models import metrics, perceptual
-from tfc_models.cli import main
-from tfc_models.perceptual import Pim, PimConfig, bapps, recovery, trials
+from tfc_models import metrics
+from tfc_models.cli import judging, main
+from tfc_models.perceptual import Pim, PimConfig, bapps, load_pim, recovery, trials
 from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 
 PHOTO = cropped(72, 80)
@@ -230,7 +231,7 @@ def photos(tmp_path):
 
 
 def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
-    """What grows with LPIPS ranks as it does; PIM is of the blur that was asked for."""
+    """What grows with LPIPS ranks as it does."""
     few = {name: CORRUPTIONS[name] for name in ("gaussian noise", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
     weights = random_network("squeeze", tmp_path / "lpips.npz")
@@ -239,27 +240,44 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
         return metrics.lpips(a, b, weights) ** 3
 
     monkeypatch.setitem(metrics.METRICS, "ssim", metrics.Metric(cube, 17, cube))
-    small, built = PimConfig(frontend="laplacian", width=2), []  # Is faster to compile.
-    monkeypatch.setattr(perceptual, "Pim", lambda s: built.append(s) or Pim(small))
-    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim-untrained", "--side", "32"]
+    Pim(PimConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "pim.npz")
+    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim", "--side", "32"]
     command += ["--pairs", "8", "--bapps", str(dataset), "--bapps-side", "32", "--quiet"]
     command += ["--lpips", str(weights)]
-    assert main([*command, "--blur", "0.25", "--json"]) == 0
+    command += ["--pim", str(tmp_path / "pim.npz")]
+    assert main([*command, "--blur", "0", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pictures"] == 2
-    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim-untrained"}
+    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim"}
     assert told["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
     assert set(told["metrics"]["mse"]["corruptions"]) == set(few)
     assert told["metrics"]["lpips"]["rank"] == told["metrics"]["ssim"]["rank"] == 1.0
     assert told["metrics"]["mse"]["rank"] < 1.0
-    assert [settings.blur for settings in built] == [0.25]
     assert main([*command[:2], "--metric", "mse", *command[4:]]) == 0
     assert "stronger costs more" in capsys.readouterr().out
+
+
+def test_pims_of_a_blur_and_a_seed(tmp_path):
+    """Of z alone what was learned is small; two seeds are two networks."""
+    Pim(PimConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "pim.npz")
+    a, b = (tf.constant(PHOTO[None, :32, :32] // n, tf.float32) for n in (1, 2))
+    options = {"lpips": None, "semantic": None, "pim": str(tmp_path / "pim.npz"), "side": 40}
+
+    def found(blur: float | None, seed: int) -> list[float]:
+        given = argparse.Namespace(**options, blur=blur, seed=seed)
+        distances = judging._distances(["pim", judging.UNTRAINED], given)
+        return [float(distance(a, b)[0]) for distance in distances.values()]
+
+    (learned, untrained), own = found(0.0, 0), found(None, 0)
+    whole = load_pim(options["pim"]).distance(a, b)
+    assert learned < 0.9 * own[0] and own[0] == pytest.approx(float(whole[0]), rel=1e-4)
+    assert untrained < own[1] and found(0.0, 1)[1] != untrained
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--metric", "mse", "--blur", "0"], "--blur is of PIM: give pim or pim-untrained"),
         (["--metric", "mse", "--blur", "-1"], "'-1' is not a number from 0 on"),
         (["--metric", "mse", "--side", "500"], "less than --side 500 pixels"),
         (["--metric", "ms-ssim", "--side", "80"], "ms-ssim cannot see so small pictures"),

@@ -221,6 +221,21 @@ def test_weights_are_kept_and_read(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "pim.npz"]
 
 
+def test_a_file_of_the_first_format_has_the_blur_of_then(tmp_path):
+    Pim(PimConfig(frontend="laplacian", blur=0.0, **SMALL)).save_npz(tmp_path / "pim.npz")
+    assert load_pim(tmp_path / "pim.npz").settings.blur == 0.0
+    assert load_pim(tmp_path / "pim.npz", blur=0.2).settings.blur == 0.2
+    arrays = dict(np.load(tmp_path / "pim.npz"))
+    meta = json.loads(str(arrays["__meta__"]))
+    del meta["pim"]["blur"]
+    for number in (1, 3):
+        arrays["__meta__"] = np.array(json.dumps({**meta, "format": number}))
+        np.savez(tmp_path / f"{number}.npz", **arrays)
+    assert load_pim(tmp_path / "1.npz").settings.blur == 0.5
+    with pytest.raises(ValueError, match=r"is no file of PIM's weights: of format 3"):
+        load_pim(tmp_path / "3.npz")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

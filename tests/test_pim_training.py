@@ -172,6 +172,8 @@ def test_train_stop_and_go_on(table, tmp_path):
     [
         (["--data=/nowhere"], "no pairs in /nowhere: give a pairs.csv"),
         (["--data=TABLE", "--set=batch=1"], "batch is 2 or more"),
+        (["--data=TABLE", "--set=batch=2", "--set=order=1"], "batch is 3 or more with order"),
+        (["--data=TABLE", "--set=start=shipped"], "has other networks than this run"),
         (["--data=TABLE", "--validation=TABLE"], "files of --validation are in --data"),
         (["--data=TABLE", "--set=crop=112"], "no pair of frames of one size with 112 pixels"),
         (["--data=TABLE", "--set=crop=16"], "crop is 24 or more"),
@@ -189,8 +191,8 @@ def test_a_mistake_is_one_line(table, tmp_path, arguments, says):
 
 def test_of_two_veils_the_second_hides_more_or_is_finer():
     """Beside the share of the picture that is left, and how rough black pictures' veils are."""
-    grating = 127.5 + 60.0 * np.sin(2.0 * np.pi * np.arange(48) / 12)
-    pictures = np.tile(grating[None, None, :, None], [96, 48, 1, 3]).astype(np.float32)
+    grating = 127.5 + 60.0 * np.sin(2.0 * np.pi * np.arange(32) / 8)
+    pictures = np.tile(grating[None, None, :, None], [64, 32, 1, 3]).astype(np.float32)
     pictures[::2] = pictures[::2].transpose(0, 2, 1, 3)  # The next one is never like it.
     seed = tf.constant([3, 32], tf.int64)
     thin, thick = (veil.numpy() for veil in veiled(pictures, seed))

@@ -83,9 +83,8 @@ def test_a_fit_to_ratings_finds_what_made_them(weights, truth):
 def test_a_fit_to_choices_agrees_with_people_it_never_asked(weights, truth):
     def choices(count: int, seed: int) -> list[Choice]:
         reference, first = pictures(count, seed)
-        second = pictures(count, seed)[1]  # of the same crops,
         order = np.random.default_rng(seed).permutation(count)
-        second = reference + (second - reference)[order]  # changed as another one was
+        second = reference + (first - reference)[order]  # changed as another one was
         nearer = 20.0 * (truth(reference, first) - truth(reference, second)).numpy()
         shares = special.expit(nearer / np.std(nearer) * 3.0)
         parts = zip(reference, first, second, shares)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -214,10 +216,11 @@ def test_two_workers_take_the_step_of_one(folder, tmp_path):
         flags = [*train, "--strategy=multiworker", f"--workdir={tmp_path / 'two'}"]
         environment = {**os.environ, "TF_CONFIG": task}
         workers.append(programs.Program("-m", "training.main", *flags, environment=environment))
-    for worker in workers:
-        with worker:
-            _, said = worker.communicate()
-            assert worker.wait() == 0, said[-2000:]
+    # Both are read at once: each waits for the other.
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda w: w.communicate(), [stack.enter_context(w) for w in workers])
+        for worker, (_, said) in zip(workers, found):
+            assert worker.wait(programs.LONGEST) == 0, said[-2000:]
     one, two = (
         tf.train.load_checkpoint(str(tmp_path / name / "checkpoints")) for name in ("one", "two")
     )

@@ -188,6 +188,8 @@ class PimTraining(PictureConfig):
             raise ValueError("every is above 0, and side at least the crop.")
         if self.batch < 2:
             raise ValueError("batch is 2 or more: pairs are told apart from one another.")
+        if self.order and self.batch < 3:
+            raise ValueError("batch is 3 or more with order: every other picture is veiled.")
         check_rate(self.rate)
         for name in ("order", "margin"):
             if not 0.0 <= getattr(self, name) < math.inf:

@@ -164,10 +164,10 @@ def train() -> None:
         )
     validation = found(judging, "validation_pairs") if judging else []
     check_apart(pairs, validation, (data, judging))
-    identity.keep(workdir, config)
     run = PimRun(trainer, workdir, pairs, validation)
     if not run.restore():
         trainer.start()
+    identity.keep(workdir, config)  # Not of one that could not start.
     run.train()
 
 

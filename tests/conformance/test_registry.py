@@ -6,14 +6,13 @@ import json
 import pathlib
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.conftest import GOLDEN, SMALL, cropped, golden_model
+from tests.conftest import GOLDEN, SMALL, cropped, golden_model, without_graphs
 from tfc_models import inspect, models, zoo
 from tfc_models.codec import Codec
 from tfc_models.layers import pad_to_multiple, tiled
@@ -202,16 +201,6 @@ def test_tiles_give_what_a_whole_picture_gives(codec):
     # The synthesis' maps are bfloat16.
     assert float(tf.reduce_mean(tf.abs(parts - whole))) < 0.01
     assert float(tf.reduce_max(tf.abs(parts - whole))) < 4.0
-
-
-@contextmanager
-def without_graphs():
-    """For what is coded once: to build a graph takes most of the time."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 RELOAD = """

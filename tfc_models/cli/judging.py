@@ -35,6 +35,8 @@ def judge(options: argparse.Namespace) -> int:
     """A row for every metric."""
     reporter = Reporter("judge", options.quiet)
     names = _names(options, reporter, (UNTRAINED,))
+    if options.blur is not None and not {"pim", UNTRAINED} & {*names}:
+        raise UsageError(f"--blur is of PIM: give pim or {UNTRAINED} among the metrics.")
     photos = _photos(pathlib.Path(options.pictures), options)
     silence_tensorflow()
     if options.bapps:
@@ -121,11 +123,13 @@ def _distances(names: list[str], options: argparse.Namespace) -> dict[str, Calla
     if short := [name for name in names if least[name] > options.side - 1]:
         needed = max(least[name] for name in short) + 1
         raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
-    if "pim" in names and options.blur is not None:
-        functions["pim"] = pim_of(options).distance
-    if UNTRAINED in names:
-        tf.keras.utils.set_random_seed(options.seed)
-        functions[UNTRAINED] = Pim(pim_of(options).settings).distance
+    if options.blur is not None or UNTRAINED in names:
+        pim = pim_of(options, options.blur)
+        if "pim" in names:
+            functions["pim"] = pim.distance
+        if UNTRAINED in names:
+            tf.keras.utils.set_random_seed(options.seed)
+            functions[UNTRAINED] = Pim(pim.settings).distance
     return {name: tf.function(functions[name], reduce_retracing=True) for name in names}
 
 

@@ -151,14 +151,14 @@ def metrics_of(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
         raise CommandError(one_line(error)) from error
 
 
-def pim_of(options: argparse.Namespace) -> Any:
+def pim_of(options: argparse.Namespace, blur: float | None = None) -> Any:
     """The PIM of --pim, of the environment, or else the one that is shipped."""
     from tfc_models.perceptual import load_pim
     from tfc_models.perceptual.pim import WEIGHTS
 
     source = options.pim or os.environ.get(PIM_VARIABLE) or WEIGHTS
     try:
-        return load_pim(source, getattr(options, "blur", None))
+        return load_pim(source, blur)
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
 

@@ -131,19 +131,22 @@ class SemanticSubstitute:
             chosen += [choice.chosen for choice in some]
         if len(chosen) < 2:
             raise ValueError("a fit takes two choices or more.")
-        design, shares = np.concatenate(rows), np.array(chosen)
+        design, shares = np.concatenate(rows), np.array(chosen, np.float32)
+        rows.clear()  # Of BAPPS this is a gigabyte.
         scale = np.sqrt(np.mean(np.square(design), axis=0)) + 1e-12
         design /= scale
 
         def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
-            logits = design @ line
-            entropy = np.mean(np.logaddexp(0.0, logits) - shares * logits)
+            logits = design @ line.astype(np.float32)
+            entropy = np.mean(np.logaddexp(0.0, logits) - shares * logits, dtype=np.float64)
             gradient = design.T @ (special.expit(logits) - shares) / len(shares)
             return entropy + 0.5 * ridge * line @ line, gradient + ridge * line
 
         start = np.full(len(scale), 1.0 / len(scale))
         bounds = [(0.0, None)] * len(scale)
         found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        if not np.isfinite(found.fun):
+            raise ValueError("the fit came to no number: are choices shares from 0 to 1?")
         metric.line = (found.x / scale).astype(np.float32)
         return metric
 

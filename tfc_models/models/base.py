@@ -186,7 +186,7 @@ class CompressionModel(tf.keras.Model):
             self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
             self.set_bfloat16(bfloat16)
         else:
-            self.coder.freeze({k[6:]: v for k, v in state.items() if k.startswith("coder/")})
+            self.coder.freeze(_part(state, "coder/"))
         for layer in (*self.analysis.layers, *self.synthesis.layers):
             layer.freeze()
         self.set_bfloat16(self.bfloat16)
@@ -228,11 +228,12 @@ class CompressionModel(tf.keras.Model):
         """Takes the learned values that `state` gave."""
         self._require_unfrozen("take other weights")
         for name, layer in self._named_layers().items():
-            prefix = f"{name}/"
-            layer.assign_state(
-                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            )
-        self.coder.assign_state({k[6:]: v for k, v in state.items() if k.startswith("coder/")})
+            layer.assign_state(_part(state, f"{name}/"))
+        self.coder.assign_state(_part(state, "coder/"))
+
+
+def _part(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 
 def photo_like_noise(count: int = 4, side: int = 256) -> tf.Tensor:
