@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from skimage import data
 
 from tests.conftest import cropped
 from tests.random_networks import random_network
@@ -113,6 +115,51 @@ def test_the_bank_is_seeded_and_distorts():
         np.testing.assert_array_equal(b, d)
     assert len({way for _, _, way in once}) > 8
     assert sum(np.array_equal(a, b) for a, b, _ in once) <= 2
+
+
+@pytest.fixture(scope="module")
+def pims():
+    """The PIM that is shipped, and an untrained one of the same networks."""
+    shipped = load_pim()
+    tf.keras.utils.set_random_seed(0)
+    return {"shipped": shipped.distance, "untrained": Pim(shipped.settings).distance}
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    """Of photos that PIM has not seen, 96×96."""
+    corners = {"chelsea": (80, 100), "coffee": (100, 150), "rocket": (250, 300)}
+    return [
+        np.ascontiguousarray(getattr(data, name)()[y : y + 96, x : x + 96])
+        for name, (y, x) in corners.items()
+    ]
+
+
+@pytest.mark.slow
+def test_the_pim_that_is_shipped_is_monotone(pims, pieces, monkeypatch):
+    """In fog, which the untrained one sometimes takes for less the thicker it is, and elsewhere."""
+    few = {name: CORRUPTIONS[name] for name in ("fog", "frost", "motion blur", "contrast", "JPEG")}
+    monkeypatch.setattr(trials, "CORRUPTIONS", few)
+    steps = trials.monotone({"shipped": pims["shipped"]}, pieces)["shipped"]
+    assert np.mean(list(steps.values())) >= 0.95
+    shifts = trials.shifts_beside_blurs({"shipped": pims["shipped"]}, pieces)
+    assert shifts["shipped"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get(metrics.LPIPS_VARIABLE), reason="needs LPIPS's weights")
+def test_the_pim_that_is_shipped_ranks_as_lpips_does(pims, pieces):
+    """More than an untrained one does, and the squared error."""
+    first, second, _ = zip(*trials.bank(pieces, 60, side=96, seed=1))
+    first, second = np.stack(first), np.stack(second)
+    distances = {**pims, "mse": metrics.mse}
+    reference = trials.measured(metrics.lpips, first, second)
+    ranks = {
+        name: trials.rank_correlation(trials.measured(d, first, second), reference)
+        for name, d in distances.items()
+    }
+    assert ranks["shipped"] > 0.7
+    assert ranks["shipped"] > max(ranks["untrained"], ranks["mse"]) + 0.1
 
 
 @pytest.fixture
