@@ -21,8 +21,8 @@ venv: ## Make .venv, or bring it up to date. PYTHON=/path/to/python picks the Py
 demo: venv ## Compress and decompress sample photos; pictures and figures go to demo_out/.
 	$(VENV_PYTHON) -m tfc_models.demo --output demo_out
 
-test: lint ## Run lint, then all tests in three processes. ARGS="-k gdn -x" goes to pytest; --exhaustive takes longer.
-	$(VENV_PYTHON) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: lint ## Run lint, then all tests in four processes. ARGS="-k gdn -x" goes to pytest; --exhaustive takes longer.
+	$(VENV_PYTHON) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: venv ## Check style and formatting (ruff) and who may import whom (import-linter).
 	$(VENV_PYTHON) -m ruff check

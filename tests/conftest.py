@@ -135,6 +135,13 @@ def codec(request: pytest.FixtureRequest, model_name: str):
         yield golden_codec(model_name)
 
 
+@pytest.fixture
+def eager():
+    """Without graphs."""
+    with without_graphs():
+        yield
+
+
 @contextlib.contextmanager
 def without_graphs() -> Iterator[None]:
     """For what is coded once: to build a graph takes most of the time."""

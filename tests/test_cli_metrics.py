@@ -30,6 +30,7 @@ def folder(monkeypatch, tmp_path) -> None:
         put(f"b/in/{name}.bmp", noisy)
 
 
+@pytest.mark.usefixtures("eager")
 def test_two_pictures_by_every_metric(capsys):
     assert run("metrics", "a/in/photo.png", "b/in/photo.bmp") == 0
     captured = capsys.readouterr()
@@ -101,6 +102,7 @@ def test_a_broken_picture_and_two_of_one_name(capsys):
     assert "pairs go by names without suffixes" in one_error(capsys)
 
 
+@pytest.mark.usefixtures("eager")
 def test_sets_are_of_the_patches_of_both_sides(capsys):
     arguments = ("metrics", "a", "b", "--metric", "mse", "--sets")
     assert run(*arguments, "--json", "--quiet") == 0

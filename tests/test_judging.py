@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 from skimage import data
 
-from tests.conftest import cropped
+from tests.conftest import cropped, without_graphs
 from tests.random_networks import random_network
 from tfc_models import metrics
 from tfc_models.cli import judging, main
@@ -127,10 +127,10 @@ def pims():
 
 @pytest.fixture(scope="module")
 def pieces():
-    """Of photos that PIM has not seen, 96×96."""
-    corners = {"chelsea": (80, 100), "coffee": (100, 150), "rocket": (250, 300)}
+    """Of photos that PIM has not seen, 72×72."""
+    corners = {"chelsea": (80, 100), "coffee": (100, 150)}
     return [
-        np.ascontiguousarray(getattr(data, name)()[y : y + 96, x : x + 96])
+        np.ascontiguousarray(getattr(data, name)()[y : y + 72, x : x + 72])
         for name, (y, x) in corners.items()
     ]
 
@@ -138,7 +138,7 @@ def pieces():
 @pytest.mark.slow
 def test_the_pim_that_is_shipped_is_monotone(pims, pieces, monkeypatch):
     """In fog, which the untrained one sometimes takes for less the thicker it is, and elsewhere."""
-    few = {name: CORRUPTIONS[name] for name in ("fog", "frost", "motion blur", "contrast", "JPEG")}
+    few = {name: CORRUPTIONS[name] for name in ("fog", "frost", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
     steps = trials.monotone({"shipped": pims["shipped"]}, pieces)["shipped"]
     assert np.mean(list(steps.values())) >= 0.95
@@ -150,7 +150,7 @@ def test_the_pim_that_is_shipped_is_monotone(pims, pieces, monkeypatch):
 @pytest.mark.skipif(not os.environ.get(metrics.LPIPS_VARIABLE), reason="needs LPIPS's weights")
 def test_the_pim_that_is_shipped_ranks_as_lpips_does(pims, pieces):
     """More than an untrained one does, and the squared error."""
-    first, second, _ = zip(*trials.bank(pieces, 60, side=96, seed=1))
+    first, second, _ = zip(*trials.bank(pieces, 40, side=64, seed=1))
     first, second = np.stack(first), np.stack(second)
     distances = {**pims, "mse": metrics.mse}
     reference = trials.measured(metrics.lpips, first, second)
@@ -292,7 +292,8 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
     command += ["--pairs", "8", "--bapps", str(dataset), "--bapps-side", "32", "--quiet"]
     command += ["--lpips", str(weights)]
     command += ["--pim", str(tmp_path / "pim.npz")]
-    assert main([*command, "--blur", "0", "--json"]) == 0
+    with without_graphs():
+        assert main([*command, "--blur", "0", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pictures"] == 2
     assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim"}
@@ -313,7 +314,8 @@ def test_pims_of_a_blur_and_a_seed(tmp_path):
     def found(blur: float | None, seed: int) -> list[float]:
         given = argparse.Namespace(**options, blur=blur, seed=seed)
         distances = judging._distances(["pim", judging.UNTRAINED], given)
-        return [float(distance(a, b)[0]) for distance in distances.values()]
+        with without_graphs():
+            return [float(distance(a, b)[0]) for distance in distances.values()]
 
     (learned, untrained), own = found(0.0, 0), found(None, 0)
     whole = load_pim(options["pim"]).distance(a, b)

@@ -40,6 +40,7 @@ def published(folder: pathlib.Path, **changes: str) -> pathlib.Path:
     return publish_realism.publish(folder / "zoo", weights=weights, validation=validation, **told)
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_is_published_is_there_with_its_card_and_stays(folder, monkeypatch):
     monkeypatch.setattr(publish_realism, "NAMES", ("psnr",))
     monkeypatch.setattr(publish_realism, "AMOUNTS", (0.0, 1.0))
@@ -72,6 +73,7 @@ def test_what_is_published_is_there_with_its_card_and_stays(folder, monkeypatch)
     assert not list((folder / "zoo").glob("*.part"))
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_cannot_be_published_is_one_line_and_leaves_the_zoo_alone(folder, monkeypatch):
     before = sorted((folder / "zoo").iterdir())
     monkeypatch.setenv("TFC_MODELS_LPIPS", "")

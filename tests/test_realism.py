@@ -111,6 +111,7 @@ def test_the_file_is_the_same_and_0_is_the_decoder_of_before(base, codec):
     assert codec.compress(picture, 30) == data
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("realism", [-0.1, 1.01, float("nan"), "1", True, None])
 def test_realism_is_a_number_from_0_to_1(codec, realism):
     data = codec.compress(cropped(32, 32))
@@ -118,6 +119,7 @@ def test_realism_is_a_number_from_0_to_1(codec, realism):
         codec.decompress(data, realism=realism)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_model_without_such_a_decoder_says_so(base):
     plain = Codec(base)
     data = plain.compress(cropped(32, 32))
@@ -157,6 +159,7 @@ def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_p
         decoders.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypatch):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"nothing")
