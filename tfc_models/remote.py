@@ -81,6 +81,12 @@ def sha256_of(path: pathlib.Path) -> str:
     return sha.hexdigest()
 
 
+def check_there(source: str | os.PathLike[str], what: str) -> None:
+    """Refuses a path where there is no file, before what is in it is needed."""
+    if not is_address(os.fspath(source)) and not os.path.isfile(source):
+        raise FileNotFoundError(f"there is no file of {what} {os.fspath(source)}.")
+
+
 def digest_of(source: str | os.PathLike[str]) -> str:
     """What tells weights from others: of a file its SHA-256, of an address itself, which has it."""
     path = pathlib.Path(source)

@@ -160,8 +160,11 @@ def check_model(name: str) -> None:
 
 def check_realism_weights(name: str | None) -> None:
     """Refuses a realism decoder that is not there, before TensorFlow is loaded."""
-    if name and not remote.is_address(name) and not os.path.isfile(name):
-        raise UsageError(f"there is no file of a realism decoder {name}.")
+    try:
+        if name:
+            remote.check_there(name, "a realism decoder")
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from None
 
 
 def load_model(name: str, realism: str | None = None) -> Codec:

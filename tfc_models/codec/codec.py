@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfc_models import zoo
+from tfc_models import remote, zoo
 from tfc_models.codec import container, graph
 from tfc_models.codec.container import (
     DEFAULT_MAX_PIXELS,
@@ -65,7 +65,7 @@ class Codec(tf.Module):
         if isinstance(realism, RealismDecoder) and realism.base is not model:
             raise ValueError(f"the realism decoder is for another model than this {model.name}.")
         if isinstance(realism, (str, os.PathLike)):
-            decoders.check_there(realism)
+            remote.check_there(realism, "a realism decoder")
         self._realism = realism
         self._compress = tf.function(
             self._compress_one,

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfc_models.models import CompressionModel
 from tfc_models.models.realism import RealismDecoder
-from tfc_models.remote import is_address, read_weights, write_weights
+from tfc_models.remote import read_weights, write_weights
 from tfc_models.zoo.files import NewerWeights
 
 FORMAT = 1
@@ -31,12 +31,6 @@ class DecoderWeights(NamedTuple):
     config: dict[str, Any]
     state: dict[str, np.ndarray]
     source: str
-
-
-def check_there(source: str | os.PathLike[str]) -> None:
-    """Refuses a path where there is no file, before the decoder is needed."""
-    if not is_address(str(source)) and not os.path.isfile(source):
-        raise FileNotFoundError(f"there is no file of a realism decoder {source}.")
 
 
 def save(decoder: RealismDecoder, digest: str, path: pathlib.Path) -> None:
