@@ -235,6 +235,7 @@ def test_metrics_that_are_trained_for_are_a_part_of_a_run(tmp_path, monkeypatch)
     assert set(identity.of(configs.Config("bls2017", steps=1))) == {"model", "optimizer"}
 
 
+@pytest.mark.usefixtures("eager")
 def test_validation_measures_what_is_trained_for(tmp_path):
     Image.fromarray(cropped(64, 64)).save(tmp_path / "photo.png")
     model = models.build("bls2017", channels=4, latents=4, distortion="mse + 4*pim + 10*ssim")
