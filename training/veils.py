@@ -33,10 +33,11 @@ def veiled(pictures: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     more = tf.where(of_fog & (kind < 0.4), 0.0, more)
     finer = tf.where(kind > 0.7, 0.0, finer)
     noise = tf.random.stateless_normal([count, 1, *_wide(pictures)], seed + 1)
+    spectrum = tf.signal.rfft2d(noise)
     others = tf.roll(pictures, 1, axis=0)
     found = []
     for share, power in ((hidden, rough), (hidden + more, rough - finer)):
-        veil = tf.where(of_fog, 255.0 * _fog(noise, power, pictures), others)
+        veil = tf.where(of_fog, 255.0 * _fog(spectrum, power, pictures), others)
         found.append((1.0 - share) * pictures + share * veil)
     return found[0], found[1]
 
@@ -45,13 +46,13 @@ def _wide(pictures: tf.Tensor) -> list[int]:
     return [WIDER * side for side in pictures.shape[1:3]]
 
 
-def _fog(noise: tf.Tensor, power: tf.Tensor, pictures: tf.Tensor) -> tf.Tensor:
+def _fog(spectrum: tf.Tensor, power: tf.Tensor, pictures: tf.Tensor) -> tf.Tensor:
     """A crop of grey textures 0 to 1, N×H×W×1, with amplitudes of the frequency to −power."""
     height, width = _wide(pictures)
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     radius[0, 0] = np.inf
     fall = tf.exp(-power * np.log(radius).astype(np.float32))
-    textures = tf.signal.irfft2d(tf.signal.rfft2d(noise) * tf.cast(fall, tf.complex64))
+    textures = tf.signal.irfft2d(spectrum * tf.cast(fall, tf.complex64))
     least = tf.reduce_min(textures, axis=(2, 3), keepdims=True)
     most = tf.reduce_max(textures, axis=(2, 3), keepdims=True)
     textures = (textures - least) / (most - least + 1e-9)

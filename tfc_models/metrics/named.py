@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfc_models.metrics.backbones import BACKBONES
 from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
 from tfc_models.metrics.perceptual import pim
@@ -57,7 +58,8 @@ METRICS = {
     "nlpd": Metric(nlpd, NLPD_MIN_SIDE, nlpd, softened=nlpd),
     "lpips": _distance(lpips, 17),
     "pim": _distance(pim, PIM_MIN_SIDE),
-    "semantic": _distance(semantic, 31),
+    # As much as any of its networks needs; `named` knows which one it is.
+    "semantic": _distance(semantic, max(net.least for net in BACKBONES.values())),
 }
 
 

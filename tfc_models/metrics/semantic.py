@@ -24,7 +24,6 @@ from tfc_models.metrics.pairs import checked
 from tfc_models.remote import SEMANTIC_VARIABLE, read_weights, write_weights
 
 LINE, NETWORK = "semantic", "semantic_network"
-OWN = "of your own"
 
 
 class SemanticSubstitute:
@@ -45,7 +44,7 @@ class SemanticSubstitute:
     ) -> None:
         if isinstance(backbone, str) and backbone not in BACKBONES:
             raise ValueError(f"there is no network {backbone!r}; there are {', '.join(BACKBONES)}.")
-        self.name = backbone if isinstance(backbone, str) else OWN
+        self.name = backbone if isinstance(backbone, str) else "of your own"
         self.backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         self.weights = read_weights(weights)
         self.weights.pop(NETWORK, None)
