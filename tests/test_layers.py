@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tests.conftest import SMALL
+from tfc_models import models
 from tfc_models.layers import (
     GDN,
     Chain,
@@ -25,6 +27,7 @@ from tfc_models.layers import (
 )
 from tfc_models.layers import polyphase_kernel as polyphase
 from tfc_models.layers.conv import fourier_basis
+from training import config as configs
 
 
 @pytest.mark.parametrize(("size", "stride"), [(5, 2), (9, 4), (3, 2), (4, 2), (7, 3)])
@@ -111,6 +114,17 @@ def test_gdn_is_tfcs_gdn_in_both_forms_and_frozen(form, alpha, epsilon, inverse)
     ours.freeze()
     assert ours.trainable_variables == []
     np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
+
+
+def test_the_papers_form_of_gdn_is_the_default_of_layers_models_and_their_configs():
+    """The 2017 and 2018 papers have squares and a root; tfc's own default has neither."""
+    assert GDN().form == "gdn"
+    papers = [name for name in SMALL if name.startswith(("bls2017", "bmshj2018", "mbt2018"))]
+    assert len(papers) == 6
+    for name in papers:
+        assert models.build(name, **SMALL[name]).config["gdn"] == "gdn"
+        config = configs.read(f"training/configs/{name.replace('-', '_')}.py", [])
+        assert config.arguments["gdn"] == "gdn"
 
 
 def some_norm(activation=None) -> ChannelNorm:
@@ -239,9 +253,11 @@ def test_a_processor_without_bfloat16_silently_gets_float32(isa):
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-def test_the_gradients_of_gdn1_are_those_of_tfc(inverse):
+@pytest.mark.parametrize(("form", "alpha", "epsilon"), [("gdn", 2, 0.5), ("gdn1", 1, 1)])
+def test_the_gradients_of_both_forms_of_gdn_are_those_of_tfc(form, alpha, epsilon, inverse):
     tf.keras.utils.set_random_seed(1)
-    ours, theirs = GDN("gdn1", inverse=inverse), tfc.GDN(inverse=inverse)
+    ours = GDN(form, inverse=inverse)
+    theirs = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
     x = tf.random.normal([2, 5, 6, 7]) * 3.0
     wanted = tf.random.normal(x.shape)
     found = []

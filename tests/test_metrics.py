@@ -9,6 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from tests.conftest import SMALL, cropped
 from tfc_models import metrics, models
+from training.linear_start import linear_start, quantization_step
 
 
 def pair(side: int = 192) -> tuple[np.ndarray, np.ndarray]:
@@ -76,3 +77,30 @@ def test_the_loss_is_bits_per_pixel_plus_lambda_times_the_distortion(distortion)
 def test_an_unknown_distortion_lists_the_known_ones():
     with pytest.raises(ValueError, match="mse, ssim, ms-ssim"):
         models.build("bls2017", **SMALL["bls2017"], distortion="beauty")
+
+
+@pytest.mark.parametrize("name", ["mbt2018-mean", "gained-stem4"])
+def test_every_distortion_has_a_lambda_and_a_linear_start_of_its_own(name):
+    """MS-SSIM at CompressAI's λ of 16.64 starts with the step of squared error at 0.0130."""
+    steps = {}
+    for distortion, lmbda in (("mse", 0.0130), ("ms-ssim", 16.64)):
+        model = models.build(name, **SMALL[name], distortion=distortion, lmbda=lmbda)
+        linear_start(model, np.stack([cropped(64, 64)] * 4))
+        # Latents are coefficients of an orthonormal transform, divided by the step.
+        x = np.full([1, 64, 64, 3], 127.5, np.float32)
+        x[0, :, 32:] += 40.0
+        steps[distortion] = float(np.linalg.norm(x - 127.5)) / float(
+            np.linalg.norm(model.to_latents(x))
+        )
+    assert steps["ms-ssim"] == pytest.approx(steps["mse"], rel=0.02)
+    assert steps["ms-ssim"] == pytest.approx(quantization_step(0.0130), rel=0.3)
+    default = models.build(name, **SMALL[name], distortion="ms-ssim")
+    assert default.lmbda == pytest.approx(12.8, rel=0.1)
+    assert default.config["lmbda"] == default.lmbda
+    assert models.build(name, **SMALL[name]).lmbda == 0.01
+
+
+def test_a_distortion_without_a_known_scale_needs_a_lambda():
+    with pytest.raises(ValueError, match=r"semantic has no default lambda.*give lmbda"):
+        models.build("bls2017", **SMALL["bls2017"], distortion="semantic")
+    assert models.build("bls2017", **SMALL["bls2017"], distortion="semantic", lmbda=1.0).lmbda == 1

@@ -47,6 +47,15 @@ def codec(base, file) -> Codec:
     return Codec(base, realism=file)
 
 
+def test_keras_saves_every_weight_of_a_decoder(base, tmp_path):
+    decoder = random_realism(base)
+    decoder.save_weights(tmp_path / "decoder.weights.h5")
+    fresh = RealismDecoder(base)
+    fresh.load_weights(tmp_path / "decoder.weights.h5")
+    for name, value in decoder.state().items():
+        np.testing.assert_array_equal(fresh.state()[name], value, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean", "gained-universal", "hific"])
 def test_any_model_s_synthesis_takes_blocks_that_are_closed_at_0(name):
     base = golden_model(name)

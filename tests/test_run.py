@@ -25,7 +25,7 @@ from training import data, identity, source_codes
 from training.config import Config
 from training.hific_config import HificTraining
 from training.run import NOT_NUMBERS, Run, Stopped, _is_chief
-from training.trainer import Trainer, kinds
+from training.trainer import Trainer
 
 SMALL = {"channels": 8, "latents": 12}
 STEPS = 8
@@ -187,14 +187,6 @@ def test_spikes_are_skipped(tmp_path, folder):
     assert float(losses["skipped"]) == 1.0
     for variable, value in zip(run.trainer.variables, before):
         np.testing.assert_array_equal(variable, value)
-
-
-def test_every_kind_of_variable_has_a_rate():
-    for name in models.names():
-        model = models.build(name, **SMALL)
-        found = set(kinds(model))
-        assert {"transforms", "densities"} <= found <= set(configs.RATES)
-        assert ({"blocks", "gains"} <= found) == model.many_rates
 
 
 def test_what_learns_at_a_rate_of_0_stays_as_it_is(tmp_path, folder):

@@ -8,7 +8,8 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 from scipy import stats
 
-from tests.conftest import SMALL, cropped, golden_model
+from benchmarks import damage
+from tests.conftest import SMALL, cropped, golden_model, without_graphs
 from tfc_models import models
 from tfc_models.codec import Codec
 from tfc_models.entropy.universal import UniversalHyperprior
@@ -134,16 +135,74 @@ def test_levels_come_from_the_seed_in_the_file(name):
     assert np.mean(level[0] == level[1]) < 0.1
     assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * count - 1).max() < 0.2
     assert codec.compress(picture) == first
-    codec.model.coder.seed.assign_add(7)  # takes effect at once
+    codec.model.coder.nonce.assign_add(7)  # takes effect at once
     second = codec.compress(picture)
-    codec.model.coder.seed.assign(0)
+    codec.model.coder.nonce.assign(0)
     assert second != first
     # Whoever decodes takes the seed that he finds.
     assert not np.array_equal(codec.latents(first), codec.latents(second))
-    # Every picture of a batch has its own.
-    y = codec.model.to_latents(tf.constant(np.stack([picture[:64, :64], picture[16:80, :64]])))
-    assert len(set(codec.model.coder._seeds(y).numpy())) == 2
     assert codec.decompress(second).shape == (90, 70, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_in_a_file_tells_of_its_size_and_nothing_of_its_latents(name):
+    codec = Codec(golden_model(name))
+    with without_graphs():
+        files = [codec.compress(image) for image in (cropped(90, 70), 255 - cropped(90, 70))]
+        other_size = codec.compress(cropped(90, 90))
+    streams = [damage.parts(data)[2] for data in (*files, other_size)]
+    assert streams[0][1] != streams[1][1]
+    seeds = [last for *_, last in streams]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 4.0])
+def test_what_compress_writes_has_errors_that_are_independent_of_the_latents(sharpness):
+    """Over many nonces the error of each latent is uniform, whatever lies around it."""
+    model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
+    coder = Codec(model).model.coder
+    latents = model.latent_channels
+    # One example; latents repeat, so that rounding them alike would show.
+    y = tf.tile(tf.linspace(-0.49, 0.49, latents)[None, None, None], [1, 16, 16, 1])
+    errors = []
+    with without_graphs():
+        for nonce in range(15):
+            coder.nonce.assign(nonce)
+            z_string, string, seed = coder.compress(y)
+            z_hat = tf.round(coder._hyper_latents(y))
+            mean = coder._parameters_for(y, None, z_hat, None).mean
+            level = coder._dither(tf.io.decode_raw(seed, tf.int32)[:, 0], tf.shape(y))
+            decoded = coder.decompress((z_string, string, seed), tf.constant([16, 16]))
+            symbols = decoded - mean - coder._estimate(level)
+            errors.append(symbols + coder._offset(level) - coder._softly(y - mean))
+    coder.nonce.assign(0)
+    error = np.concatenate(errors).reshape(-1, latents)
+    for channel in error.T:
+        assert stats.kstest(channel, "uniform", (-0.5, 1.0)).statistic < 1 / 128 + 0.025
+    values = np.broadcast_to(y[0, 0, 0], error.shape)
+    assert abs(np.corrcoef(error.ravel(), values.ravel())[0, 1]) < 0.01
+    # Neighbours do not share it either.
+    assert abs(np.corrcoef(error[:-1].ravel(), error[1:].ravel())[0, 1]) < 0.01
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 4.0])
+def test_expected_gradients_are_the_mean_of_pathwise_ones_with_less_variance(sharpness):
+    draws = {}
+    rng = np.random.default_rng(0)
+    value = tf.fill([20_000, 1, 1, 1], 0.3)
+    index, zero = tf.fill(value.shape, 12.0), tf.zeros_like(value)
+    noise = tf.constant(rng.uniform(-0.5, 0.5, value.shape), tf.float32)
+    for mode in ("pathwise", "expected"):
+        coder = models.build(NAME, **SMALL[NAME], sharpness=sharpness, rate_gradient=mode).coder
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([value, index])
+            bits = coder._noisy_bits(value, value + noise, index, zero)
+        draws[mode] = bits.numpy(), *(tape.gradient(bits, v).numpy() for v in (value, index))
+    for pathwise, expected in zip(draws["pathwise"][::2], draws["expected"][::2]):
+        np.testing.assert_allclose(pathwise, expected, rtol=1e-5)
+    pathwise, expected = (draws[mode][1] for mode in ("pathwise", "expected"))
+    assert expected.mean() == pytest.approx(pathwise.mean(), rel=0.03)
+    assert expected.std() < 1e-3 * pathwise.std()
 
 
 def test_training_becomes_sharper(tmp_path):
@@ -174,3 +233,5 @@ def test_at_every_rate_the_error_is_that_of_dither():
 def test_what_cannot_be_is_refused(options, name):
     with pytest.raises(ValueError, match="sharpness is 0 to 15"):
         models.build(name, **SMALL[name], **options)
+    with pytest.raises(ValueError, match="rate_gradient is one of pathwise, expected"):
+        models.build(name, **SMALL[name], rate_gradient="both")

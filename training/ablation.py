@@ -1,10 +1,11 @@
-"""Two switches, four small trainings: Sadam against Adam, and GDN against ReLU.
+"""Six small trainings: Sadam and Adam, with GDN, GDN1 and ReLU.
 
     python -m training.ablation --data PICTURES --validation OTHER_PICTURES --output docs
 
-Sadam is Adam on the Fourier transforms of kernels (kernel="rdft"). Everything else is the
-same in all of them: bmshj2018-factorized, random start, seed, crops, noise, steps.
-Writes ablation.png and ablation.csv.
+Sadam is Adam on the Fourier transforms of kernels (kernel="rdft"). GDN is the form of the 2017 and
+2018 papers (α = 2, ε = 1/2), GDN1 the form without squares and roots (α = ε = 1). Everything else
+is the same: bmshj2018-factorized, random start, seed, crops, noise, steps. Writes ablation.webp
+and ablation.csv.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _POINTS = flags.DEFINE_integer("points", 10, "validations on the way")
 _RATE = flags.DEFINE_float("rate", 5e-4, "rate of learning of the transforms")
 
 KERNELS = {"Sadam": "rdft", "Adam": "plain"}
-FORMS = {"GDN": "gdn1", "ReLU": "relu"}
+FORMS = {"GDN": "gdn", "GDN1": "gdn1", "ReLU": "relu"}
 SIZE = {"channels": 48, "latents": 64, "lmbda": 0.02}
 CROP, BATCH = 128, 8
 
@@ -84,13 +85,13 @@ def main(argv: list[str]) -> None:
     for name, rows in curves.items():
         style = {
             "color": "tab:blue" if "Sadam" in name else "tab:orange",
-            "linestyle": "-" if "GDN" in name else "--",
+            "linestyle": {"GDN": "-", "GDN1": "--", "ReLU": ":"}[name.split(", ")[1]],
         }
         axes.plot([r[0] for r in rows], [r[1] for r in rows], label=name, **style)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     axes.set_ylim(0.0, 1.05 * max(rows[0][1] for rows in curves.values()))
-    figure.savefig(output / "ablation.png")
+    figure.savefig(output / "ablation.webp", pil_kwargs={"lossless": True})
 
 
 if __name__ == "__main__":

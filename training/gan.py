@@ -109,7 +109,7 @@ class GanTrainer(AdversarialTrainer):
             "quantized_bpp": quantized,
             **control,
             "mse": error,
-            **parts,
+            **{name: tf.reduce_mean(values) for name, values in parts.items()},
         }
         return losses, Made(pictures, decoded, seen_latents, tf.ones(tf.shape(pictures)[:1]))
 

@@ -20,10 +20,12 @@ from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, S
 from tfc_models.entropy.reading import GainedReading
 from tfc_models.layers import GDN, ChannelNorm, Conv2D
 from tfc_models.models import CompressionModel
+from tfc_models.models.distortion import parsed, squared_error_lambda
 from training import data
 from training.config import Config
 
 SAMPLES = 300  # crops that the principal components are of
+NEAR_IDENTITY = {"gdn": 2e-4, "gdn1": 3e-3}  # γ: 1.1 times at 30, in both forms
 STRAY = 0.03  # weights of the channels that the linear part leaves free
 
 
@@ -59,6 +61,7 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
     up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]
     maps = (pictures.astype(np.float32) - 127.5) / 255.0
     total = maps.var(axis=(0, 1, 2), dtype=np.float64).sum() * 16.0**2
+    step_lambda = squared_error_lambda(model.lmbda, parsed(model.distortion))
     # What each channel of a stage's output is multiplied by, against a pure rotation.
     before = np.ones(3)
     for i, (analysis, synthesis) in enumerate(zip(down, up)):
@@ -74,7 +77,7 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
         else:
             # Steps of one in the latents are to be steps of quantization_step in grey levels,
             # by equal parts: a kernel of tiny weights would not survive Adam's first steps.
-            gain = 255.0 / quantization_step(model.lmbda)
+            gain = 255.0 / quantization_step(step_lambda)
             after = np.full(vectors.shape[1], gain ** ((i + 1) / len(down)))
         taps = vectors.reshape(analysis.down, analysis.down, len(before), -1)
         _assign(analysis, taps / before[:, None] * after, rng, first=i == 0)
@@ -84,7 +87,8 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
     for layer in (*model.analysis.layers, *model.synthesis.layers):
         if isinstance(layer, GDN):
             size = int(layer.gamma.shape[0])
-            layer.assign_state({"beta": np.ones(size), "gamma": 0.003 * np.eye(size)})
+            gamma = NEAR_IDENTITY[layer.form] * np.eye(size)
+            layer.assign_state({"beta": np.ones(size), "gamma": gamma})
     if isinstance(model.coder, ContextHyperprior):
         _ignore(model.coder.parameters[0], model.coder.context.filters)
     if isinstance(model.coder, ChannelwiseHyperprior):
@@ -94,6 +98,8 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
             _ignore(first, first.kernel.shape[2] - features)
     if model.many_rates:
         _start_gains(model, maps, before)
+    else:
+        model.coder.start_scales(_scale_index(before * _mean_magnitude(maps)))
     return float(maps.var(axis=(0, 1, 2), dtype=np.float64).sum() / total)
 
 
@@ -113,7 +119,9 @@ def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -
         scale: what the stages multiply them by.
     """
     levels = model.lambda_at(tf.linspace(0.0, 100.0, model.levels)).numpy()
-    gains = np.array([255.0 / quantization_step(lmbda) for lmbda in levels])[:, None]
+    terms = parsed(model.distortion)
+    steps = [quantization_step(squared_error_lambda(lmbda, terms)) for lmbda in levels]
+    gains = 255.0 / np.array(steps)[:, None]
     model.analysis.layers[-1].logarithm.assign(np.log(gains / scale))
     model.synthesis.layers[0].logarithm.assign(np.log(scale / gains))
     for last in model.coder.heads:
@@ -121,11 +129,19 @@ def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -
     if isinstance(model.coder, GainedReading):
         # A context reads latents divided by it: coefficients, whatever the rate.
         model.coder.mean_gain.logarithm.assign(np.log(gains / scale))
-    # Coefficients are more peaked than Gaussian: their mean absolute value fits better.
-    deviation = gains * np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
-    index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
-    index = np.clip((SCALES - 1) * index, 2, SCALES - 1)
+    index = _scale_index(gains * _mean_magnitude(maps))
     model.coder.index_offset.assign((index - INDEX_ORIGIN) / INDEX_STEP)
+
+
+def _mean_magnitude(maps: np.ndarray) -> np.ndarray:
+    """Per channel. Coefficients are more peaked than Gaussian: it fits better than a deviation."""
+    return np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
+
+
+def _scale_index(deviation: np.ndarray) -> np.ndarray:
+    """Returns the indexes of scales, none of which is among the least."""
+    index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
+    return np.clip((SCALES - 1) * index, 2, SCALES - 1)
 
 
 def _assign(

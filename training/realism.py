@@ -99,7 +99,8 @@ class RealismTrainer(AdversarialTrainer):
         error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
         seen, parts = distortions(self._terms, *moved(self._noise, pictures, decoded))
         loss = tf.reduce_mean(count * (self.config.gamma * error + realism * seen))
-        losses = {"loss": loss, "mse": tf.reduce_mean(error), **parts}
+        losses = {"loss": loss, "mse": tf.reduce_mean(error)}
+        losses.update({name: tf.reduce_mean(values) for name, values in parts.items()})
         return losses, Made(pictures, decoded, latents, count * realism)
 
     def save_weights(self, path: pathlib.Path) -> None:

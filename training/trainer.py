@@ -10,8 +10,6 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models import models
-from tfc_models.entropy import UniversalHyperprior
-from tfc_models.layers import Gain, GainedResidual
 from tfc_models.models.distortion import parsed, prepare
 from tfc_models.zoo import files
 from training.config import Config, RunConfig
@@ -34,7 +32,8 @@ class Trainer:
 
     def __init__(self, model: models.CompressionModel, config: Config) -> None:
         prepare(parsed(model.distortion))
-        self._build(model, config, kinds(model), [k for k, rate in config.rates.items() if rate])
+        trained = [group for group, rate in config.rates.items() if rate]
+        self._build(model, config, model.variable_groups(), trained)
 
     def _build(
         self,
@@ -156,8 +155,7 @@ class Trainer:
 
     def before_step(self, fraction: float) -> None:
         """What changes in the model with the fraction of the budget that is spent."""
-        if isinstance(self.model.coder, UniversalHyperprior):
-            self.model.coder.anneal(fraction)
+        self.model.coder.anneal(fraction)
 
     def _losses_of(self, batch: tf.Tensor) -> Losses:
         """Of a batch, by name; `loss` is what is minimized."""
@@ -183,28 +181,6 @@ class Trainer:
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as a weights file."""
         self.with_average(lambda: files.save(self.model, path))
-
-
-def kinds(model: models.CompressionModel) -> list[str]:
-    """What each trainable variable of a model is, for its rate of learning.
-
-    transforms: analysis and synthesis; blocks: the residual blocks in them that start as nothing,
-    which may move faster than the linear stages that training starts from; gains: tables per rate;
-    densities: of the factorized prior; entropy: the rest, which predicts probabilities.
-    """
-    named: dict[Any, str] = {}
-    networks = (*model.analysis.layers, *model.synthesis.layers)
-    for layer in networks:
-        kind = "blocks" if isinstance(layer, GainedResidual) else "transforms"
-        named.update({v.ref(): kind for v in layer.trainable_variables})
-    coder = model.coder
-    prior = getattr(coder, "hyperprior", coder).prior
-    named.update({v.ref(): "densities" for v in prior.trainable_variables})
-    tables = [m for m in (*model.submodules, *coder.submodules) if isinstance(m, Gain)]
-    gains = [v for table in tables for v in table.trainable_variables]
-    gains += [coder.index_offset] if hasattr(coder, "index_offset") else []
-    named.update({v.ref(): "gains" for v in gains})
-    return [named.get(v.ref(), "entropy") for v in model.trainable_variables]
 
 
 def _optimizer(config: RunConfig) -> tf.keras.optimizers.Optimizer:

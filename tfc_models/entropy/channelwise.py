@@ -24,7 +24,7 @@ from tfc_models.entropy.hyperprior import (
     Told,
 )
 from tfc_models.entropy.reading import GainedReading, ReadingHyperprior, shifts_of
-from tfc_models.layers import Chain, Conv2D
+from tfc_models.layers import Chain, CompressionLayer, Conv2D
 
 # A correction, in a frozen model, is looked up: tanh of multiples of 2^-5, between -4 and 4.
 TANH_BITS, TANH_REACH = 5, 4
@@ -73,6 +73,10 @@ class ChannelwiseHyperprior(ReadingHyperprior):
         if support < len(slices):
             self._steps.append(range(support, len(slices)))
         self.support = support
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [*super().learned_layers(), self.scale_synthesis, *self.networks]
 
     def _channels(self, step: range) -> slice:
         return slice(self._ends[step[0]], self._ends[step[-1] + 1])
@@ -256,6 +260,11 @@ class ChannelwiseHyperprior(ReadingHyperprior):
     def heads(self) -> list[Conv2D]:
         """The layers that give indexes, means and corrections."""
         return [network.layers[-1] for network in self.networks]
+
+    @property
+    def scale_heads(self) -> list[Conv2D]:
+        """The layers that give scale indexes, in order of the latents."""
+        return [networks.scale.layers[-1] for networks in self.slices]
 
     def float_layers(self) -> dict[str, Conv2D]:
         """The hyper networks' and the slices' layers by name."""

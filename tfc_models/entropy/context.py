@@ -16,7 +16,7 @@ from tfc_models.entropy.exact import (
 )
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALES
 from tfc_models.entropy.reading import GainedReading, ReadingHyperprior, shifts_of
-from tfc_models.layers import Conv2D, MaskedConv2D, tiled
+from tfc_models.layers import CompressionLayer, Conv2D, MaskedConv2D, tiled
 
 
 class ContextHyperprior(ReadingHyperprior):
@@ -36,6 +36,10 @@ class ContextHyperprior(ReadingHyperprior):
         super().__init__(*arguments)
         self.context, self.parameters = context, parameters
         self.latents = parameters[-1].filters // 2
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [*super().learned_layers(), self.context, *self.parameters]
 
     def _features(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
         """What z tells of every latent."""

@@ -11,6 +11,7 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables, decodable
+from tfc_models.layers import CompressionLayer, Conv2D, Parameters
 
 Bits = dict[str, tf.Tensor]
 
@@ -36,6 +37,22 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         self.quantization = checked_mode(quantization)
         self.channels = channels
         self.noise = Noise()
+        self.network_dtype = tf.float32
+        self.density = Parameters(self.prior.trainable_variables, "densities", name="density")
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [self.density]
+
+    def float_layers(self) -> dict[str, Conv2D]:
+        """No layers: a factorized prior has no networks."""
+        return {}
+
+    def start_scales(self, index: np.ndarray) -> None:
+        """Has no scales to set: the density starts wide enough."""
+
+    def anneal(self, fraction: float) -> None:
+        """Sets what changes with the fraction of training that is done: nothing here."""
 
     def __call__(
         self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None

@@ -14,7 +14,7 @@ from tfc_models.entropy.hyperprior import (
     MEAN_BITS,
     MeanScaleHyperprior,
 )
-from tfc_models.layers import Chain, Gain, level_weights, rate_of_each
+from tfc_models.layers import Chain, CompressionLayer, Gain, Parameters, level_weights, rate_of_each
 from tfc_models.layers.gain import LARGEST_RATE
 
 # What a file can say: whole numbers.
@@ -59,7 +59,12 @@ class GainedHyperprior(MeanScaleHyperprior):
         self.mean_gain = Gain(latents, levels, name="mean_gain")
         # In steps of the network's output, which is what the rate of learning suits.
         self.index_offset = tf.Variable(tf.zeros([levels, latents]), name="index_offset")
+        self._offset_layer = Parameters([self.index_offset], "gains", name="index_offset")
         self._rates: dict[str, np.ndarray] = {}
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [*super().learned_layers(), self.hyper_gain, self.mean_gain, self._offset_layer]
 
     def _hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         weights = level_weights(rate_of_each(y, rate), self.levels)

@@ -12,9 +12,10 @@ import tensorflow_compression as tfc
 from tfc_models.entropy import ordered
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
+from tfc_models.entropy.normal_mass import log_box_mass
 from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables
-from tfc_models.layers import Chain, Conv2D, pad_to_multiple, tiled
+from tfc_models.layers import Chain, CompressionLayer, Conv2D, pad_to_multiple, tiled
 
 DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
 SCALES = 64
@@ -26,7 +27,6 @@ INDEX_STEP, INDEX_ORIGIN = 8.0, 18.0
 MEAN_BITS = 6
 LARGEST_MEAN = 2.0**14
 LARGEST_INDEX = 2.0**10  # beyond the table on either side, before a rate moves it
-LEAST_MASS = 2.0**-30
 FINEST_PART, LARGEST_WITH_PARTS = 64, 16.0
 REDUCTION = 4  # hyper_analysis divides height and width by it
 ALL = slice(None)  # channels
@@ -102,6 +102,13 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self.network_dtype = tf.float32
         self.exact: ExactNetwork | None = None
 
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [self.hyper_analysis, self.hyper_synthesis, *self.hyperprior.learned_layers()]
+
+    def anneal(self, fraction: float) -> None:
+        """Sets what changes with the fraction of training that is done: nothing here."""
+
     def __call__(
         self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, Bits]:
@@ -149,21 +156,13 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     def _noisy_bits(
         self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
     ) -> tf.Tensor:
-        """Bits of each example, where gradients are wanted.
-
-        tfp's logarithms of normal probabilities hold far into the tails, and take a third of
-        a training step. Here the difference of the two tails is taken directly: a latent
-        further out than 6 scales costs 30 bits.
-        """
+        """Returns differentiable bits of each example."""
         index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
         del y
         centred = noisy if mean is None else noisy - mean
         if self.distribution == "gaussian":
-            inverse = math.sqrt(0.5) / scale_of(index)
-            distance = tf.abs(centred)
-            upper = tf.math.erfc((distance - 0.5) * inverse)
-            mass = 0.5 * (upper - tf.math.erfc((distance + 0.5) * inverse))
-            nats = tf.math.log(tfc.lower_bound(mass, LEAST_MASS))
+            # tfp's log_prob holds in the tails as well, and takes a third of a training step.
+            nats = log_box_mass(centred, scale_of(index))
         else:
             nats = self._make_prior(index).log_prob(centred)
         return tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
@@ -266,8 +265,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self._make_exact(shifts)
         self._freeze_tables(state)
         self._freeze_rates(state)
-        for layer in self.hyper_analysis.layers:
-            layer.freeze()
+        self.hyper_analysis.freeze()
 
     def _find_shifts(
         self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
@@ -350,6 +348,25 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     def pieces(self) -> list[int]:
         """How many float32 convolutions stand for each exact layer."""
         return self.exact.pieces
+
+    def start_scales(self, index: np.ndarray) -> None:
+        """Makes the networks predict nearly these scale indexes, one per latent channel.
+
+        Training starts there: a latent far outside of the predicted scale costs thousands of
+        bits.
+        """
+        first = 0
+        for layer in self.scale_heads:
+            state = {k: np.array(v) for k, v in layer.state().items()}
+            count = min(len(state["bias"]), len(index) - first)
+            state["bias"][:count] = (index[first : first + count] - INDEX_ORIGIN) / INDEX_STEP
+            layer.assign_state({**state, "kernel": 0.1 * state["kernel"]})
+            first += count
+
+    @property
+    def scale_heads(self) -> list[Conv2D]:
+        """The layers that give scale indexes, in order of the latents."""
+        return self.heads[:1]
 
     def float_layers(self) -> dict[str, Conv2D]:
         """The hyper networks' layers by name."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior
 from tfc_models.entropy.reading import shifts_of
-from tfc_models.layers import Chain, Conv2D
+from tfc_models.layers import Chain, CompressionLayer, Conv2D
 
 
 class TwoNetworkHyperprior(MeanScaleHyperprior):
@@ -23,6 +23,10 @@ class TwoNetworkHyperprior(MeanScaleHyperprior):
         super().__init__(*arguments)
         self.mean_synthesis = mean_synthesis
         self._exact_means: ExactNetwork | None = None
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [*super().learned_layers(), self.mean_synthesis]
 
     def _outputs(self, z_hat: tf.Tensor) -> tf.Tensor:
         return tf.concat([self.hyper_synthesis(z_hat), self.mean_synthesis(z_hat)], axis=-1)

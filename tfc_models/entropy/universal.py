@@ -13,18 +13,21 @@ from tfc_models.entropy import ordered
 from tfc_models.entropy.factorized import Bits
 from tfc_models.entropy.gained import GainedHyperprior
 from tfc_models.entropy.hyperprior import (
-    LEAST_MASS,
     MEAN_BITS,
     SCALES,
     MeanScaleHyperprior,
     parts_of_scales,
     scale_of,
 )
+from tfc_models.entropy.normal_mass import log_normal_mass
+from tfc_models.layers import CompressionLayer, Parameters
 
 # Levels of dither: (i + 1/2)/64 − 1/2, so that their mean is that of uniform noise. A frozen
 # model has as many as it has estimates, which some have 16 of.
 LEVELS = 64
 SEED_BYTES = 4
+SEED_PER_ROW, SEED_PER_COLUMN = 1_000_003, 19_349_663  # odd, and far from multiples
+RATE_GRADIENTS = ("pathwise", "expected")
 SOFTEST = 1e-3  # Below it, rounding is not felt, and the formulas divide by zero.
 SHARPEST = 15.0  # Beyond it, gradients of the inverse are infinite in float32.
 
@@ -49,21 +52,37 @@ class UniversalHyperprior(MeanScaleHyperprior):
     universal entropy models take 15 levels: for small scales, whose bits are spent where u is
     nearly ±1/2, their coded size is a few percent less than the bound that was trained for.
 
-    The seed is made of the latents, so that every file has its own; `seed` is added to it.
+    The seed is made of the latents' height and width and of `nonce`, and written to the file. It
+    tells nothing of the latents' values, on which the noise must not depend.
+
+    `rate_gradient` is how training differentiates the rate with respect to s: "pathwise" at
+    the noise drawn, or "expected" over the noise. The latter is the difference of the rate half
+    a step above and below s, without the variance of the noise.
     """
 
     parts = ("y", "z", "seed")
 
-    def __init__(self, *arguments: Any, sharpness: float = 4.0) -> None:
+    def __init__(
+        self, *arguments: Any, sharpness: float = 4.0, rate_gradient: str = "pathwise"
+    ) -> None:
         super().__init__(*arguments)
+        if rate_gradient not in RATE_GRADIENTS:
+            choices = ", ".join(RATE_GRADIENTS)
+            raise ValueError(f"rate_gradient is one of {choices}; got {rate_gradient!r}.")
         if not 0.0 <= sharpness <= SHARPEST:
             raise ValueError(f"sharpness is 0 to {SHARPEST:.0f}; got {sharpness!r}.")
         if self.distribution != "gaussian" or self.quantization != "noise":
             raise ValueError("universal quantization is for gaussian latents, trained with noise.")
         self.sharpness = float(sharpness)
-        self.seed = tf.Variable(0, trainable=False, dtype=tf.int32, name="seed")
+        self.rate_gradient = rate_gradient
+        self.nonce = tf.Variable(0, trainable=False, dtype=tf.int32, name="nonce")
         self.alpha = tf.Variable(self.sharpness, trainable=False, dtype=tf.float32, name="alpha")
+        self._settings = Parameters([self.nonce, self.alpha], "entropy", name="settings")
         self._estimates = np.zeros(0, np.int16)
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Layers that hold every learned value."""
+        return [*super().learned_layers(), self._settings]
 
     def anneal(self, fraction: float) -> None:
         """Sets α for a moment of training: it grows from 0 over the first half."""
@@ -88,19 +107,37 @@ class UniversalHyperprior(MeanScaleHyperprior):
     def _noisy_bits(
         self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
     ) -> tf.Tensor:
-        z = self._softly(y - mean) + (noisy - y)
-        return -tf.reduce_sum(self._log2(z, index), axis=(1, 2, 3))
+        s, noise = self._softly(y - mean), noisy - y
+        if self.rate_gradient == "expected":
+            logarithms = self._with_expected_gradient(s, noise, index)
+        else:
+            logarithms = self._log2(s + noise, index)
+        return -tf.reduce_sum(logarithms, axis=(1, 2, 3))
+
+    def _with_expected_gradient(
+        self, s: tf.Tensor, noise: tf.Tensor, index: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns `_log2(s + noise, index)`, whose gradient to s is the mean over the noise."""
+
+        @tf.custom_gradient
+        def shifted(s: tf.Tensor) -> Any:
+            # The gradient to the index stays that at the noise drawn.
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                above, below = (self._log2(s + half, index) for half in (0.5, -0.5))
+                return upstream * (above - below)
+
+            return tf.zeros_like(s), gradient
+
+        return self._log2(tf.stop_gradient(s) + noise, index) + shifted(s)
 
     def _log2(self, z: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         """Logarithms of the density of s_α(V) + U, which is even."""
         index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
-        inverse = math.sqrt(0.5) / scale_of(index)
-        distance = tf.abs(z)
-        near, far = (
-            tf.math.erfc(tfc.soft_round_inverse(distance + shift, self.alpha) * inverse)
-            for shift in (-0.5, 0.5)
+        lower, upper = (
+            tfc.soft_round_inverse(tf.abs(z) + shift, self.alpha) for shift in (-0.5, 0.5)
         )
-        return tf.math.log(tfc.lower_bound(0.5 * (near - far), LEAST_MASS)) / math.log(2.0)
+        inverse = 1.0 / scale_of(index)
+        return log_normal_mass(lower * inverse, (upper - lower) * inverse) / math.log(2.0)
 
     def quantize(self, y: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
         """What a decoder gets, with the dither of the seed that files get."""
@@ -132,11 +169,13 @@ class UniversalHyperprior(MeanScaleHyperprior):
         return len(self._estimates) or LEVELS
 
     def _seeds(self, y: tf.Tensor) -> tf.Tensor:
-        """A seed for each example: the file tells it, so that how it is found is no matter."""
-        flat = tf.reshape(y, [tf.shape(y)[0], -1])
-        places = tf.random.stateless_uniform(tf.shape(flat)[1:], [0, 0], None, None, tf.int32)
-        # Whole numbers, whose sums wrap around alike in any order.
-        return tf.reduce_sum(tf.cast(tf.round(flat), tf.int32) * places, axis=1) + self.seed
+        """Returns the seed of each example, a function of the size and the nonce alone.
+
+        The decoder reads it from the file, so that files of any other seed decode as well.
+        """
+        shape = tf.shape(y)
+        seed = shape[1] * SEED_PER_ROW + shape[2] * SEED_PER_COLUMN + self.nonce
+        return tf.fill(shape[:1], seed)
 
     def _parts(self) -> np.ndarray:
         return np.minimum(parts_of_scales(), self.levels_of_dither)

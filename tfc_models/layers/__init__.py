@@ -3,6 +3,7 @@
 from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
 from tfc_models.layers.channel_norm import ChannelNorm
+from tfc_models.layers.compression_layer import CompressionLayer, Parameters, check_layers
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gated import GatedResidual, openings, scattered
@@ -17,13 +18,16 @@ __all__ = [
     "GDN",
     "Chain",
     "ChannelNorm",
+    "CompressionLayer",
     "Conv2D",
     "Gain",
     "GainedResidual",
     "GatedResidual",
     "MaskedConv2D",
+    "Parameters",
     "Residual",
     "bfloat16_pays",
+    "check_layers",
     "checkerboard_mask",
     "compute_dtype",
     "leaky_relu",

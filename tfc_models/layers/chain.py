@@ -1,26 +1,39 @@
-"""Layers in a row."""
+"""Layers in sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from tfc_models.layers.gain import Gain
-from tfc_models.layers.residual import GainedResidual
+from tfc_models.layers.compression_layer import CompressionLayer, check_layers
 
 
-class Chain(tf.keras.layers.Layer):
-    """Calls layers one after another, in whatever dtype the input has.
+class Chain(CompressionLayer):
+    """Calls layers one after another, in the dtype of the input.
 
     Keras' Sequential fixes the dtype of its first call and casts every later input to it.
-    Layers with gains are told the rate, as rows of `level_weights`. `before` holds, by the name
-    of a layer, what its input passes through first.
+    Layers with `takes_rate` also receive rows of `level_weights`. `before` maps the name of a
+    layer to a function that its input passes through first.
     """
 
-    def __init__(self, layers: list[tf.keras.layers.Layer], name: str) -> None:
+    def __init__(self, layers: Sequence[CompressionLayer], name: str) -> None:
         super().__init__(name=name, autocast=False)
-        self.layers = layers
+        check_layers(layers, name)
+        names = [layer.name for layer in layers]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"{name}: needs layers with unique names; got {', '.join(names)}.")
+        self.layers = list(layers)
+
+    @property
+    def sublayers(self) -> Sequence[CompressionLayer]:
+        """The layers of the chain."""
+        return self.layers
+
+    @property
+    def filters(self) -> int | None:
+        """The number of output channels, where a layer sets it."""
+        return next((la.filters for la in reversed(self.layers) if la.filters), None)
 
     def call(
         self,
@@ -31,6 +44,5 @@ class Chain(tf.keras.layers.Layer):
         for layer in self.layers:
             if before and layer.name in before:
                 inputs = before[layer.name](inputs)
-            gained = isinstance(layer, (Gain, GainedResidual))
-            inputs = layer(inputs, weights) if gained else layer(inputs)
+            inputs = layer(inputs, weights) if layer.takes_rate else layer(inputs)
         return inputs

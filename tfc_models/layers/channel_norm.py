@@ -6,10 +6,12 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from tfc_models.layers.compression_layer import CompressionLayer
+
 EPSILON = 1e-3
 
 
-class ChannelNorm(tf.keras.layers.Layer):
+class ChannelNorm(CompressionLayer):
     """(x − mean) / √(variance + ε) · scale + offset, over the channels of every pixel.
 
     Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression"
@@ -17,8 +19,6 @@ class ChannelNorm(tf.keras.layers.Layer):
     so that pictures, crops and tiles are normalized alike. The variance is the unbiased one;
     scale and offset are learned for every channel. Statistics are float32 in every dtype.
     """
-
-    multiply_in_float32 = False
 
     def __init__(
         self,
@@ -35,10 +35,6 @@ class ChannelNorm(tf.keras.layers.Layer):
         self.scale = self.add_weight("scale", [channels], initializer="ones")
         self.offset = self.add_weight("offset", [channels], initializer="zeros")
         super().build(input_shape)
-
-    def freeze(self) -> None:
-        """Nothing to fold: what was learned stays as it is."""
-        self.trainable = False
 
     def state(self) -> dict[str, tf.Tensor]:
         """Plain values by name."""

@@ -88,7 +88,7 @@ class Conv2D(Multiplies):
         self.filters, self.size, self.down, self.up = filters, size, down, up
         self.use_bias, self.activation, self.parameterization = use_bias, activation, kernel
         self.bias = None
-        self._frozen = False
+        self._folded: tf.Variable | None = None
 
     def build(self, input_shape: tf.TensorShape) -> None:
         channels = tf.TensorShape(input_shape)[-1]
@@ -124,24 +124,24 @@ class Conv2D(Multiplies):
     @property
     def kernel(self) -> tf.Tensor:
         """The kernel as size×size×inputs×filters."""
-        if self._frozen:
+        if self.frozen:
             raise RuntimeError(f"{self.name} is frozen: its kernel is folded for inference.")
         if self._transformed:
             return self._fourier(self._parameter, inverse=True)
         return tf.convert_to_tensor(self._parameter)
 
-    def _folded(self) -> tf.Tensor:
-        if self._frozen:
-            return tf.convert_to_tensor(self._parameter)
+    def _folded_kernel(self) -> tf.Tensor:
+        if self._folded is not None:
+            return tf.convert_to_tensor(self._folded)
         return polyphase_kernel(self.kernel, self.up) if self.up > 1 else self.kernel
 
     def freeze(self) -> None:
         """Replaces the kernel's parameterization by the tensor that inference multiplies."""
-        if not self._frozen:
-            folded = self._folded()
-            self._parameter = tf.Variable(folded, trainable=False, name="kernel")
-            self._frozen = True
-            self.trainable = False
+        if not self.frozen:
+            # Under another name than the parameter, so that a checkpoint tells them apart.
+            self._folded = tf.Variable(self._folded_kernel(), trainable=False, name="kernel")
+            self._parameter = None
+        super().freeze()
 
     def state(self) -> dict[str, tf.Tensor]:
         """Plain values by name, the same for every parameterization."""
@@ -162,7 +162,7 @@ class Conv2D(Multiplies):
         if bias is not None and self.up > 1:
             # Before depth_to_space, so that convolution and bias are one operation.
             bias = tf.tile(bias, [self.up**2])
-        outputs = self.convolve(inputs, self._folded(), bias, self.down)
+        outputs = self.convolve(inputs, self._folded_kernel(), bias, self.down)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return tf.nn.depth_to_space(outputs, self.up) if self.up > 1 else outputs

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfc_models.layers.compression_layer import CompressionLayer
+
 LARGEST_RATE = 100.0
 DEFAULT_RATE = 50.0
 
@@ -27,13 +29,16 @@ def level_weights(rate: tf.Tensor, levels: int) -> tf.Tensor:
     return tf.maximum(1.0 - distance, 0.0)
 
 
-class Gain(tf.keras.layers.Layer):
+class Gain(CompressionLayer):
     """Multiplies every channel by a learned gain that depends on the rate.
 
     One row of logarithms for each level: between two levels, gains are interpolated
     geometrically (Cui et al., "Asymmetric Gained Deep Image Compression With Continuous
     Rate Adaptation", CVPR 2021).
     """
+
+    takes_rate = True
+    parameter_group = "gains"
 
     def __init__(self, filters: int, levels: int, name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
@@ -43,10 +48,6 @@ class Gain(tf.keras.layers.Layer):
     def at(self, weights: tf.Tensor) -> tf.Tensor:
         """The gains, examples × channels, for rows of `level_weights`."""
         return tf.exp(tf.matmul(weights, self.logarithm))
-
-    def freeze(self) -> None:
-        """There is nothing to fold; a frozen layer does not train."""
-        self.trainable = False
 
     def state(self) -> dict[str, tf.Tensor]:
         """Plain values by name."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfc_models.layers.activation import relu
+from tfc_models.layers.compression_layer import CompressionLayer
 from tfc_models.layers.conv import Conv2D
 from tfc_models.layers.gain import LARGEST_RATE, level_weights
 
@@ -54,7 +56,7 @@ def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
     return tf.nn.depth_to_space(maps, finer) if finer > 1 else maps
 
 
-class GatedResidual(tf.keras.layers.Layer):
+class GatedResidual(CompressionLayer):
     """x + conv(gate · relu(conv(x, noise))): nothing is added where the gates are closed.
 
     Every hidden map has a gate for each knot of the amount and each level of the rate, linear
@@ -82,20 +84,18 @@ class GatedResidual(tf.keras.layers.Layer):
         self.reduce.assign_state(zeros)
         super().build(input_shape)
 
-    def set_multiply_in_float32(self, value: bool) -> None:
-        """See `tfc_models.layers.multiply`."""
-        self.expand.multiply_in_float32 = self.reduce.multiply_in_float32 = value
+    @property
+    def sublayers(self) -> Sequence[CompressionLayer]:
+        """Both convolutions."""
+        return self.expand, self.reduce
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
-        layers = {"expand": self.expand, "reduce": self.reduce}
-        named = {f"{n}/{k}": v for n, la in layers.items() for k, v in la.state().items()}
-        return {**named, "gate": tf.identity(self.gate)}
+        """Returns the learned values by name."""
+        return {**super().state(), "gate": tf.identity(self.gate)}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
-        for name, layer in (("expand", self.expand), ("reduce", self.reduce)):
-            layer.assign_state({k: state[f"{name}/{k}"] for k in layer.state()})
+        """Sets the values that `state` returned."""
+        super().assign_state(state)
         self.gate.assign(state["gate"])
 
     def call(self, inputs: tf.Tensor, opening: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfc_models.layers.activation import relu
+from tfc_models.layers.compression_layer import CompressionLayer
 from tfc_models.layers.multiply import Multiplies
 
 # (alpha, epsilon) in y_i = x_i / (beta_i + sum_j gamma_ji |x_j|^alpha)^epsilon.
@@ -20,26 +21,14 @@ def nonlinearity(form: str, inverse: bool = False, name: str | None = None) -> A
     return Relu(name=name) if form == "relu" else GDN(form, inverse=inverse, name=name)
 
 
-class Relu(tf.keras.layers.Layer):
+class Relu(CompressionLayer):
     """Rectification in the place of a GDN, with nothing to learn: for comparison."""
-
-    multiply_in_float32 = False
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return relu(inputs)
-
-    def freeze(self) -> None:
-        """Nothing to fold."""
-
-    def state(self) -> dict[str, tf.Tensor]:
-        """No values."""
-        return {}
-
-    def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes no values."""
 
 
 # On the largest maps a pass costs as much as a convolution: what lies between two products
@@ -48,18 +37,31 @@ class Relu(tf.keras.layers.Layer):
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _pool_gradient(
-    upstream: tf.Tensor, inputs: tf.Tensor, pool: tf.Tensor, inverse: bool
+    upstream: tf.Tensor, inputs: tf.Tensor, pool: tf.Tensor, form: str, inverse: bool
 ) -> tf.Tensor:
-    return upstream * inputs if inverse else -(upstream * inputs / tf.square(pool))
+    """Gradient to the pool of inputs · pool^±ε."""
+    product = upstream * inputs
+    if form == "gdn1":
+        return product if inverse else -(product / tf.square(pool))
+    root = 0.5 * tf.math.rsqrt(pool)
+    return product * root if inverse else -(product * root / pool)
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _input_gradient(
-    upstream: tf.Tensor, inputs: tf.Tensor, pool: tf.Tensor, through: tf.Tensor, inverse: bool
+    upstream: tf.Tensor,
+    inputs: tf.Tensor,
+    pool: tf.Tensor,
+    through: tf.Tensor,
+    form: str,
+    inverse: bool,
 ) -> tf.Tensor:
-    """Directly, and `through` the magnitudes that the pool is of."""
-    direct = upstream * pool if inverse else upstream / pool
-    return direct + tf.where(inputs < 0, -through, through)
+    """Gradient to the inputs, directly and by their powers; `through` is that to the powers."""
+    if form == "gdn1":
+        direct = upstream * pool if inverse else upstream / pool
+        return direct + tf.where(inputs < 0, -through, through)
+    direct = upstream * (tf.sqrt(pool) if inverse else tf.math.rsqrt(pool))
+    return direct + 2.0 * inputs * through
 
 
 class GDN(tfc.GDN, Multiplies):
@@ -73,7 +75,7 @@ class GDN(tfc.GDN, Multiplies):
 
     def __init__(
         self,
-        form: str = "gdn1",
+        form: str = "gdn",
         inverse: bool = False,
         name: str | None = None,
         **kwargs: Any,
@@ -90,17 +92,35 @@ class GDN(tfc.GDN, Multiplies):
             **kwargs,
         )
         self.form = form
-        self._frozen = False
+        self._folded_beta: tf.Variable | None = None
+        self._folded_gamma: tf.Variable | None = None
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        super().build(input_shape)
+        # Keras saves the variables that are attributes of a layer, and no others.
+        self._beta_variable = self._beta_parameter.variable
+        self._gamma_variable = self._gamma_parameter.variable
+
+    @property
+    def beta(self) -> tf.Tensor:
+        """The offsets of the pools."""
+        return super().beta if self._folded_beta is None else tf.identity(self._folded_beta)
+
+    @property
+    def gamma(self) -> tf.Tensor:
+        """The weights of the pools, inputs × outputs."""
+        return super().gamma if self._folded_gamma is None else tf.identity(self._folded_gamma)
 
     def freeze(self) -> None:
         """Folds the nonnegative reparameterization of beta and gamma to plain tensors."""
-        if not self._frozen:
-            beta, gamma = self.beta, self.gamma
+        if not self.frozen:
+            # Under other names than the parameters, so that a checkpoint tells them apart.
+            self._folded_beta = tf.Variable(self.beta, trainable=False, name="beta")
+            self._folded_gamma = tf.Variable(self.gamma, trainable=False, name="gamma")
+            self._beta_variable = self._gamma_variable = None
             # tfc refuses to change a built layer through the public attributes.
-            self._beta_parameter = tf.Variable(beta, trainable=False, name="beta")
-            self._gamma_parameter = tf.Variable(gamma, trainable=False, name="gamma")
-            self._frozen = True
-            self.trainable = False
+            self._beta_parameter = self._gamma_parameter = None
+        super().freeze()
 
     def state(self) -> dict[str, tf.Tensor]:
         """Plain values by name."""
@@ -116,32 +136,40 @@ class GDN(tfc.GDN, Multiplies):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         gamma = tf.cast(self.gamma, inputs.dtype)
         beta = tf.cast(self.beta, inputs.dtype)
+        if not self.frozen:
+            return self._trainable(inputs, gamma, beta)
+        return self._normalized(inputs, self._pool(inputs, gamma, beta)[1])
+
+    def _pool(
+        self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The inputs' powers and the weighted sums of them."""
+        powers = tf.square(inputs) if self.form == "gdn" else tf.abs(inputs)
+        return powers, self.convolve(powers, gamma[None, None], beta, 1)
+
+    def _normalized(self, inputs: tf.Tensor, pool: tf.Tensor) -> tf.Tensor:
         if self.form == "gdn":
-            pool = self.convolve(tf.square(inputs), gamma[None, None], beta, 1)
             return inputs * (tf.sqrt(pool) if self.inverse else tf.math.rsqrt(pool))
-        if not self._frozen:
-            return self._gdn1(inputs, gamma, beta)
-        pool = self.convolve(tf.abs(inputs), gamma[None, None], beta, 1)
         return inputs * pool if self.inverse else inputs / pool
 
-    def _gdn1(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        """The form "gdn1", with its gradient written out."""
+    def _trainable(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+        """The same with its gradient written out."""
 
         @tf.custom_gradient
         def normalized(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
-            magnitudes = tf.abs(inputs)
-            pool = self.convolve(magnitudes, gamma[None, None], beta, 1)
+            powers, pool = self._pool(inputs, gamma, beta)
 
             def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                of_pool = _pool_gradient(upstream, inputs, pool, self.inverse)
+                options = self.form, self.inverse
+                of_pool = _pool_gradient(upstream, inputs, pool, *options)
                 through = self.convolve(of_pool, tf.transpose(gamma)[None, None], None, 1)
-                of_inputs = _input_gradient(upstream, inputs, pool, through, self.inverse)
-                rows, sums = (tf.reshape(t, [-1, t.shape[-1]]) for t in (magnitudes, of_pool))
+                of_inputs = _input_gradient(upstream, inputs, pool, through, *options)
+                rows, sums = (tf.reshape(t, [-1, t.shape[-1]]) for t in (powers, of_pool))
                 of_gamma = tf.matmul(rows, sums, transpose_a=True)
                 of_beta = tf.matmul(tf.ones_like(rows[:, :1]), sums, transpose_a=True)[0]
                 return of_inputs, of_gamma, of_beta
 
-            return (inputs * pool if self.inverse else inputs / pool), gradients
+            return self._normalized(inputs, pool), gradients
 
         return normalized(inputs, gamma, beta)
 

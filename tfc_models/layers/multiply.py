@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfc_models.layers.compression_layer import CompressionLayer
 
-class Multiplies(tf.keras.layers.Layer):
+
+class Multiplies(CompressionLayer):
     """A layer with a convolution in it, that can be told to run it in float32."""
-
-    multiply_in_float32 = False
 
     def convolve(
         self, maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, stride: int

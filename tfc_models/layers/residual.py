@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from tfc_models.layers.activation import relu
+from tfc_models.layers.compression_layer import CompressionLayer, check_layers
 from tfc_models.layers.conv import Conv2D
 from tfc_models.layers.gain import Gain
 
 
-class Residual(tf.keras.layers.Layer):
-    """x + f(x), where f is layers in a row, among which may be others of these."""
+class Residual(CompressionLayer):
+    """x + f(x), where f is a sequence of layers that may contain further residual blocks."""
 
-    def __init__(self, layers: list[tf.keras.layers.Layer], name: str | None = None) -> None:
+    def __init__(self, layers: Sequence[CompressionLayer], name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
-        self.layers = layers
+        check_layers(layers, self.name)
+        self.layers = list(layers)
 
     @property
-    def multiply_in_float32(self) -> bool:
-        """See `tfc_models.layers.multiply`."""
-        return all(layer.multiply_in_float32 for layer in self.layers)
-
-    @multiply_in_float32.setter
-    def multiply_in_float32(self, value: bool) -> None:
-        for layer in self.layers:
-            layer.multiply_in_float32 = value
-
-    def freeze(self) -> None:
-        """Folds the kernels."""
-        for layer in self.layers:
-            layer.freeze()
-        self.trainable = False
-
-    def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
-        return {f"{la.name}/{k}": v for la in self.layers for k, v in la.state().items()}
-
-    def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
-        for layer in self.layers:
-            prefix = f"{layer.name}/"
-            layer.assign_state(
-                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            )
+    def sublayers(self) -> Sequence[CompressionLayer]:
+        """The layers of f."""
+        return self.layers
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         maps = inputs
@@ -53,7 +32,7 @@ class Residual(tf.keras.layers.Layer):
         return inputs + maps
 
 
-class GainedResidual(tf.keras.layers.Layer):
+class GainedResidual(CompressionLayer):
     """x + conv(gain(relu(conv(x)))): a nonlinear correction of what passes through.
 
     The second convolution starts at zero, so that the block starts as the identity and a
@@ -61,6 +40,9 @@ class GainedResidual(tf.keras.layers.Layer):
     depend on the rate: how much to sharpen or to smooth depends on how coarsely the latents
     are quantized.
     """
+
+    takes_rate = True
+    parameter_group = "blocks"
 
     def __init__(
         self,
@@ -86,34 +68,9 @@ class GainedResidual(tf.keras.layers.Layer):
         super().build(input_shape)
 
     @property
-    def parts(self) -> dict[str, Any]:
-        """The layers inside, by name."""
-        return {"expand": self.expand, "gain": self.gain, "reduce": self.reduce}
-
-    @property
-    def multiply_in_float32(self) -> bool:
-        """See `tfc_models.layers.multiply`."""
-        return self.expand.multiply_in_float32
-
-    @multiply_in_float32.setter
-    def multiply_in_float32(self, value: bool) -> None:
-        self.expand.multiply_in_float32 = self.reduce.multiply_in_float32 = value
-
-    def freeze(self) -> None:
-        """Folds the kernels."""
-        for layer in self.parts.values():
-            layer.freeze()
-        self.trainable = False
-
-    def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
-        return {f"{n}/{k}": v for n, la in self.parts.items() for k, v in la.state().items()}
-
-    def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
-        for name, layer in self.parts.items():
-            start = len(name) + 1
-            layer.assign_state({k[start:]: v for k, v in state.items() if k.startswith(f"{name}/")})
+    def sublayers(self) -> Sequence[CompressionLayer]:
+        """Both convolutions and the gain between them."""
+        return self.expand, self.gain, self.reduce
 
     def call(self, inputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         return inputs + self.reduce(self.gain(self.expand(inputs), weights))

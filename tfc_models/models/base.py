@@ -11,7 +11,9 @@ import tensorflow as tf
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
 from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
 from tfc_models.layers.tiling import HALO
-from tfc_models.models.distortion import distortions, parsed, prepare
+from tfc_models.models.distortion import default_lambda, distortions, parsed, prepare
+from tfc_models.models.keras_model import KerasModel, Losses
+from tfc_models.models.photo_like_noise import photo_like_noise
 from tfc_models.models.stored import digest, storable
 
 Before = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
@@ -25,7 +27,7 @@ class Output(NamedTuple):
     bits: dict[str, tf.Tensor]
 
 
-class CompressionModel(tf.keras.Model):
+class CompressionModel(KerasModel):
     """analysis → entropy coder → synthesis; pixels are sRGB 0–255, NHWC, of any size.
 
     Subclasses wire the three and keep their configuration in `config`, from which
@@ -49,17 +51,22 @@ class CompressionModel(tf.keras.Model):
         config: dict[str, Any],
     ) -> None:
         super().__init__(name=name)
-        parsed(config["distortion"])  # Says now what cannot be.
+        _check_parts(name, analysis, synthesis, coder)
+        terms = parsed(config["distortion"])  # Says now what cannot be.
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
-        self.lmbda = float(config["lmbda"])
+        # Keras saves the weights of layers; a coder is an entropy model of tfc and no layer.
+        self.coder_layers = coder.learned_layers()
+        lmbda = config["lmbda"]
+        self.lmbda = float(default_lambda(terms) if lmbda is None else lmbda)
         self.distortion = config["distortion"]
+        config = {**config, "lmbda": self.lmbda}
         # A plain attribute would be wrapped for tracking, and show up in checkpoints.
         self._config = tuple(config.items())
         self.set_bfloat16("auto")
         self(tf.zeros([1, 64, 64, 3]))
 
     def compile(self, *arguments: Any, **options: Any) -> None:
-        """As Keras' own, with the weights of metrics that are trained for at hand."""
+        """As Keras' own; loads the weights of the metrics in the distortion first."""
         prepare(parsed(self.distortion))
         super().compile(*arguments, **options)
 
@@ -67,9 +74,6 @@ class CompressionModel(tf.keras.Model):
     def config(self) -> dict[str, Any]:
         """The arguments that `models.build` made this model with."""
         return dict(self._config)
-
-    def get_config(self) -> dict[str, Any]:
-        return self.config
 
     def set_bfloat16(self, setting: str) -> None:
         """Multiplies in bfloat16: "on", "off", or "auto" (only where it pays).
@@ -82,10 +86,8 @@ class CompressionModel(tf.keras.Model):
         dtype = compute_dtype(setting)
         self.analysis_dtype = dtype
         self.synthesis_dtype = self.frozen_dtype if self.frozen else dtype
-        for layer in self.synthesis.layers:
-            layer.multiply_in_float32 = dtype == tf.float32
-        if isinstance(self.coder, ScaleHyperprior):
-            self.coder.network_dtype = dtype
+        self.synthesis.multiply_in_float32 = dtype == tf.float32
+        self.coder.network_dtype = dtype
 
     @property
     def bfloat16(self) -> str:
@@ -95,7 +97,7 @@ class CompressionModel(tf.keras.Model):
     @property
     def latent_channels(self) -> int:
         """Channels of the latent."""
-        return self.analysis.layers[-1].filters
+        return self.analysis.filters
 
     def digest(self) -> bytes:
         """Four bytes that tell a frozen model's weights and tables from any others."""
@@ -131,28 +133,32 @@ class CompressionModel(tf.keras.Model):
         y_hat, bits = self.coder(y, training, rate)
         return Output(self.to_pictures(y_hat, rate)[:, : shape[1], : shape[2]], bits)
 
-    def losses_of(self, pictures: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """The names of `example_losses`."""
+        return "loss", "bpp", *parsed(self.distortion)
+
+    def example_losses(self, pictures: tf.Tensor, training: bool) -> Losses:
         """Rate–distortion loss (bits per pixel + lambda · distortion) and what it is made of."""
         output = self(pictures, training=training)
         shape = tf.shape(pictures)
-        pixels = tf.cast(shape[1] * shape[2], tf.float32)
-        bpp = tf.reduce_mean(tf.add_n(list(output.bits.values()))) / pixels
-        terms = parsed(self.distortion)
-        distortion, parts = distortions(terms, pictures, output.reconstruction)
-        return {"loss": bpp + self.lmbda * tf.reduce_mean(distortion), "bpp": bpp, **parts}
+        bpp = tf.add_n(list(output.bits.values())) / tf.cast(shape[1] * shape[2], tf.float32)
+        distortion, parts = distortions(parsed(self.distortion), pictures, output.reconstruction)
+        return {"loss": bpp + self.lmbda * distortion, "bpp": bpp, **parts}
 
-    def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step of `fit`, which takes batches of pictures alone."""
-        self._require_unfrozen("train")
-        with tf.GradientTape() as tape:
-            losses = self.losses_of(data, training=True)
-        variables = self.trainable_variables
-        self.optimizer.minimize(losses["loss"], variables, tape=tape)
-        return losses
+    def variable_groups(self) -> list[str]:
+        """Returns the learning-rate group of each of `trainable_variables`.
 
-    def test_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step of `evaluate`: quantized, as it will be coded."""
-        return self.losses_of(data, training=False)
+        transforms: analysis and synthesis; blocks: residual blocks in them, which start as zero;
+        gains: tables per rate; densities: the factorized prior; entropy: everything else in the
+        coder.
+        """
+        groups = {}
+        for network in (self.analysis, self.synthesis):
+            groups.update(network.variable_groups("transforms"))
+        for layer in self.coder_layers:
+            groups.update(layer.variable_groups("entropy"))
+        return [groups[v.ref()] for v in self.trainable_variables]
 
     @property
     def frozen(self) -> bool:
@@ -197,23 +203,10 @@ class CompressionModel(tf.keras.Model):
     def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
         self.coder.freeze(y=self.to_latents(pictures), representative=representative)
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
-        """As Keras' own; a frozen model's weights are its digest, and stay."""
-        self._require_unfrozen("take other weights")
-        return super().load_weights(*args, **kwargs)
-
-    def _require_unfrozen(self, verb: str) -> None:
-        if self.frozen:
-            raise RuntimeError(
-                f"a frozen model does not {verb}: files name its digest. Build another with "
-                "models.build; zoo.files.save and zoo.build_model keep a frozen one."
-            )
-
     def _named_layers(self) -> dict[str, Any]:
         networks = {"analysis": self.analysis, "synthesis": self.synthesis}
         named = {f"{n}/{layer.name}": layer for n, net in networks.items() for layer in net.layers}
-        if isinstance(self.coder, ScaleHyperprior):
-            named.update({f"hyper_{k}": v for k, v in self.coder.float_layers().items()})
+        named.update({f"hyper_{k}": v for k, v in self.coder.float_layers().items()})
         return named
 
     def state(self) -> dict[str, Any]:
@@ -226,24 +219,28 @@ class CompressionModel(tf.keras.Model):
 
     def assign_state(self, state: dict[str, Any]) -> None:
         """Takes the learned values that `state` gave."""
-        self._require_unfrozen("take other weights")
+        self.require_unfrozen("take other weights")
         for name, layer in self._named_layers().items():
             layer.assign_state(_part(state, f"{name}/"))
         self.coder.assign_state(_part(state, "coder/"))
 
 
+def _check_parts(name: str, analysis: Any, synthesis: Any, coder: Any) -> None:
+    """Raises an error if the parts of a model are not what it can freeze and code with."""
+    for part, network in (("analysis", analysis), ("synthesis", synthesis)):
+        if not isinstance(network, Chain):
+            raise TypeError(
+                f"{name}: {part} is a tfc_models.layers.Chain; got {type(network).__name__}."
+            )
+        if network.filters is None:
+            raise ValueError(f"{name}: no layer of the {part} has a number of filters.")
+    if synthesis.filters != 3:
+        raise ValueError(f"{name}: the synthesis ends in 3 channels; got {synthesis.filters}.")
+    if not isinstance(coder, (FactorizedPrior, ScaleHyperprior)):
+        raise TypeError(
+            f"{name}: the coder is a class of tfc_models.entropy; got {type(coder).__name__}."
+        )
+
+
 def _part(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-
-
-def photo_like_noise(count: int = 4, side: int = 256) -> tf.Tensor:
-    """Seeded noise with the 1/f amplitude spectrum and the contrast of photos, 0–255."""
-    rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    frequency[0, 0] = 1.0 / side
-    white = np.fft.rfft2(rng.normal(size=[count, 4, side, side]))
-    maps = np.fft.irfft2(white / frequency, s=[side, side])
-    maps = maps / maps.std(axis=(2, 3), keepdims=True)
-    # Luminance varies much more than colour.
-    pictures = 127.5 + 55.0 * maps[:, :1] + 12.0 * maps[:, 1:]
-    return tf.constant(np.clip(pictures, 0, 255).transpose(0, 2, 3, 1), tf.float32)

@@ -24,7 +24,7 @@ class Bls2017(CompressionModel):
         self,
         channels: int = 128,
         latents: int = 128,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         gdn: str = "gdn",
         kernel: str = "rdft",

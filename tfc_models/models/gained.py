@@ -20,6 +20,7 @@ from tfc_models.layers import (
 from tfc_models.layers.gain import LARGEST_RATE
 from tfc_models.models.base import Before, CompressionModel
 from tfc_models.models.distortion import distortions, parsed
+from tfc_models.models.keras_model import Losses
 from tfc_models.models.registry import register
 
 
@@ -58,7 +59,7 @@ class GainedStem4(CompressionModel):
         self,
         channels: int = 128,
         latents: int = 320,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         span: float = 128.0,
         levels: int = 8,
         blocks: int = 2,
@@ -167,9 +168,9 @@ class GainedStem4(CompressionModel):
         y = self.to_latents(twice, rate)
         self.coder.freeze(y=y, representative=representative, rate=rate)
 
-    def losses_of(
+    def example_losses(
         self, pictures: tf.Tensor, training: bool, rate: tf.Tensor | None = None
-    ) -> dict[str, tf.Tensor]:
+    ) -> Losses:
         """Rate–distortion loss at random rates (in training; else at `rate`).
 
         An example counts with lambda^-1/2, about one over its bits per pixel: the few bits
@@ -189,4 +190,4 @@ class GainedStem4(CompressionModel):
         distortion, parts = distortions(terms, pictures, output.reconstruction)
         lmbda = self.lambda_at(rate)
         loss = tf.sqrt(self.lmbda / lmbda) * (bpp + lmbda * distortion)
-        return {"loss": tf.reduce_mean(loss), "bpp": tf.reduce_mean(bpp), **parts}
+        return {"loss": loss, "bpp": bpp, **parts}

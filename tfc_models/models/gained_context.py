@@ -142,10 +142,16 @@ class GainedUniversalStem4(GainedStem4):
     registered_name = "gained-universal"
     coder_type = GainedUniversal
 
-    def __init__(self, sharpness: float = 4.0, quantization: str = "noise", **config: Any) -> None:
-        self._sharpness = sharpness
+    def __init__(
+        self,
+        sharpness: float = 4.0,
+        rate_gradient: str = "pathwise",
+        quantization: str = "noise",
+        **config: Any,
+    ) -> None:
+        self._own = {"sharpness": sharpness, "rate_gradient": rate_gradient}
         super().__init__(quantization=quantization, **config)
-        self._config = (*self._config, ("sharpness", sharpness))
+        self._config = (*self._config, *self._own.items())
 
     def _coder(self, *parts: Any) -> GainedUniversal:
-        return super()._coder(*parts, sharpness=self._sharpness)
+        return super()._coder(*parts, **self._own)

@@ -54,7 +54,7 @@ class Hific(CompressionModel):
         latents: int = 220,
         hyper: int = 320,
         blocks: int = 9,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         kernel: str = "plain",
         quantization: str = "mixed",

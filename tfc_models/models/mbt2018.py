@@ -30,7 +30,7 @@ class Mbt2018Mean(CompressionModel):
         self,
         channels: int = 128,
         latents: int = 192,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         gdn: str = "gdn",
         kernel: str = "rdft",
@@ -64,18 +64,20 @@ class Mbt2018Universal(CompressionModel):
                           −u                              +u        μ
 
     Agustsson, Theis, "Universally Quantized Neural Compression" (NeurIPS 2020). `sharpness`
-    is α: 0 is dithered quantization, much is rounding. See `tfc_models.entropy.universal`.
+    is α: 0 is dithered quantization, much is rounding. `rate_gradient` is "pathwise" or the
+    paper's "expected". See `tfc_models.entropy.universal`.
     """
 
     def __init__(
         self,
         channels: int = 128,
         latents: int = 192,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         gdn: str = "gdn",
         kernel: str = "rdft",
         sharpness: float = 4.0,
+        rate_gradient: str = "pathwise",
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         coder = UniversalHyperprior(
@@ -83,6 +85,7 @@ class Mbt2018Universal(CompressionModel):
             _hyper_synthesis(latents),
             channels,
             sharpness=sharpness,
+            rate_gradient=rate_gradient,
         )
         super().__init__(
             "mbt2018-universal",
@@ -113,7 +116,7 @@ class Mbt2018(CompressionModel):
         self,
         channels: int = 192,
         latents: int = 192,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         gdn: str = "gdn",
         kernel: str = "rdft",

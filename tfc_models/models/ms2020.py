@@ -34,7 +34,7 @@ class Ms2020(CompressionModel):
         support: int = 5,
         width: int = 64,
         size: int = 3,
-        lmbda: float = 0.01,
+        lmbda: float | None = None,
         distortion: str = "mse",
         gdn: str = "gdn",
         kernel: str = "rdft",

@@ -75,6 +75,8 @@ class RealismDecoder(tf.keras.Model):
                 self.rows[layer.name], self._finer[layer.name] = row, finer
                 reach += 2.0 * count / finer
             finer *= up
+        # Keras finds layers in lists, and none in lists within a dictionary.
+        self.blocks = [block for row in self.rows.values() for block in row]
         if not self.rows:
             raise ValueError(f"{base.name} has no maps between its latents and its pictures.")
         self.halo = base.halo + math.ceil(reach)
@@ -96,12 +98,12 @@ class RealismDecoder(tf.keras.Model):
         """Pictures, float32 around 0–255 and unclipped; rate and realism of each, or of all."""
         amount = tf.broadcast_to(tf.cast(realism, tf.float32), [tf.shape(latents)[0]])
         opening = openings(amount, rate_of_each(latents, rate), self.knots, self.levels)
-        in_float32 = self.base.synthesis.layers[-1].multiply_in_float32
+        in_float32 = self.base.synthesis.multiply_in_float32
 
         def inserted(name: str, maps: tf.Tensor) -> tf.Tensor:
             noise = scattered(latents, self._finer[name], self.noise)
             for block in self.rows[name]:
-                block.set_multiply_in_float32(in_float32)
+                block.multiply_in_float32 = in_float32
                 maps = block(maps, opening, noise)
             return maps
 
@@ -121,7 +123,7 @@ class RealismDecoder(tf.keras.Model):
         return self.to_pictures(y_hat, rate, realism)[:, : shape[1], : shape[2]]
 
     def _named(self) -> dict[str, GatedResidual]:
-        return {block.name: block for row in self.rows.values() for block in row}
+        return {block.name: block for block in self.blocks}
 
     def state(self) -> dict[str, tf.Tensor]:
         """Every learned value by name; the base's are not among them."""

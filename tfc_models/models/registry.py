@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+import tensorflow as tf
+
 from tfc_models.models.base import CompressionModel
 
 _BUILDERS: dict[str, Callable[..., CompressionModel]] = {}
@@ -16,7 +18,8 @@ def register(name: str) -> Callable[[Callable[..., CompressionModel]], Any]:
         if name in _BUILDERS:
             raise ValueError(f"{name} is registered already, and names never change meaning.")
         _BUILDERS[name] = builder
-        return builder
+        # Keras then loads saved models without custom_objects.
+        return tf.keras.saving.register_keras_serializable("tfc_models", name)(builder)
 
     return enter
 
@@ -37,6 +40,7 @@ def build(name: str, **config: Any) -> CompressionModel:
         value = config.get(key, 1)
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{key} is a whole number from 1 on; got {value!r}.")
-    if not config.get("lmbda", 1.0) > 0.0:
-        raise ValueError(f"lmbda is positive; got {config['lmbda']!r}.")
+    lmbda = config.get("lmbda")
+    if lmbda is not None and not lmbda > 0.0:
+        raise ValueError(f"lmbda is positive; got {lmbda!r}.")
     return _BUILDERS[name](**config)

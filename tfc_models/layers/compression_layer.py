@@ -1,0 +1,108 @@
+"""Contract of the layers that transforms and entropy coders are built of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class CompressionLayer(tf.keras.layers.Layer):
+    """Base class of the layers in a transform or an entropy coder.
+
+    A subclass implements `call` and those of the following that apply to it:
+
+    - `state` and `assign_state`: read and set the learned values by name. Values do not depend
+      on how the layer parameterizes them.
+    - `freeze`: folds parameterizations for inference. A frozen layer does not train.
+    - `filters`: the number of output channels; None if it equals that of the input.
+    - `takes_rate`: whether `call` takes rows of `level_weights` as its second argument.
+    - `parameter_group`: the learning-rate group of its variables; None selects that of the
+      enclosing network.
+    - `sublayers`: the layers inside. The defaults of all methods apply to each of them.
+    """
+
+    filters: int | None = None
+    takes_rate = False
+    parameter_group: str | None = None
+    _frozen = False
+    _multiply_in_float32 = False
+
+    @property
+    def sublayers(self) -> Sequence[CompressionLayer]:
+        """Layers inside this one, with unique names."""
+        return ()
+
+    @property
+    def multiply_in_float32(self) -> bool:
+        """Whether convolutions multiply in float32 (see `tfc_models.layers.multiply`)."""
+        return self._multiply_in_float32
+
+    @multiply_in_float32.setter
+    def multiply_in_float32(self, value: bool) -> None:
+        self._multiply_in_float32 = value
+        for layer in self.sublayers:
+            layer.multiply_in_float32 = value
+
+    @property
+    def frozen(self) -> bool:
+        """Whether `freeze` was called."""
+        return self._frozen
+
+    def freeze(self) -> None:
+        """Folds parameterizations for inference and stops training. Idempotent."""
+        for layer in self.sublayers:
+            layer.freeze()
+        self._frozen = True
+        self.trainable = False
+
+    def state(self) -> dict[str, Any]:
+        """Returns the learned values by name."""
+        return {f"{la.name}/{k}": v for la in self.sublayers for k, v in la.state().items()}
+
+    def assign_state(self, state: dict[str, Any]) -> None:
+        """Sets the values that `state` returned."""
+        for layer in self.sublayers:
+            prefix = f"{layer.name}/"
+            own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            layer.assign_state(own)
+
+    def variable_groups(self, default: str) -> dict[Any, str]:
+        """Returns the learning-rate group of each trainable variable, by its reference."""
+        group = self.parameter_group or default
+        groups = {v.ref(): group for v in self.trainable_variables}
+        for layer in self.sublayers:
+            groups.update(layer.variable_groups(group))
+        return groups
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves nothing once frozen: the model then stores the frozen values itself."""
+        if not self.frozen:
+            super().save_own_variables(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved."""
+        if not self.frozen:
+            super().load_own_variables(store)
+
+
+class Parameters(CompressionLayer):
+    """Makes variables that belong to no layer visible to Keras, which saves and trains them."""
+
+    def __init__(self, variables: Iterable[tf.Variable], group: str, name: str) -> None:
+        super().__init__(name=name)
+        self.parameters = list(variables)
+        self.parameter_group = group
+        self.built = True
+
+
+def check_layers(layers: Iterable[Any], owner: str) -> None:
+    """Raises TypeError if a layer does not follow the contract of `CompressionLayer`."""
+    for layer in layers:
+        if not isinstance(layer, CompressionLayer):
+            raise TypeError(
+                f"{owner}: {type(layer).__name__} is not a tfc_models.layers.CompressionLayer; "
+                "use a layer of tfc_models.layers, or subclass CompressionLayer and implement "
+                "state and assign_state."
+            )
