@@ -137,7 +137,7 @@ class GDN(tfc.GDN, Multiplies):
         gamma = tf.cast(self.gamma, inputs.dtype)
         beta = tf.cast(self.beta, inputs.dtype)
         if not self.frozen:
-            return self._trainable(inputs, gamma, beta)
+            return self._differentiable(inputs, gamma, beta)
         return self._normalized(inputs, self._pool(inputs, gamma, beta)[1])
 
     def _pool(
@@ -152,7 +152,7 @@ class GDN(tfc.GDN, Multiplies):
             return inputs * (tf.sqrt(pool) if self.inverse else tf.math.rsqrt(pool))
         return inputs * pool if self.inverse else inputs / pool
 
-    def _trainable(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    def _differentiable(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
         """The same with its gradient written out."""
 
         @tf.custom_gradient
