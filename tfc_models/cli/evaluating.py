@@ -160,13 +160,14 @@ def _write(
     listed = list(dict.fromkeys(row.picture for row in rows))
     published = evaluation.published_beside(listed)
     rates = evaluation.bd_rates(measured, published)
-    document = evaluation.document(rows, averages, rates, left_out)
+    beside_published = evaluation.against_published(measured, listed)
+    document = evaluation.document(rows, averages, [*rates, *beside_published], left_out)
     name = "Kodak" if published else pathlib.Path(os.path.abspath(folder)).name
     about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
     files = {
         "results.csv": evaluation.table(rows, averages).encode(),
         "results.json": (json.dumps(document, indent=1) + "\n").encode(),
-        "bd_rate.md": evaluation.bd_markdown(rates, f"{about}.").encode(),
+        "bd_rate.md": evaluation.bd_markdown(rates, f"{about}.", beside_published).encode(),
         **_plots([*published, *measured], about),
     }
     for name in (*TABLES, *PLOTS):
@@ -180,6 +181,7 @@ def _write(
         print_json(document)
     elif not options.quiet:
         _print(rates)
+        _print_published(beside_published)
 
 
 def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
@@ -198,3 +200,10 @@ def _print(rates: list[Any]) -> None:
         print_table(columns, lines, title=f"BD-rate in {title.partition(',')[0]}")
     for number, note in enumerate(evaluation.bd_notes(rates), 1):
         print(f"({number}) {note}")
+
+
+def _print_published(rates: list[Any]) -> None:
+    for title, (headings, *lines) in evaluation.published_tables(rates).items():
+        columns = {heading: "right" if i else "left" for i, heading in enumerate(headings)}
+        name = title.partition(",")[0]
+        print_table(columns, lines, title=f"BD-rate in {name} against published results")

@@ -13,6 +13,7 @@ from tfc_models.evaluation.peers import PEERS, Peer, nearest_setting
 from tfc_models.evaluation.results import (
     Picture,
     Row,
+    against_published,
     bd_markdown,
     bd_notes,
     bd_rates,
@@ -22,6 +23,7 @@ from tfc_models.evaluation.results import (
     gaps,
     means,
     published_beside,
+    published_tables,
     table,
 )
 from tfc_models.evaluation.running import Evaluation, Source
@@ -39,6 +41,7 @@ __all__ = [
     "Row",
     "Setting",
     "Source",
+    "against_published",
     "bd_markdown",
     "bd_notes",
     "bd_rates",
@@ -54,6 +57,7 @@ __all__ = [
     "nearest_setting",
     "peer_contender",
     "published_beside",
+    "published_tables",
     "table",
     "timed",
 ]

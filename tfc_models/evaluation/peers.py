@@ -1,8 +1,8 @@
 """The standard codecs, through Pillow: what ours is held against.
 
 Each is used as somebody who wants small files would: JPEG with 4:2:0 chroma and optimized
-Huffman tables, WebP at its slowest method, AVIF at speed 6, JPEG 2000 with the colour transform and
-the 9/7 wavelet. Everything else is Pillow's default.
+Huffman tables, WebP at its slowest method, AVIF at speed 6 with 4:2:0 and with 4:4:4 chroma, JPEG
+2000 with the colour transform and the 9/7 wavelet. Everything else is Pillow's default.
 """
 
 from __future__ import annotations
@@ -113,7 +113,15 @@ PEERS = {
             "webp",
             (1, 4, 10, 18, 29, 43, 61, 76, 82, 87, 92, 95),
         ),
-        Peer("avif", "AVIF", "AVIF", {"speed": 6}, "avif", (15, 91)),
+        Peer("avif", "AVIF", "AVIF", {"speed": 6, "subsampling": "4:2:0"}, "avif", (15, 91)),
+        Peer(
+            "avif-444",
+            "AVIF 4:4:4",
+            "AVIF",
+            {"speed": 6, "subsampling": "4:4:4"},
+            "avif",
+            (15, 91),
+        ),
         Peer(
             "jpeg2000",
             "JPEG 2000",

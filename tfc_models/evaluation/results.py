@@ -133,6 +133,40 @@ def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRa
     ]
 
 
+def against_published(measured: Sequence[Curve], pictures: Sequence[Picture]) -> list[BDRate]:
+    """Our models against every published curve, where the pictures are those of the figures."""
+    if not is_kodak(pictures):
+        return []
+    return [
+        _bd_rate(metric, curve, anchor)
+        for metric in METRICS
+        for anchor in analysis.published().values()
+        if anchor.of(metric)
+        for curve in measured
+        if curve.kind == "model" and curve.of(metric)
+    ]
+
+
+def published_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
+    """For each metric's title a table of our models, one row per published curve."""
+    tables: dict[str, list[list[str]]] = {}
+    for metric in METRICS:
+        rows: dict[str, dict[str, str]] = {}
+        for rate in (rate for rate in rates if rate.metric == metric.name):
+            rows.setdefault(rate.anchor, {})[rate.codec] = _percent(rate)
+        if rows:
+            headings = ["against", *next(iter(rows.values()))]
+            tables[metric.title] = [
+                headings,
+                *([anchor, *c.values()] for anchor, c in rows.items()),
+            ]
+    return tables
+
+
+def _percent(rate: BDRate) -> str:
+    return "–" if rate.percent is None else f"{rate.percent:+.1f}%".replace("-", "−")
+
+
 def _bd_rate(metric: Metric, curve: Curve, anchor: Curve) -> BDRate:
     names = metric.name, curve.name, anchor.name
     if curve is anchor:
@@ -180,10 +214,12 @@ def bd_notes(rates: Sequence[BDRate]) -> list[str]:
 def _cell(rate: BDRate, notes: Sequence[str]) -> str:
     if rate.percent is None:
         return f"none ({notes.index(rate.reason) + 1})"
-    return "–" if rate.codec == rate.anchor else f"{rate.percent:+.1f}%".replace("-", "−")
+    return "–" if rate.codec == rate.anchor else _percent(rate)
 
 
-def bd_markdown(rates: Sequence[BDRate], about: str) -> str:
+def bd_markdown(
+    rates: Sequence[BDRate], about: str, beside_published: Sequence[BDRate] = ()
+) -> str:
     """The BD-rate tables as a Markdown document."""
     lines = [
         "# BD-rate",
@@ -198,6 +234,10 @@ def bd_markdown(rates: Sequence[BDRate], about: str) -> str:
     notes = bd_notes(rates)
     lines += ["", *(f"({i}) {note}  " for i, note in enumerate(notes, 1))] if notes else []
     lines += [] if rates else ["", "No codec was there to compare with."]
+    for title, (headings, *rows) in published_tables(beside_published).items():
+        lines += ["", f"## {title}, our models against published results", ""]
+        lines += [_markdown_row(headings), "|---|" + "---:|" * (len(headings) - 1)]
+        lines += map(_markdown_row, rows)
     return "\n".join(lines) + "\n"
 
 
