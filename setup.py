@@ -34,6 +34,7 @@ EXTRAS_REQUIRE = {
     ],
     "train": [
         "absl-py>=1.4",
+        "importlib-resources>=5.10",  # TensorFlow Datasets imports it, and does not say so.
         "setuptools<81",  # TensorBoard 2.14 imports pkg_resources.
         "tensorboard>=2.14.1,<2.15",
         "tensorflow-datasets>=4.9.3,<4.10",

@@ -353,19 +353,47 @@ def test_what_is_kept_of_decoded_pictures_is_bounded(folder):
     assert sum(p.nbytes for p in found._kept.values()) == found._bytes <= 100_000
 
 
-def test_tfds_gives_crops_too(monkeypatch):
+class SmallPhotos:
+    """Defines and prepares a dataset of tensorflow-datasets in a folder."""
+
+    def __init__(self, folder):
+        import tensorflow_datasets as tfds
+
+        class SmallPhotos(tfds.core.GeneratorBasedBuilder):
+            """Photos of two sizes."""
+
+            VERSION = tfds.core.Version("1.0.0")
+            pkg_dir_path = folder
+
+            def _info(self):
+                features = {"image": tfds.features.Image(shape=(None, None, 3))}
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples(3), "test": self._generate_examples(1)}
+
+            def _generate_examples(self, count):
+                for i in range(count):
+                    yield i, {"image": cropped(80 + 20 * i, 90)}
+
+        SmallPhotos(data_dir=folder).download_and_prepare()
+
+
+def test_tfds_gives_crops_too(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
-    pictures = tf.data.Dataset.from_tensor_slices(
-        {"image": np.stack([cropped(80, 90)] * 3), "label": [0, 1, 2]}
-    )
-    asked = []
-    monkeypatch.setattr(tfds, "load", lambda name, split: asked.append((name, split)) or pictures)
-    dataset = data.crops("tfds:photos:validation", 64, 1.0, 0)
-    assert next(iter(dataset.as_numpy_iterator())).shape == (64, 64, 3)
-    assert asked == [("photos", "validation")]
-    for source in ("photos/2017:1.1.0", "photos:1.1.0:train[:80%]"):
-        data.crops(f"tfds:{source}", 64, 1.0, 0)
-    assert asked[1:] == [("photos/2017:1.1.0", "train"), ("photos:1.1.0", "train[:80%]")]
-    with pytest.raises(data.DataError, match="128 pixels or more"):
-        data.crops("tfds:photos", 128, 1.0, 0)
+    SmallPhotos(tmp_path)
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    crops = list(data.crops("tfds:small_photos", 64, 1.0, 0).take(4))
+    again = list(data.crops("tfds:small_photos", 64, 1.0, 0, first=2).take(2))
+    assert {crop.shape for crop in crops} == {(64, 64, 3)}
+    np.testing.assert_array_equal(crops[2:], again)
+    (crop,) = data.crops("tfds:small_photos:test[:1]", 64, 1.0, 0).take(1)
+    assert crop.shape == (64, 64, 3)
+    with pytest.raises(data.DataError, match="no pictures of 128 pixels"):
+        data.crops("tfds:small_photos", 128, 1.0, 0)
+    for source, says in (("none_such", "none_such"), ("small_photos:holiday", "holiday")):
+        with pytest.raises(data.DataError, match=says):
+            data.crops(f"tfds:{source}", 64, 1.0, 0)

@@ -179,7 +179,8 @@ def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
     [
         (["--folder=/nowhere"], "there is no folder /nowhere"),
         (["--weights=/nowhere.npz"], "nowhere.npz"),
-        (["--calibration=EMPTY"], "no PNG or JPEG pictures of 256 pixels"),
+        (["--validation=/typo"], "no pictures in /typo"),
+        (["--calibration=EMPTY"], "no pictures in"),
     ],
 )
 def test_a_mistake_in_publishing_is_one_line(tmp_path, arguments, says):

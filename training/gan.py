@@ -19,14 +19,13 @@ from __future__ import annotations
 import pathlib
 
 import tensorflow as tf
-from absl import app
 
 from tfc_models import models
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.zoo import files
+from training import program
 from training.adversarial import AdversarialTrainer, Made
 from training.hific_config import HificTraining
-from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses, adopt
 from training.validation import Validation
@@ -137,6 +136,6 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+    from training import flagged, picture_flags  # Which define flags.
 
-    app.run(one_line_errors(train))
+    program.run(train, flagged, picture_flags)

@@ -1,6 +1,7 @@
-"""Makes a golden bitstream: small weights, a file that they made, and what it decodes to.
+"""Writes a golden bitstream: small weights, a file that they coded, and its decoded image.
 
-    python -m training.golden --weights OUT/weights.npz --calibration DIR --output tests/golden
+    python -m training.golden --weights OUT/weights.npz --calibration DIR --picture PHOTO \
+        --output tests/golden
 
 A golden file is made once, when a model is registered, and decodes forever: this refuses to
 replace one.

@@ -11,12 +11,10 @@ of the zoo of it), OUT/tensorboard what TensorBoard shows.
 from __future__ import annotations
 
 import tensorflow as tf
-from absl import app
 
 from tfc_models import models
 from training import config as configs
-from training import flagged, picture_flags
-from training.program import one_line_errors
+from training import flagged, picture_flags, program
 from training.run import Run
 from training.trainer import Trainer
 
@@ -35,4 +33,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(one_line_errors(train))
+    program.run(train, flagged, picture_flags)

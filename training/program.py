@@ -1,17 +1,28 @@
-"""How a program ends: an error is one line, and its exit status."""
+"""Command-line programs: their flags in --help, one line per error, and the exit status."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from training.run import Stopped
 
+# absl then attributes the flags that `run` adopts to the program that calls it.
+flags.disclaim_key_flags()
+
+
+def run(job: Callable[[], None], *flag_modules: ModuleType) -> None:
+    """Runs a program. Its --help lists the flags of its own module and of `flag_modules`."""
+    for module in flag_modules:
+        flags.adopt_module_key_flags(module)
+    app.run(one_line_errors(job))
+
 
 def one_line_errors(job: Callable[[], None]) -> Callable[[list[str]], None]:
-    """What `app.run` takes: does the job; an error is one line, and its exit status."""
+    """Returns a main function that reports an error of `job` in one line and exits with it."""
 
     def main(argv: list[str]) -> None:
         if argv[1:]:

@@ -12,17 +12,17 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-import sys
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from tfc_models import evaluation, pictures, zoo
 from tfc_models.codec import Codec
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
-from training.samples import calibration_batch, pictures_in
+from training import data, program
+from training.samples import calibration_batch
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "what fit wrote", required=True)
 _NAME = flags.DEFINE_string("name", None, "name in the zoo and in files", required=True)
@@ -43,10 +43,10 @@ def validated(
 ) -> list[tuple[str, float, float, float]]:
     """For each picture: name, bits per pixel of the real file, PSNR, MS-SSIM."""
     rows = []
-    for path in pictures_in(folder):
+    for path in data.find(folder):
         picture = pictures.read(path, background=(255, 255, 255)).pixels
-        data = codec.compress(picture, quality)
-        coded = evaluation.Coded(data, codec.decompress(data), 0.0, 0.0)
+        file = codec.compress(picture, quality)
+        coded = evaluation.Coded(file, codec.decompress(file), 0.0, 0.0)
         figures = evaluation.measure(picture, coded)
         # Some pictures are too small for MS-SSIM, and are not in its mean.
         ms_ssim = math.nan if figures.ms_ssim is None else figures.ms_ssim
@@ -138,15 +138,5 @@ def publish() -> None:
     logging.info("%s: %.2f MiB, digest %s", path, path.stat().st_size / 2**20, codec.digest)
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    try:
-        publish()
-    except (ValueError, OSError) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    app.run(main)
+    program.run(publish)

@@ -15,7 +15,7 @@ import shutil
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from tfc_models import metrics, zoo
 from tfc_models.cli.measuring import METRICS as SHOWN
@@ -23,8 +23,7 @@ from tfc_models.codec import Codec
 from tfc_models.models.distortion import prepare
 from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
-from training import data
-from training.program import one_line_errors
+from training import data, program
 
 QUALITIES = (5, 15, 30, 60)
 AMOUNTS = (0.0, 0.5, 1.0)
@@ -148,4 +147,4 @@ if __name__ == "__main__":
         told = _NOTE.value, _INVENTS.value
         publish(folder, _NAME.value, weights, _VALIDATION.value, *told)
 
-    app.run(one_line_errors(main))
+    program.run(main)

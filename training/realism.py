@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from absl import app, logging
+from absl import logging
 
 from tfc_models import metrics, models, zoo
 from tfc_models.entropy.quantization import Noise
@@ -23,10 +23,9 @@ from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.models.stored import digest
 from tfc_models.zoo import decoders
-from training import data
+from training import data, program
 from training.adversarial import AdversarialTrainer, Made
 from training.config import SCALES, SHIFT, RealismTraining
-from training.program import one_line_errors
 from training.run import Run
 from training.trainer import Losses
 
@@ -192,6 +191,6 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+    from training import flagged, picture_flags  # Which define flags.
 
-    app.run(one_line_errors(train))
+    program.run(train, flagged, picture_flags)

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from tfc_models import metrics, models, zoo
 from tfc_models.codec import Codec
@@ -33,10 +33,9 @@ from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.zoo import decoders
-from training import data, identity
+from training import data, identity, program
 from training import realism_curve_table as tables
 from training.config import RealismTraining
-from training.program import one_line_errors
 from training.realism import RealismRun, RealismTrainer, base_of
 from training.realism_curve_table import PERCEPTION, Panel, Point
 from training.validation import PICTURE
@@ -290,6 +289,6 @@ def curve() -> None:
 
 
 if __name__ == "__main__":
-    from training import flagged, picture_flags  # noqa: F401 - Which define flags.
+    from training import flagged, picture_flags  # Which define flags.
 
-    app.run(one_line_errors(curve))
+    program.run(curve, flagged, picture_flags)

@@ -1,25 +1,18 @@
-"""Pictures out of a folder, for calibration and validation."""
+"""Crops of a folder's images, for calibration."""
 
 from __future__ import annotations
-
-import pathlib
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tfc_models import pictures
-
-
-def pictures_in(folder: str) -> list[pathlib.Path]:
-    """PNG and JPEG files below a folder, sorted."""
-    suffixes = {".png", ".jpg", ".jpeg"}
-    return sorted(p for p in pathlib.Path(folder).rglob("*") if p.suffix.lower() in suffixes)
+from training import data
 
 
 def calibration_batch(folder: str, count: int = 64, side: int = 256) -> tf.Tensor:
-    """The middle of some pictures, spread over the folder."""
-    paths = pictures_in(folder)
+    """Returns the centres of some images, spread over the folder."""
+    paths = data.find(folder)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
     crops = []
     for path in chosen:
@@ -32,5 +25,5 @@ def calibration_batch(folder: str, count: int = 64, side: int = 256) -> tf.Tenso
         if min(top, left) >= 0:
             crops.append(picture[top : top + side, left : left + side])
     if not crops:
-        raise ValueError(f"{folder} has no PNG or JPEG pictures of {side} pixels or more a side.")
+        raise ValueError(f"{folder} has no pictures of {side} pixels or more a side.")
     return tf.constant(np.stack(crops), tf.float32)

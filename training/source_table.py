@@ -11,9 +11,9 @@ from __future__ import annotations
 import pathlib
 import shutil
 
-from absl import app, flags
+from absl import flags
 
-from training.program import one_line_errors
+from training import program
 from training.source_comparison import COPIED, PARTS, Trainings, gates
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "a folder for each training", required=True)
@@ -42,4 +42,4 @@ def compare() -> None:
 
 
 if __name__ == "__main__":
-    app.run(one_line_errors(compare))
+    program.run(compare)

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import json
 
-from absl import app
-
-from training import flagged
+from training import flagged, program
 from training.config import SourceTraining
-from training.program import one_line_errors
 from training.source_codes import outcomes_of
 
 
@@ -29,4 +26,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(one_line_errors(train))
+    program.run(train, flagged)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
+from training import program
 from training import tradeoff_table as tables
-from training.program import one_line_errors
 from training.source_comparison import gates
 from training.tradeoff_decoders import TASKS
 
@@ -47,4 +47,4 @@ def compare() -> None:
 
 
 if __name__ == "__main__":
-    app.run(one_line_errors(compare))
+    program.run(compare)
