@@ -69,7 +69,7 @@ setup(
     name="tfc-models",
     version="0.1.0",
     description="Learned image compression: models, trained weights, and files that decode "
-    "to the same picture on every machine.",
+    "to identical latents on every machine.",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     author="The tfc-models authors",

@@ -36,6 +36,7 @@ def folder(tmp_path) -> pathlib.Path:
 
 def published(folder: pathlib.Path, **changes: str) -> pathlib.Path:
     told = {"name": "mine", "note": "in a minute", "invents": "windows", **changes}
+    told = {"selected": "the width", **told}
     weights, validation = folder / "weights.npz", str(folder / "pictures")
     return publish_realism.publish(folder / "zoo", weights=weights, validation=validation, **told)
 
@@ -57,7 +58,13 @@ def test_what_is_published_is_there_with_its_card_and_stays(folder, monkeypatch)
     assert zoo.realism_of(entry()) == first
     text = first.with_suffix(".md").read_text()
     digest = golden_codec(NAME).digest
-    for words in (f"For: `mine`, digest `{digest}`", "in a minute", "windows", "blocks (1, 0)"):
+    for words in (
+        f"For: `mine`, digest `{digest}`",
+        "in a minute",
+        "windows",
+        "chosen by looking at them: the width",
+        "blocks (1, 0)",
+    ):
         assert words in text
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
     (head, *body) = ([cell.strip() for cell in row] for row in rows)

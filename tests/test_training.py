@@ -88,6 +88,14 @@ def run(module: str, *flags: str, code: int = 0) -> str:
     return completed([sys.executable, "-m", module, *flags], code).stderr
 
 
+@pytest.mark.parametrize("program", ["main", "gan", "realism", "sources"])
+def test_help_lists_the_flags_of_a_program(program):
+    """absl exits with 1 after --help."""
+    said = completed([sys.executable, "-m", f"training.{program}", "--help"], 1).stdout
+    assert "--config:" in said and "--workdir:" in said
+    assert ("--data:" in said) == (program != "sources")
+
+
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
     """Pictures of several sizes and kinds in nested folders, one too small and one broken."""
@@ -136,6 +144,7 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
         "--name=small",
         f"--calibration={folder / 'more'}",
         f"--validation={folder / 'more'}",
+        "--selected=nothing",
         f"--folder={tmp_path}",
         "--default",
     ]
@@ -179,7 +188,8 @@ def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
     [
         (["--folder=/nowhere"], "there is no folder /nowhere"),
         (["--weights=/nowhere.npz"], "nowhere.npz"),
-        (["--validation=/typo"], "no pictures in /typo"),
+        (["--validation=/typo", "--selected=nothing"], "no pictures in /typo"),
+        (["--validation=/typo"], "say with --selected"),
         (["--calibration=EMPTY"], "no pictures in"),
     ],
 )

@@ -1,7 +1,8 @@
 """Freezes fitted weights and enters them into the zoo, with figures measured on the spot.
 
     python -m training.publish --weights OUT/weights.npz --name my-photos \
-        --calibration TRAINING_PICTURES --validation PICTURES --note "how it was trained"
+        --calibration TRAINING_PICTURES --validation PICTURES --selected "the learning rates" \
+        --note "how it was trained"
 
 Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. The weights
 of a version of a name never change: under a name that is taken, this makes the next version.
@@ -30,6 +31,9 @@ _CALIBRATION = flags.DEFINE_string(
     "calibration", None, "folder of training pictures", required=True
 )
 _VALIDATION = flags.DEFINE_string("validation", None, "folder of pictures never trained on")
+_SELECTED = flags.DEFINE_string(
+    "selected", None, 'what was chosen by looking at --validation, or "nothing"'
+)
 _SUMMARY = flags.DEFINE_string("summary", "", "one line for the list of models")
 _NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, time, data, terms")
 _DEFAULT = flags.DEFINE_bool("default", False, "make it the zoo's default")
@@ -81,17 +85,20 @@ def card(
         "",
         _NOTE.value,
         "",
+    ]
+    if not rows:
+        return "\n".join(lines) + "\n"
+    lines += [
         "## What it reaches",
         "",
-        "Real files, headers included; pictures that it was not trained on "
-        "(`python -m training.publish … --validation`).",
+        "Real files, headers included (`python -m training.publish … --validation`). None of the "
+        f"images was trained on; chosen by looking at them: {_SELECTED.value}.",
         "",
         "| picture | bits per pixel | PSNR, dB | MS-SSIM |",
         "|---|---|---|---|",
         *(f"| {name} | {bpp:.3f} | {psnr:.2f} | {ssim:.4f} |" for name, bpp, psnr, ssim in rows),
+        "| mean | {:.3f} | {:.2f} | {:.4f} |".format(*mean_of(rows)),
     ]
-    if rows:
-        lines.append("| mean | {:.3f} | {:.2f} | {:.4f} |".format(*mean_of(rows)))
     if codec.many_rates:
         lines += ["", f"That is quality {DEFAULT_QUALITY}. The same pictures at others, means:", ""]
         lines += ["| quality | bits per pixel | PSNR, dB | MS-SSIM |", "|---|---|---|---|"]
@@ -103,8 +110,14 @@ def card(
 def publish() -> None:
     """Does as the flags say."""
     folder = pathlib.Path(_FOLDER.value)
+    if _VALIDATION.value and not _SELECTED.value:
+        raise ValueError(
+            'say with --selected what was chosen by looking at --validation ("nothing" if nothing).'
+        )
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}.")
+    if _VALIDATION.value:
+        data.find(_VALIDATION.value)
     index_path = folder / "index.json"
     index = json.loads(index_path.read_text(encoding="utf-8")) if index_path.exists() else []
     versions = [item["version"] for item in index if item["name"] == _NAME.value]

@@ -55,8 +55,10 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
     return rows
 
 
-def card(codec: Codec, rows: list[list[str]], note: str, invents: str) -> str:
-    """The card's text."""
+def card(
+    codec: Codec, rows: list[list[str]], note: str, invents: str, images: str, selected: str
+) -> str:
+    """Returns the card's text; see `publish`."""
     decoder = codec.realism_decoder()
     config = ", ".join(f"{k} {v}" for k, v in decoder.config.items())
     head, *body = rows
@@ -80,8 +82,9 @@ def card(codec: Codec, rows: list[list[str]], note: str, invents: str) -> str:
         "",
         "## What it reaches",
         "",
-        "Real files, headers included; means over pictures that it was not trained on "
-        "(`python -m training.publish_realism … --validation`).",
+        "Real files, headers included (`python -m training.publish_realism … --validation`); means "
+        f"over {images}. None of them was trained on; chosen by looking at them: "
+        f"{selected}.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -91,7 +94,13 @@ def card(codec: Codec, rows: list[list[str]], note: str, invents: str) -> str:
 
 
 def publish(
-    folder: pathlib.Path, name: str, weights: pathlib.Path, validation: str, note: str, invents: str
+    folder: pathlib.Path,
+    name: str,
+    weights: pathlib.Path,
+    validation: str,
+    note: str,
+    invents: str,
+    selected: str,
 ) -> pathlib.Path:
     """Enters a decoder for a model into the zoo in a folder; returns its file there.
 
@@ -102,6 +111,7 @@ def publish(
         validation: a folder of pictures never trained on.
         note: how it was trained.
         invents: what it makes up.
+        selected: what was chosen by looking at the validation images, or "nothing".
     """
     index_path = folder / "index.json"
     if not index_path.exists():
@@ -114,7 +124,8 @@ def publish(
     codec = Codec(zoo.build_model(files.read(folder / newest["file"])), name, realism=weights)
     if weights.stat().st_size > LARGEST:
         raise ValueError(f"a realism decoder of the zoo has at most {LARGEST >> 20} MiB.")
-    text = card(codec, measured(codec, validation), note, invents)
+    images = f"the {len(data.find(validation))} images of {pathlib.Path(validation).name}"
+    text = card(codec, measured(codec, validation), note, invents, images, selected)
     stem = f"{pathlib.Path(newest['file']).stem}.realism"
     paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
     path = next(path for path in paths if not path.exists())
@@ -140,11 +151,17 @@ if __name__ == "__main__":
     _INVENTS = flags.DEFINE_string(
         "invents", None, "what it makes up, seen by looking at its pictures", required=True
     )
+    _SELECTED = flags.DEFINE_string(
+        "selected",
+        None,
+        'what was chosen by looking at --validation, or "nothing"',
+        required=True,
+    )
     _FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
 
     def main() -> None:
         folder, weights = pathlib.Path(_FOLDER.value), pathlib.Path(_WEIGHTS.value)
-        told = _NOTE.value, _INVENTS.value
+        told = _NOTE.value, _INVENTS.value, _SELECTED.value
         publish(folder, _NAME.value, weights, _VALIDATION.value, *told)
 
     program.run(main)

@@ -1,0 +1,38 @@
+"""What the documentation says that can be checked without running it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+from tfc_models import zoo
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("serving/**/*.md")])
+CARDS = sorted(zoo.FOLDER.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_installation_is_from_a_clone(page):
+    """No package index has the package."""
+    assert not re.search(r"pip install [^\n]*tfc-models", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_of_the_repository_lead_somewhere(page):
+    for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_a_card_says_what_was_chosen_by_looking_at_the_images_of_its_tables(card):
+    text = card.read_text(encoding="utf-8")
+    assert "chosen by looking at" in text
+    assert "pictures that it was not trained on" not in text
+
+
+def test_nothing_promises_equal_pixels_on_every_machine():
+    for page in PAGES:
+        assert "same picture on every machine" not in page.read_text(encoding="utf-8"), page
