@@ -16,13 +16,6 @@ import tfc_models
 from benchmarks.plain_tfc import PlainHyperprior
 from tfc_models import models
 from tfc_models.codec import Codec
-from tfc_models.entropy.hyperprior import (
-    INDEX_ORIGIN,
-    INDEX_STEP,
-    SCALE_MAX,
-    SCALE_MIN,
-    SCALES,
-)
 from training.linear_start import linear_start
 
 
@@ -36,19 +29,14 @@ def picture() -> np.ndarray:
 
 
 @functools.cache
-def hyperprior() -> Codec:
+def hyperprior(form: str = "gdn1") -> Codec:
     """(128, 192), its transforms at the linear optimum and scales that fit each channel.
 
     Latents and streams are then of real size; the hyper networks' other weights are random.
     """
-    model = models.build("bmshj2018-hyperprior", gdn="gdn1", kernel="plain")
+    model = models.build("bmshj2018-hyperprior", gdn=form, kernel="plain")
     crops = [picture()[i : i + 256, j : j + 256] for i in (0, 256) for j in (0, 256, 512)]
     linear_start(model, np.stack(crops))
-    y = model.to_latents(tf.constant(picture()[None]))
-    deviation = np.maximum(np.std(y, axis=(0, 1, 2)), SCALE_MIN)
-    index = (SCALES - 1) * np.log(deviation / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
-    last = model.coder.hyper_synthesis.layers[-1]
-    last.assign_state({**last.state(), "bias": (index - INDEX_ORIGIN) / INDEX_STEP})
     return Codec(model)
 
 
@@ -84,8 +72,10 @@ def fresh(name: str) -> Codec:
 
 
 CODERS = {
-    "bmshj2018-hyperprior": lambda: ours(hyperprior()),
-    "plain tfc layers, float32": theirs,
+    # tfc's layers have GDN1 by default; the papers and CompressAI have GDN.
+    "bmshj2018-hyperprior, GDN1": lambda: ours(hyperprior("gdn1")),
+    "bmshj2018-hyperprior, GDN": lambda: ours(hyperprior("gdn")),
+    "plain tfc layers, GDN1, float32": theirs,
     "the zoo's default": lambda: ours(zoo_default()),
     **{
         f"{name}, random": functools.partial(lambda name: ours(fresh(name)), name)
