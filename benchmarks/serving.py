@@ -64,6 +64,7 @@ class Server:
         for line in self.process.stderr:
             if "listening" in line:
                 self.address, self.grpc = re.findall(r"(?:REST|gRPC) at ([\w.:]+)", line)
+            if "ready: " in line:
                 break
         else:
             sys.exit("the server did not start")

@@ -95,18 +95,7 @@ class Batcher:
         Raises:
             ServingError: the inputs are wrong, or too much waits already.
         """
-        arrays = servable.checked(signature, inputs)
-        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
-        if len(sizes) > 1:
-            raise invalid("Batching input tensors must have equal 0th-dimension size")
-        (size,) = sizes
-        if not size:
-            raise invalid("Batching input tensors must have at least one example")
-        if size > self.parameters.max_batch_size:
-            raise invalid(
-                f"Task size {size} is larger than maximum input batch size "
-                f"{self.parameters.max_batch_size}"
-            )
+        arrays, size = self.checked(servable, signature, inputs)
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
         task = _Task(servable, signature, arrays, size, pixels_of(arrays), now, deadline)
@@ -120,11 +109,35 @@ class Batcher:
             self._wait_for(task.size)
             self._changed.notify_all()
         task.future.add_done_callback(lambda _: servable.let_go())
+        # A task that was cancelled waits for a worker, and its inputs must not.
+        task.future.add_done_callback(lambda _: task.inputs.clear())
         return task.future
 
-    def check_room(self) -> None:
+    def checked(
+        self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray]
+    ) -> tuple[Arrays, int]:
+        """Inputs as the signature takes them, and how many examples they are.
+
+        Raises:
+            ServingError: the inputs are wrong.
+        """
+        arrays = servable.checked(signature, inputs)
+        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
+        if len(sizes) > 1:
+            raise invalid("Batching input tensors must have equal 0th-dimension size")
+        (size,) = sizes
+        if not size:
+            raise invalid("Batching input tensors must have at least one example")
+        if size > self.parameters.max_batch_size:
+            raise invalid(
+                f"Task size {size} is larger than maximum input batch size "
+                f"{self.parameters.max_batch_size}"
+            )
+        return arrays, size
+
+    def check_room(self, size: int = 1) -> None:
         """Refuses what would be refused later, before work is spent on it."""
-        if self._waiting >= self.parameters.capacity:
+        if self._waiting + size > self.parameters.capacity:
             raise exhausted(FULL)
 
     def close(self, seconds: float | None = None) -> bool:

@@ -17,6 +17,7 @@ from serving.batching import Batcher, Parameters
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.weighing import pixels_of
+from tests.conftest import cropped, golden_codec
 
 
 class Doubler:
@@ -174,6 +175,9 @@ def test_pixels_are_those_that_a_header_claims():
     Image.new("RGB", (300, 200)).save(picture, "JPEG")
     files = np.array([picture.getvalue(), b"\xf1TC" + bytes(97)], object)
     assert pixels_of({"image_bytes": files, "quality": np.array([5, 7])}) == 60_000 + 1_600
+    bitstream = golden_codec("bls2017").compress(cropped(40, 50))
+    assert pixels_of({"bitstream_bytes": np.array([bitstream], object)}) == 2_000
+    assert pixels_of({"image": np.zeros((30, 20, 3), np.uint8)}) == 600
 
 
 def test_tensors_of_a_request_have_one_length():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import gzip
+import json
+import os
 import pathlib
 import shutil
 import signal
@@ -11,9 +14,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import grpc
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -26,6 +31,7 @@ from tests.server_process import ROOT, running
 from tests.test_page import file_of
 
 NAME = "mbt2018-mean"
+MEMORY = 64  # MiB, for requests in flight
 PNG = file_of(cropped(300, 400))
 CONFIG = "model_config_list {{ config {{ name: '{}' base_path: '{}' }} }}"
 
@@ -42,6 +48,7 @@ def narrow(base):
     """One call at a time, and one that waits."""
     flags = ["--max_batch_size=1", "--max_enqueued_batches=1", "--num_batch_threads=1"]
     flags += [f"--model_base_path={base}", "--max_request_bytes=1000000"]
+    flags += [f"--request_memory_mib={MEMORY}"]
     with running(*flags) as process:
         yield process
 
@@ -89,6 +96,103 @@ def test_limits_over_grpc(narrow):
         assert answer.model_spec.version.value == 1
 
 
+def resident(server) -> float:
+    """MiB."""
+    pages = pathlib.Path(f"/proc/{server.process._process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_large_pictures_in_small_files_are_refused_by_their_headers(narrow):
+    """Many at once: none of them is decoded that has no room."""
+    bomb = file_of(np.full((2000, 2000, 3), 90, np.uint8))
+    body = {"instances": [{"b64": base64.b64encode(bomb).decode()}]}
+    paths = [("/page/picture", bomb), ("/page/peer?name=jpeg&size=9000", bomb)]
+    paths += [("/page/compress?model=default", bomb), ("/v1/models/default:predict", body)]
+    before = resident(narrow)
+    most = [before]
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(narrow.ask, *paths[i % 4]) for i in range(80)]
+        while not all(one.done() for one in asked):
+            most.append(resident(narrow))
+            assert narrow.ask("/v1/models/default")[0] == 200
+    answers = [one.result() for one in asked]
+    assert {status for status, _ in answers} == {200, 429}
+    assert all("\n" not in a["error"] for status, a in answers if status == 429)
+    # One at a time: without a budget these are several gigabytes.
+    assert max(most) < before + 700
+
+
+def test_one_budget_for_every_way_in(narrow):
+    """Held by requests that do not come to their end."""
+    host, port = narrow.rest.removeprefix("http://").split(":")
+    head = b"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    held = MEMORY * 2**20 // (3 * 950_000)
+    sockets = [socket.create_connection((host, int(port))) for _ in range(held)]
+    body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
+    ways = {
+        "REST": ("/v1/models/default:predict", body),
+        "page": ("/page/picture", PNG),
+        "page, there and back": ("/page/compress?model=default", PNG),
+    }
+
+    def until(status: int, way: str) -> None:
+        for _ in range(200):
+            answer = narrow.ask(*ways[way])
+            if answer[0] == status:
+                return
+            time.sleep(0.05)
+        raise AssertionError(answer)
+
+    try:
+        for one in sockets:
+            one.sendall(head + bytes(950_000))
+        until(429, "page")
+        for path, data in ways.values():
+            status, answer = narrow.ask(path, data)
+            assert status == 429 and "as it has memory for; try again later" in answer["error"]
+        with grpc.insecure_channel(narrow.grpc) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            with pytest.raises(grpc.RpcError, match="as it has memory for") as caught:
+                stub.Predict(request_of(PNG))
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert narrow.ask("/v1/models/default")[0] == 200
+    finally:
+        for one in sockets:
+            one.close()
+    for way in ways:
+        until(200, way)
+
+
+def test_compressed_requests(narrow):
+    path, packed = "/v1/models/default:predict", {"Content-Encoding": "gzip"}
+    body = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}]}).encode()
+    plain = narrow.ask(path, body)
+
+    def ask(data: bytes, headers: dict[str, str] = packed) -> tuple[int, dict]:
+        request = urllib.request.Request(narrow.rest + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    assert plain[0] == 200 and ask(gzip.compress(body)) == plain
+    # Of several members, as gzip files may be.
+    assert ask(gzip.compress(body[:50]) + gzip.compress(body[50:])) == plain
+    assert ask(body, {"Content-Encoding": "identity"}) == plain
+    # 100 MB out of 100 kB, and what is not gzip, or not whole.
+    status, answer = ask(gzip.compress(bytes(10**8)))
+    assert status == 413 and "larger than the server's 1000000 bytes" in answer["error"]
+    for data in (b"", b"x", body, gzip.compress(body)[:-1], gzip.compress(body) + b"x"):
+        status, answer = ask(data)
+        assert (status, answer["error"]) == (
+            400,
+            "the request's gzip data are damaged or cut short",
+        )
+    status, answer = ask(body, {"Content-Encoding": "br"})
+    assert status == 415 and "Content-Encoding br is not known here" in answer["error"]
+
+
 def test_a_client_that_is_gone_is_noticed(base):
     """While its request waits for company, and it is not run then."""
     flags = [f"--model_base_path={base}", "--max_batch_size=2", "--batch_timeout_micros=4000000"]
@@ -120,6 +224,9 @@ def test_a_configuration_file_that_changes(base, polling):
     assert server.ask("/v1/models/first")[0] == 200
     path.write_text("model_config_list { config { name: ")  # Half written, or wrong.
     server.wait_for('"level": "ERROR"')
+    assert server.ask("/v1/models/first")[0] == 200
+    path.write_text("")  # Which text protos take for a configuration without models.
+    server.wait_for("the configuration has no model_config_list")
     assert server.ask("/v1/models/first")[0] == 200
     path.write_text(CONFIG.format("second", base))
     server.wait_for("second version 1 is available")
