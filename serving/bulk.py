@@ -93,6 +93,9 @@ def run(command: str, beam_flags: list[str]) -> int:
     paths = work.found(_INPUT.value, command)
     if not paths:
         raise ValueError(f"{_INPUT.value}: no such files.")
+    for path in paths:
+        if not path.isprintable():  # Tables and workers get names as UTF-8.
+            raise ValueError(f"{path!a}: rename it in printable UTF-8.")
     base = work.base_of(_INPUT.value)
     output = _OUTPUT.value.rstrip("/")
     settings = _MODEL.value, _QUALITY.value, _MAX_PIXELS.value, _REALISM.value

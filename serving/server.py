@@ -113,7 +113,7 @@ class Server:
         service = Service(self._manager, self._batcher, metrics, budget, limits)
         self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
         timeout = _REST_TIMEOUT.value * 1e-3
-        page = Page(service, timeout, _PAGE_PIXELS.value) if _PAGE.value else None
+        page = Page(service, _PAGE_PIXELS.value) if _PAGE.value else None
         rest = uvicorn.Config(
             application(service, _MAX_BYTES.value, timeout, page),
             http=TimedConnection,

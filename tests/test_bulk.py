@@ -185,6 +185,8 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
     [
         (["pack", "--input=x", "--output=y"], "say one of compress, decompress, evaluate"),
         (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
+        (["compress", "--input=IN", "--output=y", "--background=whitish"], "is not a colour"),
+        (["decompress", "--input=IN/*", "--output=y", "--background=red"], "for compress and"),
         (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
         (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
         (["decompress", "--input=IN/*", "--output=y", "--realism=1"], "has no realism decoder"),

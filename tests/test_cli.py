@@ -21,6 +21,7 @@ from PIL import Image
 import tfc_models
 from tests.quick_codec import PHOTO, QuickCodec, quick_zoo
 from tfc_models import cli, codec, pictures
+from tfc_models.cli import report
 
 
 @pytest.fixture
@@ -205,6 +206,8 @@ def test_json_of_names_that_are_not_utf_8(loads, capsysbinary):
     (result,) = json.loads(capsysbinary.readouterr().out)
     assert (result["input"], result["output"]) == ("\\xff.png", "\\xff.tfcm")
     json.dumps(result, ensure_ascii=False).encode()  # As strict readers need it.
+    report.print_table({"picture": "left"}, [[os.fsdecode(b"\xff.png")]])
+    assert b"\\udcff.png" in capsysbinary.readouterr().out
 
 
 def test_grey_and_16_bits_are_in_the_summary(loads, capsys):

@@ -325,6 +325,9 @@ def test_what_is_no_picture():
         pictures.read(b"")
     with pytest.raises(PictureError, match="not a picture that can be read"):
         pictures.read(b"hello, world" * 100)
+    for short in (b"P", b"B", b"BM", b"\xff", b"RIFF"):
+        with pytest.raises(PictureError, match="not a picture that can be read"):
+            pictures.read(short)
     # EPS would start another program.
     with pytest.raises(PictureError, match="not a picture that can be read"):
         pictures.read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")

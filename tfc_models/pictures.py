@@ -266,10 +266,10 @@ def _opened(file: Any) -> Image.Image | None:
         if name not in Image.OPEN:
             Image.init()
         factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept and accept(prefix) is not True):
-            continue  # A reader that is not installed, or not of this format.
-        file.seek(0)
         try:
+            if factory is None or (accept and accept(prefix) is not True):
+                continue  # A reader that is not installed, or of another format.
+            file.seek(0)
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue

@@ -48,15 +48,15 @@ QUALITY = fastapi.Query(None, ge=0, le=container.LARGEST_QUALITY)
 REALISM = fastapi.Query(0.0, ge=0.0, le=1.0)
 SIZE = fastapi.Query(ge=1, le=2**31 - 1)
 WHITE = (255, 255, 255)  # what a transparent picture is put on
-PEER_SECONDS = 300.0  # An encoder tries eight or so qualities.
+SECONDS = 300.0  # for a step: an encoder tries eight or so qualities of a large picture.
 WAITING = 16  # pictures that wait to be measured, and as many for an encoder
 
 
 class Page:
     """Answers the page's requests."""
 
-    def __init__(self, service: Service, timeout: float, max_pixels: int) -> None:
-        self._service, self._timeout, self._max_pixels = service, timeout, max_pixels
+    def __init__(self, service: Service, max_pixels: int) -> None:
+        self._service, self._max_pixels = service, max_pixels
         # One at a time each: they are to leave the processor to the models.
         busy = "too many pictures wait to be measured; try again later"
         self._figures = Workers("figures", 1, WAITING, busy)
@@ -98,7 +98,7 @@ class Page:
             async with self._answering(request) as answer, bodies.read(request) as (body, share):
                 self._admit(body, share)
                 job = share.until(self._service.decoders.submit(self._opened, body))
-                answer.content = await result_of(request, job, self._timeout)
+                answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
         @router.post("/page/compress")
@@ -128,7 +128,7 @@ class Page:
                     raise not_found(f"there is no codec {name}: {', '.join(PEERS)} are there")
                 self._admit(body, share)
                 job = share.until(self._peers.submit(self._peer, body, name, size))
-                answer.content = await result_of(request, job, PEER_SECONDS)
+                answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
         @router.api_route("/page/{name}", methods=READ)
@@ -222,11 +222,11 @@ class Page:
         self._service.batcher.check_room()
         self._admit(body, share)
         job = share.until(self._service.decoders.submit(self._prepared, body))
-        pixels, inputs[PICTURES] = await result_of(request, job, self._timeout)
+        pixels, inputs[PICTURES] = await result_of(request, job, SECONDS)
         bitstream = await self._called(request, servable, signature, inputs, share)
         picture = await self._decoded(request, servable, bitstream, realism, share)
         job = share.until(self._figures.submit(_measured, pixels, bitstream, picture))
-        return await result_of(request, job, self._timeout)
+        return await result_of(request, job, SECONDS)
 
     def _prepared(self, body: bytes) -> tuple[np.ndarray, bytes]:
         pixels = self._read(body).coded
@@ -265,7 +265,7 @@ class Page:
                 "realism": amount,
             }
             job = share.until(self._service.decoders.submit(rest_json.dumps, document))
-            return await result_of(request, job, self._timeout)
+            return await result_of(request, job, SECONDS)
         raise refused or not_found("no model is served")
 
     async def _decoded(
@@ -295,8 +295,8 @@ class Page:
     ) -> bytes:
         dtypes = {bytes: object, int: np.int32, float: np.float32}
         arrays = {k: np.array([v], dtypes[type(v)]) for k, v in inputs.items()}
-        future = self._service.batcher.submit(servable, signature, arrays, self._timeout)
-        outputs = await result_of(request, share.until(future), self._timeout)
+        future = self._service.batcher.submit(servable, signature, arrays, SECONDS)
+        outputs = await result_of(request, share.until(future), SECONDS)
         return next(iter(outputs.values()))[0]
 
     def _peer(self, body: bytes, name: str, size: int) -> bytes:

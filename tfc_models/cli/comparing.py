@@ -10,7 +10,7 @@ import numpy as np
 
 from tfc_models import evaluation, pictures
 from tfc_models.cli.coding import check_model, load_model
-from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
+from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import png_target, write_file
 from tfc_models.codec.container import DEFAULT_QUALITY
@@ -84,7 +84,10 @@ def _compare(
 
 def _original(source: pathlib.Path, picture: np.ndarray) -> sheet.Entry:
     height, width = picture.shape[:2]
-    lines = f"{source.name}, {width}×{height}", f"{picture.size:,} bytes of pixels, 24 bpp"
+    lines = (
+        f"{encodable(source.name)}, {width}×{height}",
+        f"{picture.size:,} bytes of pixels, 24 bpp",
+    )
     return sheet.Entry(picture, "Original", lines)
 
 

@@ -164,7 +164,8 @@ def _write(
     published = evaluation.published_beside(listed)
     rates = evaluation.bd_rates(measured, published)
     document = evaluation.document(rows, averages, rates, left_out)
-    name = "Kodak" if published else pathlib.Path(os.path.abspath(folder)).name
+    own = encodable(pathlib.Path(os.path.abspath(folder)).name)
+    name = "Kodak" if published else own
     about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
     files = {
         "results.csv": evaluation.table(rows, averages).encode(),

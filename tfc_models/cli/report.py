@@ -92,7 +92,7 @@ def print_table(columns: dict[str, str], rows: Iterable[Iterable[str]], title: s
     for heading, justify in columns.items():
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         # Whoever reads a pipe wants whole lines, however long.
