@@ -170,6 +170,18 @@ def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
     assert setup.servable.sizes[1:] == [1, 3]
 
 
+def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch):
+    weights = {1: 9e6, 2: 9e6, 3: 10.0, 4: 9e6}
+    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 2), Metrics())
+    futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
+    assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
+    assert not servable.begun.acquire(timeout=0.1)
+    servable.leave.set()
+    assert [f.result(30)["y"].tolist() for f in futures] == [[2], [4], [6], [8]]
+    assert batcher.close(30)
+
+
 def test_pixels_are_those_that_a_header_claims():
     picture = io.BytesIO()
     Image.new("RGB", (300, 200)).save(picture, "JPEG")

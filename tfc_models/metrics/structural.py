@@ -6,12 +6,11 @@ import math
 
 import tensorflow as tf
 
-from tfc_models.metrics.pairs import checked, root
+from tfc_models.metrics.pairs import checked, compared, mean, root
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, DEVIATION = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
 LEAST = 0.05  # similarity
-LARGEST_STRIP = 2**18  # pixels of a picture whose maps are made at one time
 STABILIZERS = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
 SSIM_MIN_SIDE = WINDOW
 MS_SSIM_MIN_SIDE = WINDOW * 2 ** (len(WEIGHTS) - 1)  # the smallest map must hold one window
@@ -59,32 +58,22 @@ def ms_ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _scales(a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:
     """What is missing of a similarity of 1, of each scale and channel, from the finest scale."""
-    a, b = checked(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
+    a, b = compared(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
     scales = []
     for i in range(len(WEIGHTS)):
         if i:
             a, b = _halved(a), _halved(b)
         last = i == len(WEIGHTS) - 1
-        strips = [_sums(*strip, last) for strip in _strips(a, b)]
-        height, width = tf.shape(a)[1] - WINDOW + 1, tf.shape(a)[2] - WINDOW + 1
-        scales.append(tf.add_n(strips) / tf.cast(height * width, tf.float32))
+        scales.append(mean(_whole if last else _structure, a, b, (1, 2), WINDOW))
     return scales
 
 
-def _strips(a: tf.Tensor, b: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Both, in strips that hold every window once: maps of a large picture take gigabytes."""
-    height, width = a.shape[1:3]
-    if not height or not width or height * width <= LARGEST_STRIP:
-        return [(a, b)]
-    rows = max(LARGEST_STRIP // width, WINDOW)
-    ends = [(top, top + rows + WINDOW - 1) for top in range(0, height - WINDOW + 1, rows)]
-    return [(a[:, top:end], b[:, top:end]) for top, end in ends]
+def _structure(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return _deviations(a, b)[1]
 
 
-def _sums(a: tf.Tensor, b: tf.Tensor, last: bool) -> tf.Tensor:
-    """What is missing in all windows together; luminance counts at the last scale alone."""
-    luminance, structure = _deviations(a, b)
-    return tf.reduce_sum(_either(luminance, structure) if last else structure, (1, 2))
+def _whole(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return _either(*_deviations(a, b))
 
 
 def _either(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -114,6 +103,7 @@ def _windowed(maps: tf.Tensor) -> tf.Tensor:
 
 
 def _halved(maps: tf.Tensor) -> tf.Tensor:
+    maps = tf.cast(maps, tf.float32)
     odd = tf.shape(maps)[1:3] % 2
     maps = tf.pad(maps, [[0, 0], [0, odd[0]], [0, odd[1]], [0, 0]], "SYMMETRIC")
     return tf.nn.avg_pool2d(maps, 2, 2, "VALID")
