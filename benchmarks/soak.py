@@ -312,9 +312,11 @@ def burst(server: Server) -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
+        seconds = time.monotonic() - start
+        time.sleep(3.0)  # Memory is returned a second after the last answer.
         print(
             f"  {count} × {path}: {dict(sorted(answers.items()))} in "
-            f"{time.monotonic() - start:.1f} s; at most {watch.memory:.0f} MiB, status after "
+            f"{seconds:.1f} s; at most {watch.memory:.0f} MiB, status after "
             f"{watch.seconds:.2f} s at most; {server.memory():.0f} MiB after",
             flush=True,
         )

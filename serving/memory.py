@@ -12,7 +12,8 @@ from serving.errors import exhausted
 
 BYTE_COST = 3  # copies of a request's bytes: as they came, parsed, and the values in that
 PIXEL_COST = 32  # bytes for each pixel: decoded picture, latents, result, and its encodings
-TRIM_BYTES = 256 * 2**20  # released since the last trim
+TRIM_BYTES = 64 * 2**20  # released since the last trim: then there is another
+TRIM_SECONDS = 1.0  # after that, when answers have gone as well
 FULL = "the server holds as many requests as it has memory for; try again later"
 
 
@@ -24,6 +25,7 @@ class Budget:
 
     def __init__(self, total: int) -> None:
         self._total, self._held, self._released = total, 0, 0
+        self._trims = False
         self._lock = threading.Lock()
 
     def share(self) -> Share:
@@ -40,11 +42,17 @@ class Budget:
         with self._lock:
             self._held -= count
             self._released += count
-            trims = self._released >= TRIM_BYTES
-            if trims:
-                self._released = 0
-        if trims:
-            threading.Thread(target=trim, name="trim", daemon=True).start()
+            begins = self._released >= TRIM_BYTES and not self._trims
+            self._trims |= begins
+        if begins:
+            timer = threading.Timer(TRIM_SECONDS, self._trim)
+            timer.daemon = True
+            timer.start()
+
+    def _trim(self) -> None:
+        with self._lock:
+            self._trims, self._released = False, 0
+        trim()
 
 
 class Share:

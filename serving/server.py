@@ -9,8 +9,6 @@ answered.
 
 from __future__ import annotations
 
-import json
-import logging as python_logging
 import os
 import pathlib
 import signal
@@ -24,6 +22,7 @@ from typing import Any
 import uvicorn
 from absl import app, flags, logging
 
+from serving import log
 from serving import manager as managers
 from serving import page as pages
 from serving.batching import Batcher, Parameters
@@ -35,7 +34,7 @@ from serving.memory import Budget
 from serving.metrics import Metrics
 from serving.page import Page
 from serving.rest import application
-from serving.service import Limits, Service, requests_log
+from serving.service import Limits, Service
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 KEEP_ALIVE_SECONDS = 75
@@ -189,40 +188,11 @@ class Server:
             logging.error("%s: %s", type(error).__name__, error)
 
 
-class _Lines(python_logging.Formatter):
-    """Every line of the log is a JSON object."""
-
-    def format(self, record: python_logging.LogRecord) -> str:
-        message = record.getMessage()
-        if record.name == requests_log.name:
-            return message
-        line = {"time": round(record.created, 3), "level": record.levelname, "message": message}
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
-    error = arguments.exc_type, arguments.exc_value, arguments.exc_traceback
-    python_logging.getLogger().error("a thread has ended", exc_info=error)
-
-
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
     logging.set_verbosity(logging.INFO)
-    python_logging.captureWarnings(True)
-    threading.excepthook = _log_thread_error
-    handler = python_logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
-    root = python_logging.getLogger()
-    root.handlers = [handler]
-    requests_log.setLevel(python_logging.INFO)
-    python_logging.getLogger("uvicorn").setLevel(python_logging.WARNING)
-    # Its own handler would write lines that are no JSON, of operations that will be renamed.
-    tensorflow_log = python_logging.getLogger("tensorflow")
-    tensorflow_log.handlers, tensorflow_log.propagate = [], True
-    tensorflow_log.setLevel(python_logging.ERROR)
+    log.set_up()
     try:
         status = Server(models_config()).run()
     except (ServingError, ValueError, OSError, RuntimeError) as error:

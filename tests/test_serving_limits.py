@@ -163,6 +163,15 @@ def test_one_budget_for_every_way_in(narrow):
         until(200, way)
 
 
+def test_the_log_is_json_whatever_libraries_print(narrow):
+    file = bytearray(file_of(cropped(64, 64), "TIFF", compression="tiff_adobe_deflate"))
+    file[200:240] = bytes(40)
+    status, answer = narrow.ask("/page/picture", bytes(file))
+    assert status == 400 and "the picture is damaged" in answer["error"]
+    narrow.wait_for("ZIPDecode: ")  # By libtiff, in C.
+    assert all(isinstance(json.loads(line), dict) for line in narrow.lines)
+
+
 def test_compressed_requests(narrow):
     path, packed = "/v1/models/default:predict", {"Content-Encoding": "gzip"}
     body = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}]}).encode()
