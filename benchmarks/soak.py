@@ -44,6 +44,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predict
 
 PARTS = 10
+REFUSED = "refused for now"  # A good request that has no room, which is an answer, too.
 BURSTS = {"/page/picture": 40, "/page/compress?model=default": 12, PREDICT: 12, "gRPC": 12}
 LARGEST_MEMORY = 3.5e9 / 2**20  # MiB
 LONGEST_STATUS = 2.0  # seconds
@@ -86,10 +87,12 @@ class Client:
     def send(self) -> tuple[str, str]:
         """Sends some request; what kind it was, and what is wrong with its answer."""
         draw = self._rng.random()
-        if draw < 0.35:
-            return "good, REST", self._rest_good()
         if draw < 0.7:
-            return "good, gRPC", self._grpc_good()
+            kind, ask = (
+                ("good, REST", self._rest_good) if draw < 0.35 else ("good, gRPC", self._grpc_good)
+            )
+            problem = ask()
+            return ("refused for now", "") if problem == REFUSED else (kind, problem)
         if draw < 0.9:
             name = self._rng.choice(list(JUNK))
             status, text = self._posted(JUNK[name])
@@ -120,6 +123,8 @@ class Client:
     def _rest_good(self) -> str:
         signature, data, expected = self._rng.choice(self._good)
         status, text = self._posted(predict(signature, data))
+        if status == 429:
+            return REFUSED
         if status != 200:
             return f"{status} {text[:100]!r}"
         found = base64.b64decode(json.loads(text)["predictions"][0]["b64"])
@@ -130,6 +135,8 @@ class Client:
         try:
             found = self.predicted(signature, data)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return REFUSED
             return f"{error.code()} {error.details()}"
         return "" if found == expected else "other bytes than the direct call's"
 

@@ -76,9 +76,9 @@ async def _answer(
     model = (called or asked or {"model": ""})["model"]
     async with answering(service, request, "REST", model, called is not None) as answer:
         if request.method == "POST" and called:
-            async with bodies.read(request) as (body, share):
+            async with bodies.read(request, answer) as body:
                 answer.details["bytes_in"] = len(body)
-                answer.content = await _call(service, request, called, body, share, timeout)
+                answer.content = await _call(service, request, called, body, answer.share, timeout)
         elif request.method in ("GET", "HEAD") and _LIST.fullmatch(url):
             answer.content = await run_in_threadpool(_all_statuses, service)
         elif request.method in ("GET", "HEAD") and asked:

@@ -60,12 +60,23 @@ class Service:
         """
         arrays, size = self.batcher.checked(servable, signature, inputs)
         self.batcher.check_room(size)
-        share.take(pixels=pixels_of(arrays))
-        if not servable.takes_pictures(signature):
-            done: concurrent.futures.Future = concurrent.futures.Future()
-            done.set_result(arrays)
-            return done
-        return share.until(self.decoders.submit(self._prepared, arrays))
+        if servable.takes_pictures(signature):
+            share.take(pixels=sum(map(self._pixels, arrays[PICTURES])))
+            return share.until(self.decoders.submit(self._prepared, arrays))
+        # The graph refuses what claims to be larger.
+        share.take(pixels=min(pixels_of(arrays), size * self._limits.max_pixels))
+        done: concurrent.futures.Future = concurrent.futures.Future()
+        done.set_result(arrays)
+        return done
+
+    def _pixels(self, data: bytes) -> int:
+        """What a picture's header claims, unless that is over the limits."""
+        try:
+            width, height = pictures.size_of(data)
+            pictures.check_size(width, height, self._limits.max_pixels, self._limits.max_side)
+        except pictures.PictureError as error:
+            raise invalid(str(error)) from None
+        return width * height
 
     def _prepared(self, arrays: Arrays) -> Arrays:
         limits = self._limits.max_pixels, self._limits.max_side

@@ -21,7 +21,8 @@ from serving.service import Service
 
 READ_SECONDS = 60.0  # for a body to come
 DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, how many limits
-PIECE = 2**18  # bytes that are decompressed at one time
+PIECE = 2**18  # bytes that are decompressed, or sent, at one time
+SEND_SECONDS = 60.0  # for a client to read a piece of its answer
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
 
 
@@ -32,8 +33,8 @@ class Bodies:
         self.limit, self._budget = limit, budget
 
     @contextlib.asynccontextmanager
-    async def read(self, request: fastapi.Request) -> AsyncIterator[tuple[bytes, Share]]:
-        """The body of a request, and its share of the budget, held while the block runs."""
+    async def read(self, request: fastapi.Request, answer: Answer) -> AsyncIterator[bytes]:
+        """The body of a request; its share of the budget is the answer's until that is sent."""
         claimed = request.headers.get("content-length", "")
         if claimed and "transfer-encoding" in request.headers:
             # A proxy and this server might see the end of the request at different places.
@@ -46,12 +47,14 @@ class Bodies:
             await self._discard(request)
             raise self._too_large()
         with self._budget.share() as share:
+            share.until(answer.sent)
+            answer.share = share
             try:
                 body = await asyncio.wait_for(self._body(request, share), READ_SECONDS)
             except asyncio.TimeoutError:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
                 raise ServingError(code, "the request did not come in time", closes=True) from None
-            yield body, share
+            yield body
 
     async def _body(self, request: fastapi.Request, share: Share) -> bytes:
         parts: list[bytes] = []
@@ -206,8 +209,11 @@ async def answering(
 class Answer:
     """A response in the making, and what the log is to say of it."""
 
+    share: Share  # of a request with a body
+
     def __init__(self) -> None:
         self.content, self.status, self.details, self.closes = b"", 200, {}, False
+        self.sent: concurrent.futures.Future = concurrent.futures.Future()
 
     def set_json(self, value: Any, status: int = 200) -> None:
         """Makes it a JSON document."""
@@ -216,4 +222,25 @@ class Answer:
     def response(self) -> fastapi.Response:
         """As FastAPI has it."""
         headers = {"Connection": "close"} if self.closes else None
-        return fastapi.Response(self.content, self.status, headers, "application/json")
+        return _Response(self.sent, self.content, self.status, headers, "application/json")
+
+
+class _Response(fastapi.Response):
+    """Sends its content no faster than the client reads it, and tells when that is done."""
+
+    def __init__(self, sent: concurrent.futures.Future, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._sent = sent
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        head = {"type": "http.response.start", "status": self.status_code}
+        try:
+            await send({**head, "headers": self.raw_headers})
+            for at in range(0, max(len(self.body), 1), PIECE):
+                piece, more = self.body[at : at + PIECE], at + PIECE < len(self.body)
+                part = {"type": "http.response.body", "body": piece, "more_body": more}
+                await asyncio.wait_for(send(part), SEND_SECONDS)
+        except asyncio.TimeoutError:
+            return  # What is not sent whole ends the connection.
+        finally:
+            self._sent.set_result(None)

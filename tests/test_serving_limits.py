@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 
 import grpc
 import numpy as np
@@ -53,6 +54,12 @@ def narrow(base):
         yield process
 
 
+def bomb() -> bytes:
+    """A PNG file whose header claims 60,000 × 60,000 pixels."""
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
+
+
 def request_of(data: bytes) -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "default"
@@ -68,7 +75,9 @@ def test_a_full_queue_says_so_and_loses_nothing(narrow):
     answers = [one.result() for one in asked]
     assert {status for status, _ in answers} == {200, 429}
     assert all(a == {"predictions": [file]} for status, a in answers if status == 200)
-    assert all("queue" in a["error"] for status, a in answers if status == 429)
+    # Of the queue, or of the memory for what is in it.
+    full = ("queue", "memory")
+    assert all(any(w in a["error"] for w in full) for status, a in answers if status == 429)
     with grpc.insecure_channel(narrow.grpc) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         calls = [stub.Predict.future(request_of(PNG)) for _ in range(16)]
@@ -102,12 +111,21 @@ def resident(server) -> float:
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def answered(server, path: str, body: object) -> None:
+    """Waits until there is room for a request again."""
+    for _ in range(200):
+        if server.ask(path, body)[0] == 200:
+            return
+        time.sleep(0.05)
+    raise AssertionError("memory is held for ever")
+
+
 def test_large_pictures_in_small_files_are_refused_by_their_headers(narrow):
     """Many at once: none of them is decoded that has no room."""
-    bomb = file_of(np.full((2000, 2000, 3), 90, np.uint8))
-    body = {"instances": [{"b64": base64.b64encode(bomb).decode()}]}
-    paths = [("/page/picture", bomb), ("/page/peer?name=jpeg&size=9000", bomb)]
-    paths += [("/page/compress?model=default", bomb), ("/v1/models/default:predict", body)]
+    large = file_of(np.full((2000, 2000, 3), 90, np.uint8))
+    body = {"instances": [{"b64": base64.b64encode(large).decode()}]}
+    paths = [("/page/picture", large), ("/page/peer?name=jpeg&size=9000", large)]
+    paths += [("/page/compress?model=default", large), ("/v1/models/default:predict", body)]
     before = resident(narrow)
     most = [before]
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
@@ -126,8 +144,7 @@ def test_one_budget_for_every_way_in(narrow):
     """Held by requests that do not come to their end."""
     host, port = narrow.rest.removeprefix("http://").split(":")
     head = b"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
-    held = MEMORY * 2**20 // (3 * 950_000)
-    sockets = [socket.create_connection((host, int(port))) for _ in range(held)]
+    sockets = []
     body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
     ways = {
         "REST": ("/v1/models/default:predict", body),
@@ -135,18 +152,17 @@ def test_one_budget_for_every_way_in(narrow):
         "page, there and back": ("/page/compress?model=default", PNG),
     }
 
-    def until(status: int, way: str) -> None:
-        for _ in range(200):
-            answer = narrow.ask(*ways[way])
-            if answer[0] == status:
-                return
-            time.sleep(0.05)
-        raise AssertionError(answer)
-
     try:
-        for one in sockets:
-            one.sendall(head + bytes(950_000))
-        until(429, "page")
+        while narrow.ask(*ways["page"])[0] == 200:
+            assert 3 * 950_000 * len(sockets) < 2 * MEMORY * 2**20
+            sockets.append(socket.create_connection((host, int(port))))
+            sockets[-1].sendall(head + bytes(950_000))
+            time.sleep(0.05)
+        # What is no picture, or over the limits, is told so all the same.
+        for junk, says in ((b"junk", "not a picture"), (bomb(), "3,600,000,000 pixels, over")):
+            instance = {"b64": base64.b64encode(junk).decode()}
+            status, answer = narrow.ask(ways["REST"][0], {"instances": [instance]})
+            assert status == 400 and says in answer["error"]
         for path, data in ways.values():
             status, answer = narrow.ask(path, data)
             assert status == 429 and "as it has memory for; try again later" in answer["error"]
@@ -159,8 +175,23 @@ def test_one_budget_for_every_way_in(narrow):
     finally:
         for one in sockets:
             one.close()
-    for way in ways:
-        until(200, way)
+    for way in ways.values():
+        answered(narrow, *way)
+
+
+def test_an_answer_that_nobody_reads_is_held_against_the_budget(narrow):
+    host, port = narrow.rest.removeprefix("http://").split(":")
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), np.uint8)
+    body = file_of(noise, "JPEG", quality=15)
+    head = f"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.connect((host, int(port)))
+        connection.sendall(head.encode() + body)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        for _ in range(20):
+            assert narrow.ask("/page/picture", PNG)[0] == 429
+    answered(narrow, "/page/picture", PNG)
 
 
 def test_the_log_is_json_whatever_libraries_print(narrow):

@@ -95,9 +95,9 @@ class Page:
 
         @router.post("/page/picture")
         async def picture(request: fastapi.Request) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as (body, share):
-                self._admit(body, share)
-                job = share.until(self._service.decoders.submit(self._opened, body))
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
+                self._admit(body, answer.share)
+                job = answer.share.until(self._service.decoders.submit(self._opened, body))
                 answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
@@ -108,26 +108,28 @@ class Page:
             quality: int | None = QUALITY,
             realism: float = REALISM,
         ) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as (body, share):
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
                 settings = model, quality, realism
-                answer.content = await self._compressed(request, body, share, *settings)
+                answer.content = await self._compressed(request, body, answer.share, *settings)
             return answer.response()
 
         @router.post("/page/decompress")
         async def decompress(
             request: fastapi.Request, model: str = "", realism: float = REALISM
         ) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as (body, share):
-                answer.content = await self._decompressed(request, body, share, model, realism)
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
+                answer.content = await self._decompressed(
+                    request, body, answer.share, model, realism
+                )
             return answer.response()
 
         @router.post("/page/peer")
         async def peer(request: fastapi.Request, name: str, size: int = SIZE) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as (body, share):
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
                 if name not in PEERS:
                     raise not_found(f"there is no codec {name}: {', '.join(PEERS)} are there")
-                self._admit(body, share)
-                job = share.until(self._peers.submit(self._peer, body, name, size))
+                self._admit(body, answer.share)
+                job = answer.share.until(self._peers.submit(self._peer, body, name, size))
                 answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
