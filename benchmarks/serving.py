@@ -57,13 +57,14 @@ def predict(signature: str, data: bytes) -> bytes:
 class Server:
     """A server process of the zoo's default, and its address."""
 
-    def __init__(self, base_path: str) -> None:
+    def __init__(self, base_path: str, *flags: str) -> None:
         command = [sys.executable, "-m", "serving.server", f"--model_base_path={base_path}"]
-        command += ["--port=0", "--rest_api_port=0"]
+        command += ["--port=0", "--rest_api_port=0", *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             if "listening" in line:
                 self.address, self.grpc = re.findall(r"(?:REST|gRPC) at ([\w.:]+)", line)
+            if "ready: " in line:
                 break
         else:
             sys.exit("the server did not start")

@@ -8,6 +8,10 @@ picture, a header that claims 3.6 gigapixels, a body over the limit, a client th
 middle of its request or before its answer. Ends with an error if a good request got anything
 else than its right answer, if junk got anything else than a client's error, or if memory after
 the first part strays by more than 5 %.
+
+Then comes a burst (`--minutes 0`: alone): 40 clients at once post a PNG file of 58 kB and
+4096×4096 pixels to /page/picture, 12 to /page/compress, and 12 to each of REST and gRPC. Its
+bounds are the server's memory, and the time that status requests take meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import base64
 import binascii
 import collections
 import http.client
+import io
 import json
 import os
 import random
@@ -39,6 +44,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predict
 
 PARTS = 10
+REFUSED = "refused for now"  # A good request that has no room, which is an answer, too.
+BURSTS = {"/page/picture": 40, "/page/compress?model=default": 12, PREDICT: 12, "gRPC": 12}
+LARGEST_MEMORY = 3.5e9 / 2**20  # MiB
+LONGEST_STATUS = 2.0  # seconds
 INPUTS = {"compress": "image_bytes", "decompress": "bitstream_bytes"}
 
 
@@ -78,16 +87,24 @@ class Client:
     def send(self) -> tuple[str, str]:
         """Sends some request; what kind it was, and what is wrong with its answer."""
         draw = self._rng.random()
-        if draw < 0.35:
-            return "good, REST", self._rest_good()
         if draw < 0.7:
-            return "good, gRPC", self._grpc_good()
+            kind, ask = (
+                ("good, REST", self._rest_good) if draw < 0.35 else ("good, gRPC", self._grpc_good)
+            )
+            problem = ask()
+            return ("refused for now", "") if problem == REFUSED else (kind, problem)
         if draw < 0.9:
             name = self._rng.choice(list(JUNK))
             status, text = self._posted(JUNK[name])
             return f"junk, {name}", "" if status == 400 else f"{status} {text[:100]!r}"
         jobs: list[Callable[[], tuple[str, str]]] = [self._grpc_junk, self._too_large, self._gone]
         return self._rng.choice(jobs)()
+
+    def predicted(self, signature: str, data: bytes) -> bytes:
+        """The answer by gRPC."""
+        answer = self._stub.Predict(self._request(signature, data), timeout=120)
+        (found,) = next(iter(answer.outputs.values())).string_val
+        return found
 
     def close(self) -> None:
         """Lets go of them."""
@@ -106,6 +123,8 @@ class Client:
     def _rest_good(self) -> str:
         signature, data, expected = self._rng.choice(self._good)
         status, text = self._posted(predict(signature, data))
+        if status == 429:
+            return REFUSED
         if status != 200:
             return f"{status} {text[:100]!r}"
         found = base64.b64decode(json.loads(text)["predictions"][0]["b64"])
@@ -114,10 +133,11 @@ class Client:
     def _grpc_good(self) -> str:
         signature, data, expected = self._rng.choice(self._good)
         try:
-            answer = self._stub.Predict(self._request(signature, data), timeout=120)
+            found = self.predicted(signature, data)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return REFUSED
             return f"{error.code()} {error.details()}"
-        (found,) = next(iter(answer.outputs.values())).string_val
         return "" if found == expected else "other bytes than the direct call's"
 
     def _request(self, signature: str, data: bytes) -> predict_pb2.PredictRequest:
@@ -162,7 +182,7 @@ class Client:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of saturation; 0: none")
     minutes = parser.parse_args().minutes
 
     import tfc_models
@@ -184,9 +204,12 @@ def main() -> None:
                 good.append((name, data, next(iter(outputs.values())).numpy()[0]))
         if [expected for name, _, expected in good if name == "compress"] != streams:
             sys.exit("the export's bits are not the codec's")
-        server = Server(folder)
+        # For busy machines: what is accepted is to be seen to its end.
+        server = Server(folder, "--rest_api_timeout_in_ms=120000")
         try:
-            soak(server, good, minutes)
+            if minutes:
+                soak(server, good, minutes)
+            burst(server)
         finally:
             server.stop()
 
@@ -229,6 +252,97 @@ def soak(server: Server, good: list[tuple[str, bytes, bytes]], minutes: float) -
         sys.exit(wrong[0])
     if stray > 0.05:
         sys.exit("the memory is not flat")
+
+
+class Watch:
+    """Looks at a server's memory and asks for its status, again and again."""
+
+    def __init__(self, server: Server) -> None:
+        self.memory, self.seconds, self.wrong = 0.0, 0.0, 0
+        self._server, self._end = server, threading.Event()
+        self._threads = [
+            threading.Thread(target=self._watch, args=(look, pause))
+            for look, pause in ((self._weigh, 0.02), (self._ask, 0.1))
+        ]
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _watch(self, look: Callable[[], None], pause: float) -> None:
+        while not self._end.wait(pause):
+            look()
+
+    def _weigh(self) -> None:
+        self.memory = max(self.memory, self._server.memory())
+
+    def _ask(self) -> None:
+        start = time.monotonic()
+        connection = http.client.HTTPConnection(self._server.address, timeout=120)
+        connection.request("GET", "/v1/models/default")
+        answer = connection.getresponse()
+        self.wrong += answer.status != 200 or b"AVAILABLE" not in answer.read()
+        connection.close()
+        self.seconds = max(self.seconds, time.monotonic() - start)
+
+
+def burst(server: Server) -> None:
+    """Large pictures in small files, many at once, by every way in."""
+    file = io.BytesIO()
+    Image.new("RGB", (4096, 4096), (90, 140, 200)).save(file, "PNG")
+    picture = file.getvalue()
+    before = server.memory()
+    print(f"burst of files of {len(picture):,} bytes; {before:.0f} MiB before", flush=True)
+    for path, count in BURSTS.items():
+        answers: collections.Counter[str] = collections.Counter()
+
+        def ask(path: str = path, answers: collections.Counter[str] = answers) -> None:
+            if path == "gRPC":
+                answers[_grpc_code(server, picture)] += 1
+                return
+            body = predict("compress", picture) if path == PREDICT else picture
+            connection = http.client.HTTPConnection(server.address, timeout=120)
+            connection.request("POST", path, body)
+            answers[str(connection.getresponse().status)] += 1
+            connection.close()
+
+        start = time.monotonic()
+        with Watch(server) as watch:
+            threads = [threading.Thread(target=ask) for _ in range(count)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        seconds = time.monotonic() - start
+        time.sleep(3.0)  # Memory is returned a second after the last answer.
+        print(
+            f"  {count} × {path}: {dict(sorted(answers.items()))} in "
+            f"{seconds:.1f} s; at most {watch.memory:.0f} MiB, status after "
+            f"{watch.seconds:.2f} s at most; {server.memory():.0f} MiB after",
+            flush=True,
+        )
+        done = answers.pop("200", 0) + answers.pop("OK", 0)
+        if not done or set(answers) - {"429", "RESOURCE_EXHAUSTED"} or watch.wrong:
+            sys.exit("a burst gets results and refusals, and the status is told throughout")
+        if watch.memory > LARGEST_MEMORY or watch.seconds > LONGEST_STATUS:
+            sys.exit(f"over {LARGEST_MEMORY:.0f} MiB or {LONGEST_STATUS} s")
+
+
+def _grpc_code(server: Server, picture: bytes) -> str:
+    client = Client(server, [], 0)
+    try:
+        client.predicted("compress", picture)
+    except grpc.RpcError as error:
+        return error.code().name
+    finally:
+        client.close()
+    return "OK"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from serving.weighing import pixels_of
 # Pixels that a batch of several requests may stand for: a request that waits for much larger
 # ones in its own batch gets its answer when they are done.
 LARGEST_BATCH = 2.0**21
+# Pixels, for each worker, of larger calls that run at a time: a call takes memory by its pixels.
+LARGE_CALLS = 2.0**23
 FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
@@ -73,7 +75,7 @@ class Batcher:
         self.parameters = parameters
         self._metrics = metrics
         self._tasks: collections.deque[_Task] = collections.deque()
-        self._waiting = 0
+        self._waiting, self._large = 0, 0.0
         self._closed = False
         self._changed = threading.Condition()
         self._workers = [
@@ -95,18 +97,7 @@ class Batcher:
         Raises:
             ServingError: the inputs are wrong, or too much waits already.
         """
-        arrays = servable.checked(signature, inputs)
-        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
-        if len(sizes) > 1:
-            raise invalid("Batching input tensors must have equal 0th-dimension size")
-        (size,) = sizes
-        if not size:
-            raise invalid("Batching input tensors must have at least one example")
-        if size > self.parameters.max_batch_size:
-            raise invalid(
-                f"Task size {size} is larger than maximum input batch size "
-                f"{self.parameters.max_batch_size}"
-            )
+        arrays, size = self.checked(servable, signature, inputs)
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
         task = _Task(servable, signature, arrays, size, pixels_of(arrays), now, deadline)
@@ -120,11 +111,35 @@ class Batcher:
             self._wait_for(task.size)
             self._changed.notify_all()
         task.future.add_done_callback(lambda _: servable.let_go())
+        # A task that was cancelled waits for a worker, and its inputs must not.
+        task.future.add_done_callback(lambda _: task.inputs.clear())
         return task.future
 
-    def check_room(self) -> None:
+    def checked(
+        self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray]
+    ) -> tuple[Arrays, int]:
+        """Inputs as the signature takes them, and how many examples they are.
+
+        Raises:
+            ServingError: the inputs are wrong.
+        """
+        arrays = servable.checked(signature, inputs)
+        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
+        if len(sizes) > 1:
+            raise invalid("Batching input tensors must have equal 0th-dimension size")
+        (size,) = sizes
+        if not size:
+            raise invalid("Batching input tensors must have at least one example")
+        if size > self.parameters.max_batch_size:
+            raise invalid(
+                f"Task size {size} is larger than maximum input batch size "
+                f"{self.parameters.max_batch_size}"
+            )
+        return arrays, size
+
+    def check_room(self, size: int = 1) -> None:
         """Refuses what would be refused later, before work is spent on it."""
-        if self._waiting >= self.parameters.capacity:
+        if self._waiting + size > self.parameters.capacity:
             raise exhausted(FULL)
 
     def close(self, seconds: float | None = None) -> bool:
@@ -144,33 +159,49 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._tasks or self._closed)
+                self._changed.wait_for(
+                    lambda: self._oldest() is not None or (self._closed and not self._tasks)
+                )
                 if not self._tasks:
                     return
-                batch = self._take()
+                batch = self._take(self._oldest())
+                large = sum(task.weight for task in batch if task.weight > LARGEST_BATCH)
+                self._large += large
             try:
                 self._run(batch)
             except BaseException as error:  # A worker that ends would leave requests waiting.
                 for task in batch:
                     if not task.future.done():
                         task.future.set_exception(failed(f"{type(error).__name__}: {error}"))
+            if large:
+                with self._changed:
+                    self._large -= large
+                    self._changed.notify_all()
 
-    def _take(self) -> list[_Task]:
-        """The oldest task, and those that may go with it (called with the lock held)."""
-        first = self._tasks[0]
-        alone = not first.servable.batches(first.signature)
+    def _oldest(self) -> _Task | None:
+        """The oldest task that may run now: large ones wait for each other, and no others do."""
+        most = LARGE_CALLS * self.parameters.num_batch_threads
+        for task in self._tasks:
+            small = task.weight <= LARGEST_BATCH
+            if small or not self._large or self._large + task.weight <= most:
+                return task
+        return None
+
+    def _take(self, first: _Task) -> list[_Task]:
+        """A task, and those that may go with it (called with the lock held)."""
+        alone = first.weight > LARGEST_BATCH or not first.servable.batches(first.signature)
         until = first.arrived + self.parameters.batch_timeout_micros * 1e-6
         while not self._closed and not alone and (left := until - time.monotonic()) > 0:
             if self._size_for(first) >= self.parameters.max_batch_size:
                 break
             self._changed.wait(left)
-            if not self._tasks or self._tasks[0] is not first:
+            if first not in self._tasks:
                 return []  # Another worker took it.
         batch, size, weight, rest = [], 0, 0.0, collections.deque()
         for task in self._tasks:
             small = size + task.size <= self.parameters.max_batch_size
             small = small and weight + task.weight <= LARGEST_BATCH
-            if task.key == first.key and (not batch or (small and not alone)):
+            if task is first or (task.key == first.key and batch and small and not alone):
                 batch.append(task)
                 size += task.size
                 weight += task.weight

@@ -23,12 +23,14 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from serving import bulk_work as work
 from tfc_models.codec import DEFAULT_MAX_PIXELS
+from tfc_models.pictures import parse_color
 
 _INPUT = flags.DEFINE_string("input", None, "folder, or pattern with * and **", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "folder for what comes of it", required=True)
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
 _REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
+_BACKGROUND = flags.DEFINE_string("background", None, "colour behind transparent pictures")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger ones fail", 1)
 
 
@@ -91,10 +93,14 @@ def run(command: str, beam_flags: list[str]) -> int:
     paths = work.found(_INPUT.value, command)
     if not paths:
         raise ValueError(f"{_INPUT.value}: no such files.")
+    for path in paths:
+        if not path.isprintable():  # Tables and workers get names as UTF-8.
+            raise ValueError(f"{path!a}: rename it in printable UTF-8.")
     base = work.base_of(_INPUT.value)
     output = _OUTPUT.value.rstrip("/")
     settings = _MODEL.value, _QUALITY.value, _MAX_PIXELS.value, _REALISM.value
-    job = work.Job(command, base, output, *settings)
+    color = parse_color(_BACKGROUND.value) if _BACKGROUND.value else None
+    job = work.Job(command, base, output, *settings, color).without_clashes(paths)
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)

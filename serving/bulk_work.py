@@ -7,9 +7,11 @@ import dataclasses
 import io
 import json
 import os
+import pathlib
 import posixpath
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,11 @@ from apache_beam.utils import shared
 
 import tfc_models
 from tfc_models import evaluation, pictures, zoo
+from tfc_models.cli.coding import is_compressed
+from tfc_models.cli.plan import UNREADABLE, renamed
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec, checked_realism
+from tfc_models.codec.container import SUFFIX
 
 COMMANDS = ("compress", "decompress", "evaluate")
 COUNTED = ("bytes_in", "bytes_out", "pixels")
@@ -43,6 +48,8 @@ class Job:
     quality: int | None
     max_pixels: int
     realism: float | None = None
+    background: pictures.Color | None = None
+    clashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def load(self) -> Codec:
         """The codec, loaded once in a process."""
@@ -52,6 +59,8 @@ class Job:
         """Before anything is done: one line about settings that no file can have."""
         if self.command == "decompress" and self.quality is not None:
             raise ValueError("--quality is for compress and evaluate: a file knows its own.")
+        if self.command == "decompress" and self.background is not None:
+            raise ValueError("--background is for compress and evaluate.")
         if self.command != "decompress" and self.realism is not None:
             raise ValueError("--realism is for decompress: files are the same, whatever it is.")
         codec = self.load()
@@ -72,11 +81,21 @@ class Job:
 
     def do(self, path: str) -> dict[str, Any]:
         """Does a file; returns its record. What is written is whole or not there."""
+        if other := self.clashes.get(path):
+            raise ValueError(f"{other} would be written to {self._target_of(path)} as well.")
+        if pictures.has_unreadable_suffix(path):
+            raise ValueError(UNREADABLE)
         with FileSystems.open(path, compression_type=_FILES) as file:
             data = file.read()
         settings = self._settings(path)
         start = time.perf_counter()
-        output, record = getattr(self, f"_{self.command}")(data)
+        try:
+            output, record = getattr(self, f"_{self.command}")(data)
+        except pictures.PictureTooLargeError as error:
+            flag = " --max_pixels raises it." if error.limit == "max_pixels" else ""
+            raise ValueError(f"{error}{flag}") from None
+        except pictures.TransparencyError as error:
+            raise ValueError(f"{error} For example --background white.") from None
         record["seconds"] = round(time.perf_counter() - start, 4)
         record = {"file": path, "bytes_in": len(data), **record}
         if target := self._target_of(path):
@@ -85,7 +104,7 @@ class Job:
         return record
 
     def _compress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        return self._compressed(self._picture(data))
+        return self._compressed(self._pixels(data))
 
     def _compressed(self, picture: np.ndarray) -> tuple[bytes, dict[str, Any]]:
         output = self.load().compress(picture, self.quality)
@@ -101,7 +120,7 @@ class Job:
         return output, {"bytes_out": len(output), "pixels": pixels}
 
     def _evaluate(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        picture = self._picture(data)
+        picture = self._pixels(data)
         output, record = self._compressed(picture)
         decoded = self.load().decompress(output, 2**62, 2**62)
         figures = evaluation.measure(picture, evaluation.Coded(output, decoded, 0.0, 0.0))
@@ -109,12 +128,14 @@ class Job:
         record["ms_ssim"] = None if figures.ms_ssim is None else round(figures.ms_ssim, 6)
         return output, record
 
-    def _picture(self, data: bytes) -> np.ndarray:
-        return pictures.read(data, max_pixels=self.max_pixels).pixels
+    def _pixels(self, data: bytes) -> np.ndarray:
+        return pictures.read(data, self.background, max_pixels=self.max_pixels).coded
 
     def _settings(self, path: str) -> list[Any]:
         """What makes a result what it is: with another, a file is done again."""
         found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+        if self.background is not None:
+            found += ["background", *self.background]
         if not self.realism:
             return found
         entry = zoo.entry_of(self.model)
@@ -127,14 +148,24 @@ class Job:
         return f"{self.output}/{RECORDS}/{self.command}/{self._relative(path)}.json"
 
     def _target_of(self, path: str) -> str | None:
-        """Where the result goes; the whole name stays, for a.png and a.jpg are two files."""
-        name = self._relative(path)
+        """Where the result goes: the names are those of `tfc-models`."""
+        name = pathlib.PurePosixPath(self._relative(path))
         if self.command == "compress":
-            return f"{self.output}/{name}.tfcm"
+            return f"{self.output}/{renamed(name, SUFFIX, pictures.has_picture_suffix)}"
         if self.command == "decompress":
-            name = name[: -len(".tfcm")] if name.endswith(".tfcm") else name
-            return f"{self.output}/{name}" + ("" if name.endswith(".png") else ".png")
+            return f"{self.output}/{renamed(name, '.png', is_compressed)}"
         return None
+
+    def without_clashes(self, paths: Sequence[str]) -> Job:
+        """The job, told which files would be written to one place: none of these is done."""
+        by_target: dict[str | None, list[str]] = {}
+        for path in paths:
+            by_target.setdefault(self._target_of(path), []).append(path)
+        by_target.pop(None, None)
+        clashes = {}
+        for same in (paths for paths in by_target.values() if len(paths) > 1):
+            clashes.update({path: same[1] if path == same[0] else same[0] for path in same})
+        return dataclasses.replace(self, clashes=clashes)
 
 
 def found(pattern: str, command: str) -> list[str]:
@@ -142,7 +173,9 @@ def found(pattern: str, command: str) -> list[str]:
     if _WILD.search(pattern):
         paths = _matches(pattern)
     elif nested := _matches(f"{pattern.rstrip('/')}/**"):
-        suffixes = (".tfcm",) if command == "decompress" else tuple(pictures.INPUT_SUFFIXES)
+        # Pictures that cannot be read are listed as failed, and not left out.
+        readable = (*pictures.INPUT_SUFFIXES, *pictures.UNREADABLE_SUFFIXES)
+        suffixes = (SUFFIX,) if command == "decompress" else readable
         paths = [path for path in nested if path.lower().endswith(suffixes)]
     else:
         paths = _matches(pattern)

@@ -23,8 +23,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ServingError, exhausted, failed, invalid
+from serving.memory import Share
 from serving.servable import DEFAULT_SIGNATURE, Servable
-from serving.service import COPIES, Service, result_of
+from serving.service import Service, result_of
 
 THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
 PREDICTIONS = 56  # of them; the others answer health checks, status and metadata
@@ -68,12 +69,13 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         if not self._free.acquire(blocking=False):
             raise exhausted("the server has as many requests under way as it can")
         try:
-            with self._service.budget.hold(COPIES * request.ByteSize()):
-                return self._predicted(request, context)
+            with self._service.budget.share() as share:
+                share.take(request.ByteSize())
+                return self._predicted(request, context, share)
         finally:
             self._free.release()
 
-    def _predicted(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def _predicted(self, request: Any, context: grpc.ServicerContext, share: Share) -> Any:
         servable = _find(self._service, request.model_spec)
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature_def = servable.signature_def(signature)
@@ -90,11 +92,12 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         # Without a deadline gRPC says some centuries, which no clock can wait for.
         left = context.time_remaining()
         timeout = LONGEST_SECONDS if left is None else min(left, LONGEST_SECONDS)
-        future = self._service.batcher.submit(servable, signature, inputs, timeout)
-        # Of a client that is gone, nothing need run.
-        if not context.add_callback(future.cancel):
-            future.cancel()
-        outputs = result_of(future, timeout)
+        until = time.monotonic() + timeout
+        prepared = self._service.prepare(servable, signature, inputs, share)
+        inputs = _waited_for(prepared, context, timeout)
+        left = max(until - time.monotonic(), 0.0)
+        future = self._service.batcher.submit(servable, signature, inputs, left)
+        outputs = _waited_for(share.until(future), context, left)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name = servable.name
         answer.model_spec.version.value = servable.version
@@ -115,6 +118,15 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         answer.model_spec.version.value = servable.version
         answer.metadata[METADATA].Pack(metadata_of(servable))
         return answer
+
+
+def _waited_for(
+    future: concurrent.futures.Future, context: grpc.ServicerContext, timeout: float
+) -> dict[str, np.ndarray]:
+    """What a future gives, which is cancelled when the client is gone."""
+    if not context.add_callback(future.cancel):
+        future.cancel()
+    return result_of(future, timeout)
 
 
 def _array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:

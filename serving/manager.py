@@ -13,10 +13,12 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.errors import ServingError, from_tensorflow, invalid, not_found
+from serving.errors import ServingError, from_tensorflow, invalid, not_found, unavailable
 from serving.servable import Servable
 
 State = get_model_status_pb2.ModelVersionStatus.State
+ServerConfig = model_server_config_pb2.ModelServerConfig
+ModelConfig = model_server_config_pb2.ModelConfig
 RETRY_SECONDS = 60.0  # after which a version that did not load is tried again
 
 
@@ -40,12 +42,19 @@ class Manager:
     one that does not load leaves the old one where it is.
     """
 
-    def __init__(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+    def __init__(self, config: ServerConfig) -> None:
         self._versions: dict[str, dict[int, _Version]] = {}
-        self._configs: dict[str, model_server_config_pb2.ModelConfig] = {}
         self._lock = threading.Lock()  # of the tables
         self._updating = threading.Lock()
-        self._set(config)
+        check(config)
+        self._configs = {c.name: c for c in config.model_config_list.config}
+        for one in self._configs.values():
+            self._versions[one.name] = {}
+            if not pathlib.Path(one.base_path).is_dir():
+                logging.error("%s: there is no folder %s", one.name, one.base_path)
+            # Told as such until they are loaded.
+            for number, path in _wanted(one).items():
+                self._versions[one.name][number] = _Version(number, path, State.LOADING)
 
     def models(self) -> list[str]:
         """Names of the configured models."""
@@ -63,6 +72,8 @@ class Manager:
                     raise invalid(f"Unrecognized servable version label: {label}")
                 version = labels[label]
             if version is None:
+                if not ready and any(v.state == State.LOADING for v in known.values()):
+                    raise unavailable(f"{name} is loading; try again later")
                 if not ready:
                     raise not_found(f"Servable not found for request: Latest({name})")
                 version = max(ready)
@@ -94,38 +105,98 @@ class Manager:
             one.status.error_message = error.message if error else ""
         return answer
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        """Serves what another configuration says; returns when it is so."""
+    def reload(self, config: ServerConfig) -> None:
+        """Serves what another configuration says; returns when it is so.
+
+        Versions are loaded before anything changes: on an error, nothing has.
+
+        Raises:
+            ServingError: a model, a version or a label of it cannot be served.
+        """
         check(config)
         with self._updating:
-            before = dict(self._configs)
-            labelled = [c for c in config.model_config_list.config if c.version_labels]
-            # A label may only point to what can be called, or it would break its users.
-            plain = model_server_config_pb2.ModelServerConfig()
-            plain.CopyFrom(config)
-            for one in plain.model_config_list.config:
-                old = before.get(one.name)
-                one.version_labels.clear()
-                if old is not None:
-                    one.version_labels.update(old.version_labels)
-            self._set(plain)
+            staged: dict[str, dict[int, _Version]] = {}
+            try:
+                for one in config.model_config_list.config:
+                    staged[one.name] = self._staged(one)
+                    self._check_labels(one, staged[one.name])
+            except BaseException:
+                for version in (v for versions in staged.values() for v in versions.values()):
+                    version.servable.close()
+                raise
+            replaced = self._apply(config, staged)
+            for name, version in replaced:
+                self._unload(version, name)
             self._update()
-            for one in labelled:
-                for label, version in one.version_labels.items():
-                    try:
-                        self.find(one.name, version)
-                    except ServingError:
-                        raise ServingError(
-                            grpc.StatusCode.FAILED_PRECONDITION,
-                            f"Request to assign label {label} to version {version} of model "
-                            f"{one.name}, which is not available.",
-                        ) from None
-            self._set(config)
+
+    def _staged(self, config: ModelConfig) -> dict[int, _Version]:
+        """Versions of a model that its configuration adds, loaded."""
+        name, before = config.name, self._configs.get(config.name)
+        if before is not None and _places(before) == _places(config):
+            return {}
+        if not pathlib.Path(config.base_path).is_dir():
+            raise _unusable(f"{name}: there is no folder {config.base_path}")
+        wanted, known = _wanted(config), self._versions.get(name, {})
+        specific = set(config.model_version_policy.specific.versions)
+        if missing := sorted(specific - set(wanted)):
+            raise _unusable(f"{name}: there is no version {missing[0]} in {config.base_path}")
+        if not wanted:
+            raise _unusable(f"{name}: there is no version in {config.base_path}")
+        staged: dict[int, _Version] = {}
+        try:
+            for number, path in sorted(wanted.items()):
+                old = known.get(number)
+                if old is not None and old.servable is not None and old.path == path:
+                    continue
+                staged[number] = version = _Version(number, path, print=_print_of(path))
+                self._load(version, name)
+                if version.servable is None:
+                    raise _unusable(f"{name} version {number}: {version.error.message}")
+        except BaseException:
+            for version in staged.values():
+                if version.servable is not None:
+                    version.servable.close()
+            raise
+        return staged
+
+    def _check_labels(self, config: ModelConfig, staged: dict[int, _Version]) -> None:
+        """A label may only point to what can be called, or it would break its users."""
+        known = self._versions.get(config.name, {})
+        for label, number in config.version_labels.items():
+            old = known.get(number)
+            if number not in staged and (old is None or old.servable is None):
+                raise _unusable(
+                    f"Request to assign label {label} to version {number} of model "
+                    f"{config.name}, which is not available."
+                )
+
+    def _apply(
+        self, config: ServerConfig, staged: dict[str, dict[int, _Version]]
+    ) -> list[tuple[str, _Version]]:
+        """Sets a configuration with its versions; returns those that they replace."""
+        replaced = []
+        with self._lock:
+            self._configs = {c.name: c for c in config.model_config_list.config}
+            for name, versions in staged.items():
+                known = self._versions.setdefault(name, {})
+                for number, version in versions.items():
+                    old = known.get(number)
+                    if old is not None and old.servable is not None:
+                        replaced.append((name, old))
+                    known[number] = version
+        return replaced
 
     def update(self) -> None:
         """Looks at the folders once; loads and lets go what they say."""
         with self._updating:
             self._update()
+
+    def ready(self) -> list[str]:
+        """Names of the models with a version that can be called."""
+        with self._lock:
+            return [
+                n for n, known in self._versions.items() if any(v.servable for v in known.values())
+            ]
 
     def missing_labels(self) -> list[str]:
         """Labels of versions that cannot be called."""
@@ -137,18 +208,6 @@ class Manager:
                 except ServingError as error:
                     missing.append(f"{name}, label {label}: {error.message}")
         return missing
-
-    def _set(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        check(config)
-        for one in config.model_config_list.config:
-            before = self._configs.get(one.name)
-            new = before is None or before.base_path != one.base_path
-            if new and not pathlib.Path(one.base_path).is_dir():
-                logging.error("%s: there is no folder %s", one.name, one.base_path)
-        with self._lock:
-            self._configs = {c.name: c for c in config.model_config_list.config}
-            for name in self._configs:
-                self._versions.setdefault(name, {})
 
     def _update(self) -> None:
         for name in sorted(set(self._versions) | set(self._configs)):
@@ -164,7 +223,8 @@ class Manager:
         for number, path in sorted(wanted.items()):
             version, now = known.get(number), time.monotonic()
             moved = version is not None and version.path != path
-            if version is not None and version.state != State.END and not moved:
+            waits = version is not None and version.state == State.LOADING  # since the start
+            if version is not None and version.state != State.END and not moved and not waits:
                 continue
             found = _print_of(path)
             failed = version is not None and (version.error is not None or moved)
@@ -188,7 +248,8 @@ class Manager:
             # Without a successor that works, the old version stays.
             if number not in wanted and version.servable and (loaded or config is None):
                 self._unload(version, name)
-            if number not in wanted and not version.path.exists() and not version.servable:
+            gone = version.state == State.LOADING or not version.path.exists()
+            if number not in wanted and gone and not version.servable:
                 with self._lock:
                     del known[number]
         if config is None and not any(v.servable for v in known.values()):
@@ -225,7 +286,7 @@ class Manager:
         threading.Thread(target=finish, name=f"unload-{name}", daemon=True).start()
 
 
-def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Path]:
+def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
     """The versions that the policy picks of those on disk."""
     base = pathlib.Path(config.base_path)
     found = {}
@@ -244,13 +305,22 @@ def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, pathlib.Pa
     return {n: found[n] for n in sorted(found)[-count:]}
 
 
+def _places(config: ModelConfig) -> tuple[str, str]:
+    """What says which versions are served."""
+    return config.base_path, str(config.model_version_policy)
+
+
+def _unusable(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
 def _print_of(path: pathlib.Path) -> tuple[float, int]:
     """What changes when a file of a version does: copies come one file after the other."""
     stats = [p.stat() for p in path.rglob("*")]
     return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
 
 
-def check(config: model_server_config_pb2.ModelServerConfig) -> None:
+def check(config: ServerConfig) -> None:
     """One line about what cannot be served."""
     seen = set()
     for one in config.model_config_list.config:
@@ -268,18 +338,54 @@ def check(config: model_server_config_pb2.ModelServerConfig) -> None:
             )
 
 
-def single(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
+def single(name: str, base_path: str) -> ServerConfig:
     """The configuration of one model."""
-    config = model_server_config_pb2.ModelServerConfig()
+    config = ServerConfig()
     path = str(pathlib.Path(base_path).expanduser().absolute())
     config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
     return config
 
 
-def read(path: str) -> model_server_config_pb2.ModelServerConfig:
+def read(path: str) -> ServerConfig:
     """The configuration in a file, as text."""
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        config = text_format.Parse(pathlib.Path(path).read_text(encoding="utf-8"), ServerConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise invalid(f"{path}: {error}") from None
+    if not config.HasField("model_config_list"):  # As of a file that is half written.
+        raise invalid(f"{path}: the configuration has no model_config_list")
+    return config
+
+
+class ConfigFile:
+    """A configuration file that is looked at again and again.
+
+    One that cannot be served is an error once. It is tried again when it changes, and every
+    minute, for what it names may be there by then.
+    """
+
+    def __init__(self, path: str, manager: Manager) -> None:
+        self._path, self._manager = path, manager
+        self._seen, self._tried, self._failure = self._content(), time.monotonic(), ""
+
+    def poll(self) -> None:
+        """Reads the file, if it is time to."""
+        seen = self._content()
+        again = self._failure and time.monotonic() - self._tried >= RETRY_SECONDS
+        if seen == self._seen and not again:
+            return
+        self._seen, self._tried = seen, time.monotonic()
+        try:
+            self._manager.reload(read(self._path))
+        except ServingError as error:
+            if error.message != self._failure:
+                logging.error("%s", error.message)
+            self._failure = error.message
+        else:
+            self._failure = ""
+
+    def _content(self) -> bytes | None:
+        try:
+            return pathlib.Path(self._path).read_bytes()
+        except OSError:
+            return None

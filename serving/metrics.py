@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import threading
+
 import prometheus_client
 from prometheus_client.core import Metric
 
@@ -34,17 +37,12 @@ class Metrics:
             "Pictures or files that wait for a batch.",
             registry=self.registry,
         )
-        self.requests = prometheus_client.Counter(
-            "tfc_models_requests",
-            "Requests answered.",
-            ["model_name", "status"],
-            registry=self.registry,
-        )
-        self.registry.register(_TensorFlowNames(self.requests))
+        self._requests = _Requests()
+        self.registry.register(self._requests)
 
     def count(self, model: str, status: str, api: str, seconds: float) -> None:
         """Counts a prediction; the latency is that of the good ones."""
-        self.requests.labels(model, status).inc()
+        self._requests.count(model, status)
         if status == "OK":
             self.latency.labels(model, "Predict", api).observe(seconds * 1e6)
 
@@ -53,17 +51,23 @@ class Metrics:
         return prometheus_client.generate_latest(self.registry)
 
 
-class _TensorFlowNames:
+class _Requests:
     """The counter of requests under TF Serving's name, which lacks Prometheus' suffix."""
 
-    def __init__(self, counter: prometheus_client.Counter) -> None:
-        self._counter = counter
+    def __init__(self) -> None:
+        self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._lock = threading.Lock()
+
+    def count(self, model: str, status: str) -> None:
+        """Adds one."""
+        with self._lock:
+            self._counts[model, status] += 1
 
     def collect(self) -> list[Metric]:
+        """As the registry asks for it."""
         name = ":tensorflow:serving:request_count"
         metric = Metric(name, "Requests answered.", "unknown")
-        for family in self._counter.collect():
-            for sample in family.samples:
-                if sample.name.endswith("_total"):
-                    metric.add_sample(name, sample.labels, sample.value)
+        with self._lock:
+            for (model, status), count in self._counts.items():
+                metric.add_sample(name, {"model_name": model, "status": status}, count)
         return [metric]

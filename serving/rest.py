@@ -17,6 +17,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from serving import rest_json
 from serving.errors import ServingError, invalid, not_found
 from serving.grpc_server import metadata_of
+from serving.memory import Share
 from serving.page import Page
 from serving.servable import Servable
 from serving.service import Service
@@ -75,9 +76,9 @@ async def _answer(
     model = (called or asked or {"model": ""})["model"]
     async with answering(service, request, "REST", model, called is not None) as answer:
         if request.method == "POST" and called:
-            async with bodies.read(request) as body:
+            async with bodies.read(request, answer) as body:
                 answer.details["bytes_in"] = len(body)
-                answer.content = await _call(service, request, called, body, timeout)
+                answer.content = await _call(service, request, called, body, answer.share, timeout)
         elif request.method in ("GET", "HEAD") and _LIST.fullmatch(url):
             answer.content = await run_in_threadpool(_all_statuses, service)
         elif request.method in ("GET", "HEAD") and asked:
@@ -94,6 +95,7 @@ async def _call(
     request: fastapi.Request,
     called: re.Match[str],
     body: bytes,
+    share: Share,
     timeout: float,
 ) -> bytes:
     service.batcher.check_room()
@@ -107,15 +109,17 @@ async def _call(
         )
     until = time.monotonic() + timeout
     # Two at a time: numbers in JSON keep a processor busy for seconds.
-    parsed = _converting.submit(rest_json.parse, body, servable)
+    parsed = share.until(_converting.submit(rest_json.parse, body, servable))
     signature, kind, inputs = await result_of(request, parsed, timeout)
+    prepared = service.prepare(servable, signature, inputs, share)
+    inputs = await result_of(request, prepared, until - time.monotonic())
     left = until - time.monotonic()
     if left <= 0.0:
         raise late()
-    future = service.batcher.submit(servable, signature, inputs, left)
+    future = share.until(service.batcher.submit(servable, signature, inputs, left))
     outputs = await result_of(request, future, left)
     written = _converting.submit(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
-    return await result_of(request, written, timeout)
+    return await result_of(request, share.until(written), timeout)
 
 
 def _find(service: Service, match: re.Match[str]) -> Servable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import pathlib
 import threading
@@ -16,11 +15,13 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.errors import from_tensorflow, invalid
+from serving.memory import trim
 from tfc_models.codec import register_ops
 
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
+PICTURES, BITSTREAMS = "image_bytes", "bitstream_bytes"
 
 Arrays = dict[str, np.ndarray]
 
@@ -69,6 +70,11 @@ class Servable:
         inputs = [v for k, v in signature_def.inputs.items() if k not in signature_def.defaults]
         shapes = [t.tensor_shape for t in (*inputs, *signature_def.outputs.values())]
         return bool(inputs) and all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes)
+
+    def takes_pictures(self, signature: str) -> bool:
+        """Whether a signature compresses picture files."""
+        signature_def = self.signature_def(signature)
+        return PICTURES in signature_def.inputs and set(signature_def.outputs) == {BITSTREAMS}
 
     def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """The inputs as the signature's dtypes, or the line that TF Serving would say.
@@ -126,8 +132,7 @@ class Servable:
         self._session.close()
         self._session = None
         gc.collect()  # A graph is full of circles.
-        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-            trim(0)  # Or the C library keeps it for another time.
+        trim()
 
     def _callable(self, signature: meta_graph_pb2.SignatureDef) -> tuple[Any, list[str]]:
         order = list(signature.inputs)

@@ -9,8 +9,6 @@ answered.
 
 from __future__ import annotations
 
-import json
-import logging as python_logging
 import os
 import pathlib
 import signal
@@ -18,23 +16,28 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from absl import app, flags, logging
 
+from serving import log
 from serving import manager as managers
+from serving import page as pages
 from serving.batching import Batcher, Parameters
+from serving.connections import TimedConnection
 from serving.errors import ServingError
 from serving.grpc_server import GrpcServer
-from serving.manager import Manager
+from serving.manager import ConfigFile, Manager
+from serving.memory import Budget
 from serving.metrics import Metrics
-from serving.page import DEFAULT_MAX_PIXELS, Page
+from serving.page import Page
 from serving.rest import application
-from serving.service import COPIES, Budget, Service, requests_log
+from serving.service import Limits, Service
+from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 KEEP_ALIVE_SECONDS = 75
-AT_A_TIME = 8  # requests of the largest size that are held together
 
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "address to listen at; 0.0.0.0 for all")
 _PORT = flags.DEFINE_integer("port", 8500, "for gRPC; 0 picks a free one", lower_bound=0)
@@ -60,9 +63,19 @@ _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", 64 * 2**20, "larger ones 
 _REST_TIMEOUT = flags.DEFINE_integer(
     "rest_api_timeout_in_ms", 30_000, "how long a REST request may take; then 504", 1
 )
-_PAGE = flags.DEFINE_bool("page", True, "whether / is the page; its pictures are compared there")
+_MEMORY = flags.DEFINE_integer(
+    "request_memory_mib",
+    1536,
+    "memory for requests in flight, by REST, gRPC and the page together; more answer 429",
+    1,
+)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", DEFAULT_MAX_PIXELS, "larger pictures are refused, whatever the model takes", 1
+)
+_MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides are refused", 1)
+_PAGE = flags.DEFINE_bool("page", True, "serve the page at /; --page=false leaves it out")
 _PAGE_PIXELS = flags.DEFINE_integer(
-    "page_max_pixels", DEFAULT_MAX_PIXELS, "larger pictures are refused by the page", 1
+    "page_max_pixels", pages.DEFAULT_MAX_PIXELS, "larger pictures are refused by the page", 1
 )
 _GRACE = flags.DEFINE_float("shutdown_seconds", 30.0, "for what was accepted, at the end", 0.0)
 
@@ -92,13 +105,18 @@ class Server:
             _MAX_BATCH.value, _TIMEOUT.value, _MAX_BATCHES.value, _THREADS.value
         )
         self._manager, self._batcher = Manager(config), Batcher(parameters, metrics)
-        budget = Budget(COPIES * AT_A_TIME * _MAX_BYTES.value)
-        service = Service(self._manager, self._batcher, metrics, budget)
+        polled = _CONFIG_FILE.value if _CONFIG_POLL.value else None
+        self._config_file = ConfigFile(polled, self._manager) if polled else None
+        budget = Budget(_MEMORY.value * 2**20)
+        limits = Limits(_MAX_PIXELS.value, _MAX_SIDE.value)
+        service = Service(self._manager, self._batcher, metrics, budget, limits)
         self._grpc = GrpcServer(service, f"{_HOST.value}:{_PORT.value}", _MAX_BYTES.value)
         timeout = _REST_TIMEOUT.value * 1e-3
-        page = Page(service, timeout, _PAGE_PIXELS.value) if _PAGE.value else None
+        page = Page(service, _PAGE_PIXELS.value) if _PAGE.value else None
         rest = uvicorn.Config(
             application(service, _MAX_BYTES.value, timeout, page),
+            http=TimedConnection,
+            ws="none",
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(1, round(_GRACE.value)),
@@ -118,15 +136,12 @@ class Server:
         """Until a signal; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
-        self._manager.update()
-        for missing in self._manager.missing_labels():
-            logging.error("%s", missing)
         self._grpc.update_health()
-        self._poller.start()
         self._grpc.start()
         self._rest.start()
         address = f"{_HOST.value}:{self._socket.getsockname()[1]}"
         logging.info("listening: REST at %s, gRPC at %s:%d", address, _HOST.value, self._grpc.port)
+        self._poller.start()
         if _PAGE.value:
             logging.info("the page is at http://%s/", address)
         self._stopping.wait()
@@ -150,46 +165,34 @@ class Server:
                 self._stopping.set()
 
     def _poll(self) -> None:
-        read = time.monotonic()
+        """Loads what there is at the start, then looks for changes."""
+        self._try(self._manager.update)
+        self._try(self._grpc.update_health)
+        for missing in self._manager.missing_labels():
+            logging.error("%s", missing)
+        ready, all_models = self._manager.ready(), self._manager.models()
+        logging.info("ready: %d of %d models can be called", len(ready), len(all_models))
+        file, read = self._config_file, time.monotonic()
         while not self._stopping.wait(_POLL.value):
-            try:
-                now = time.monotonic()
-                if _CONFIG_FILE.value and 0 < _CONFIG_POLL.value <= now - read:
-                    read = now
-                    self._manager.reload(managers.read(_CONFIG_FILE.value))
-                self._manager.update()
-                self._grpc.update_health()
-            except Exception as error:  # Whatever is on the disk, the server goes on.
-                logging.error("%s: %s", type(error).__name__, error)
+            if file and time.monotonic() - read >= _CONFIG_POLL.value:
+                read = time.monotonic()
+                self._try(file.poll)
+            self._try(self._manager.update)
+            self._try(self._grpc.update_health)
 
-
-class _Lines(python_logging.Formatter):
-    """Every line of the log is a JSON object."""
-
-    def format(self, record: python_logging.LogRecord) -> str:
-        message = record.getMessage()
-        if record.name == requests_log.name:
-            return message
-        line = {"time": round(record.created, 3), "level": record.levelname, "message": message}
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+    def _try(self, job: Callable[[], None]) -> None:
+        """Whatever is on the disk, the server goes on."""
+        try:
+            job()
+        except Exception as error:
+            logging.error("%s: %s", type(error).__name__, error)
 
 
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
     logging.set_verbosity(logging.INFO)
-    handler = python_logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
-    root = python_logging.getLogger()
-    root.handlers = [handler]
-    requests_log.setLevel(python_logging.INFO)
-    python_logging.getLogger("uvicorn").setLevel(python_logging.WARNING)
-    # Its own handler would write lines that are no JSON, of operations that will be renamed.
-    tensorflow_log = python_logging.getLogger("tensorflow")
-    tensorflow_log.handlers, tensorflow_log.propagate = [], True
-    tensorflow_log.setLevel(python_logging.ERROR)
+    log.set_up()
     try:
         status = Server(models_config()).run()
     except (ServingError, ValueError, OSError, RuntimeError) as error:

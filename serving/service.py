@@ -3,62 +3,88 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
+import dataclasses
+import io
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import grpc
+import numpy as np
+from PIL import Image
 
-from serving.batching import Batcher
-from serving.errors import ServingError, exhausted
+from serving.batching import FULL, Batcher
+from serving.errors import ServingError, invalid
 from serving.manager import Manager
+from serving.memory import Budget, Share, Workers
 from serving.metrics import Metrics
+from serving.servable import PICTURES, Arrays, Servable
+from serving.weighing import pixels_of
+from tfc_models import pictures
+from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
+DECODERS = 2  # pictures that are decoded at a time
 requests_log = logging.getLogger("serving.requests")
 
 
-COPIES = 3  # of a request's bytes that are held: as they came, parsed, and the values in that
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Of pictures that are decoded here."""
 
-
-class Budget:
-    """How many bytes of requests are held together, over both transports."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._held, self._lock = total, 0, threading.Lock()
-
-    def take(self, count: int) -> None:
-        """Takes a part, or says that there is none left."""
-        with self._lock:
-            if self._held + count > self._total:
-                raise exhausted("the server holds as many requests as it has memory for")
-            self._held += count
-
-    def give_back(self, count: int) -> None:
-        """The end of `take`."""
-        with self._lock:
-            self._held -= count
-
-    @contextlib.contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Takes a part for as long as the block runs."""
-        self.take(count)
-        try:
-            yield
-        finally:
-            self.give_back(count)
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_side: int = DEFAULT_MAX_SIDE
 
 
 class Service:
     """The parts of a server that do not depend on how one talks to it."""
 
     def __init__(
-        self, manager: Manager, batcher: Batcher, metrics: Metrics, budget: Budget
+        self,
+        manager: Manager,
+        batcher: Batcher,
+        metrics: Metrics,
+        budget: Budget,
+        limits: Limits,
     ) -> None:
         self.manager, self.batcher, self.metrics = manager, batcher, metrics
-        self.budget = budget
+        self.budget, self._limits = budget, limits
+        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, FULL)
+
+    def prepare(
+        self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], share: Share
+    ) -> concurrent.futures.Future:
+        """Inputs for a call, as a future; picture files are read as `tfc-models compress` does.
+
+        Takes what they cost out of the budget, from headers, before anything is decoded.
+        """
+        arrays, size = self.batcher.checked(servable, signature, inputs)
+        self.batcher.check_room(size)
+        if servable.takes_pictures(signature):
+            share.take(pixels=sum(map(self._pixels, arrays[PICTURES])))
+            return share.until(self.decoders.submit(self._prepared, arrays))
+        # The graph refuses what claims to be larger.
+        share.take(pixels=min(pixels_of(arrays), size * self._limits.max_pixels))
+        done: concurrent.futures.Future = concurrent.futures.Future()
+        done.set_result(arrays)
+        return done
+
+    def _pixels(self, data: bytes) -> int:
+        """What a picture's header claims, unless that is over the limits."""
+        try:
+            width, height = pictures.size_of(data)
+            pictures.check_size(width, height, self._limits.max_pixels, self._limits.max_side)
+        except pictures.PictureError as error:
+            raise invalid(str(error)) from None
+        return width * height
+
+    def _prepared(self, arrays: Arrays) -> Arrays:
+        limits = self._limits.max_pixels, self._limits.max_side
+        files = arrays[PICTURES]
+        prepared = np.empty(files.shape, object)
+        for i, data in enumerate(files):
+            prepared[i] = bmp(read_picture(data, None, *limits).coded)
+        return {**arrays, PICTURES: prepared}
 
     def answered(
         self,
@@ -96,3 +122,20 @@ def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
     except concurrent.futures.TimeoutError:
         future.cancel()
         raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+
+
+def read_picture(
+    data: bytes, background: pictures.Color | None, max_pixels: int, max_side: int
+) -> pictures.Picture:
+    """The picture in a file of any kind, or one line about why there is none."""
+    try:
+        return pictures.read(data, background, max_pixels, max_side)
+    except pictures.PictureError as error:
+        raise invalid(str(error)) from None
+
+
+def bmp(pixels: np.ndarray) -> bytes:
+    """Pixels as a file that a model's graph decodes to the same pixels, in next to no time."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "BMP")
+    return file.getvalue()

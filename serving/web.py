@@ -6,7 +6,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import fastapi
@@ -15,10 +16,13 @@ from starlette.requests import ClientDisconnect
 
 from serving import rest_json
 from serving.errors import ServingError, failed
-from serving.service import COPIES, Budget, Service
+from serving.memory import Budget, Share
+from serving.service import Service
 
 READ_SECONDS = 60.0  # for a body to come
 DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, how many limits
+PIECE = 2**18  # bytes that are decompressed, or sent, at one time
+SEND_SECONDS = 60.0  # for a client to read a piece of its answer
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
 
 
@@ -29,8 +33,8 @@ class Bodies:
         self.limit, self._budget = limit, budget
 
     @contextlib.asynccontextmanager
-    async def read(self, request: fastapi.Request) -> AsyncIterator[bytes]:
-        """The body of a request, held for as long as the block runs."""
+    async def read(self, request: fastapi.Request, answer: Answer) -> AsyncIterator[bytes]:
+        """The body of a request; its share of the budget is the answer's until that is sent."""
         claimed = request.headers.get("content-length", "")
         if claimed and "transfer-encoding" in request.headers:
             # A proxy and this server might see the end of the request at different places.
@@ -42,30 +46,51 @@ class Bodies:
         if claimed.isdecimal() and int(claimed) > self.limit:
             await self._discard(request)
             raise self._too_large()
-        parts: list[bytes] = []
-        held = 0
-        try:
+        with self._budget.share() as share:
+            share.until(answer.sent)
+            answer.share = share
             try:
-                await asyncio.wait_for(self._fill(request, parts), READ_SECONDS)
-            finally:
-                held = sum(map(len, parts))
-            body = b"".join(parts)
-            parts.clear()
+                body = await asyncio.wait_for(self._body(request, share), READ_SECONDS)
+            except asyncio.TimeoutError:
+                code = grpc.StatusCode.DEADLINE_EXCEEDED
+                raise ServingError(code, "the request did not come in time", closes=True) from None
             yield body
-        except asyncio.TimeoutError:
-            code = grpc.StatusCode.DEADLINE_EXCEEDED
-            raise ServingError(code, "the request did not come in time", closes=True) from None
-        finally:
-            self._budget.give_back(COPIES * held)
 
-    async def _fill(self, request: fastapi.Request, parts: list[bytes]) -> None:
+    async def _body(self, request: fastapi.Request, share: Share) -> bytes:
+        parts: list[bytes] = []
         size = 0
-        async for part in request.stream():
+        async for part in self._parts(request):
             size += len(part)
             if size > self.limit:
                 raise self._too_large()
-            self._budget.take(COPIES * len(part))
+            share.take(len(part))
             parts.append(part)
+        return b"".join(parts)
+
+    async def _parts(self, request: fastapi.Request) -> AsyncIterator[bytes]:
+        """Pieces of the body, decompressed if it is compressed."""
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip"):
+            raise ServingError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Content-Encoding {encoding[:40]} is not known here: send gzip, or none",
+                http_status=415,
+                closes=True,
+            )
+        gunzip = None if encoding == "identity" else Gunzip()
+        received = 0
+        async for part in request.stream():
+            received += len(part)
+            if received > self.limit:
+                raise self._too_large()
+            if gunzip is None:
+                yield part
+                continue
+            for piece in gunzip.pieces(part):
+                yield piece
+                await asyncio.sleep(0)  # Other requests go on.
+        if gunzip is not None:
+            gunzip.check_end()
 
     async def _discard(self, request: fastapi.Request) -> None:
         """Lets a client finish what is not much too large: most read no answer before that.
@@ -92,6 +117,46 @@ class Bodies:
             f"the request is larger than the server's {self.limit} bytes",
             http_status=413,
         )
+
+
+class Gunzip:
+    """Decompresses gzip data piece by piece, so that what they become is counted as it grows."""
+
+    def __init__(self) -> None:
+        self._member: Any = None
+        self._seen = False
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What further compressed bytes hold.
+
+        Raises:
+            ServingError: they are no gzip data.
+        """
+        pending = False  # whether there may be more without further bytes
+        while data or pending:
+            # A file may be of several members, one after the other.
+            member = self._member = self._member or zlib.decompressobj(zlib.MAX_WBITS | 16)
+            self._seen = True
+            try:
+                piece = member.decompress(data, PIECE)
+            except zlib.error:
+                raise _damaged() from None
+            data = member.unused_data if member.eof else member.unconsumed_tail
+            pending = len(piece) == PIECE and not member.eof
+            if member.eof:
+                self._member = None
+            if piece:
+                yield piece
+
+    def check_end(self) -> None:
+        """Refuses data that were cut short."""
+        if self._member is not None or not self._seen:
+            raise _damaged()
+
+
+def _damaged() -> ServingError:
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    return ServingError(code, "the request's gzip data are damaged or cut short", closes=True)
 
 
 async def result_of(
@@ -144,8 +209,11 @@ async def answering(
 class Answer:
     """A response in the making, and what the log is to say of it."""
 
+    share: Share  # of a request with a body
+
     def __init__(self) -> None:
         self.content, self.status, self.details, self.closes = b"", 200, {}, False
+        self.sent: concurrent.futures.Future = concurrent.futures.Future()
 
     def set_json(self, value: Any, status: int = 200) -> None:
         """Makes it a JSON document."""
@@ -154,4 +222,25 @@ class Answer:
     def response(self) -> fastapi.Response:
         """As FastAPI has it."""
         headers = {"Connection": "close"} if self.closes else None
-        return fastapi.Response(self.content, self.status, headers, "application/json")
+        return _Response(self.sent, self.content, self.status, headers, "application/json")
+
+
+class _Response(fastapi.Response):
+    """Sends its content no faster than the client reads it, and tells when that is done."""
+
+    def __init__(self, sent: concurrent.futures.Future, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._sent = sent
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        head = {"type": "http.response.start", "status": self.status_code}
+        try:
+            await send({**head, "headers": self.raw_headers})
+            for at in range(0, max(len(self.body), 1), PIECE):
+                piece, more = self.body[at : at + PIECE], at + PIECE < len(self.body)
+                part = {"type": "http.response.body", "body": piece, "more_body": more}
+                await asyncio.wait_for(send(part), SEND_SECONDS)
+        except asyncio.TimeoutError:
+            return  # What is not sent whole ends the connection.
+        finally:
+            self._sent.set_result(None)

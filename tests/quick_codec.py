@@ -33,8 +33,11 @@ class QuickCodec:
         height, width = picture.shape[:2]
         stream = zlib.compress(picture.tobytes())
         sizes = container.varint(height) + container.varint(width) + container.varint(rate)
-        data = container.MAGIC + bytes([container.VERSION]) + container.pack_name(self.model_name)
-        data += DIGEST + sizes + container.varint(len(stream)) + stream + bytes(4)
+        grey = picture.ndim == 2
+        version = container.FLAGS_VERSION if grey else container.VERSION
+        data = container.MAGIC + bytes([version]) + container.pack_name(self.model_name)
+        data += DIGEST + sizes + bytes([container.GREY] * grey)
+        data += container.varint(len(stream)) + stream + bytes(4)
         return data + container.fingerprint(data)
 
     def decompress(
@@ -42,7 +45,8 @@ class QuickCodec:
     ) -> np.ndarray:
         header = container.inspect(data)
         pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])
-        return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)
+        shape = (header.height, header.width, 3)[: 2 if header.is_grey else 3]
+        return np.frombuffer(pixels, np.uint8).reshape(shape)
 
     def save(
         self, path: str, bfloat16: str, max_pixels: int, max_side: int, quality: int | None

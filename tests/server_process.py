@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -24,20 +25,27 @@ ROOT = pathlib.Path(__file__).parents[1]
 class ServerProcess:
     """A started server; `rest` and `grpc` are where it listens."""
 
-    def __init__(self, *flags: str, forked: bool = True) -> None:
+    def __init__(self, *flags: str, forked: bool = True, until: str = "ready: ") -> None:
         arguments = ["-m", "serving.server", "--port=0", "--rest_api_port=0", *flags]
         if forked:
             self.process = programs.Program(*arguments)
             self.process.stdout.close()  # It says nothing there.
         else:
+            # As from a shell, not with what the tests set.
+            environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
             self.process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
             )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
             found = self.wait_for(r"listening: REST at (\S+), gRPC at ([^\s\"]+)")
+            self.wait_for(until)
         except AssertionError:
             self.process.kill()
             raise
@@ -87,9 +95,12 @@ def config_of(folder: pathlib.Path, *names: str) -> str:
 
 
 @contextlib.contextmanager
-def running(*flags: str, forked: bool = True) -> Iterator[ServerProcess]:
-    """A server for as long as the block runs; of `tests.programs`, or of its own import."""
-    server = ServerProcess(*flags, forked=forked)
+def running(*flags: str, forked: bool = True, until: str = "ready: ") -> Iterator[ServerProcess]:
+    """A server for as long as the block runs; of `tests.programs`, or of its own import.
+
+    The block begins when the log has said `until`.
+    """
+    server = ServerProcess(*flags, forked=forked, until=until)
     try:
         yield server
     finally:

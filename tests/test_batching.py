@@ -17,6 +17,7 @@ from serving.batching import Batcher, Parameters
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.weighing import pixels_of
+from tests.conftest import cropped, golden_codec
 
 
 class Doubler:
@@ -169,11 +170,26 @@ def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
     assert setup.servable.sizes[1:] == [1, 3]
 
 
+def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch):
+    weights = {1: 9e6, 2: 9e6, 3: 10.0, 4: 9e6}
+    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 2), Metrics())
+    futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
+    assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
+    assert not servable.begun.acquire(timeout=0.1)
+    servable.leave.set()
+    assert [f.result(30)["y"].tolist() for f in futures] == [[2], [4], [6], [8]]
+    assert batcher.close(30)
+
+
 def test_pixels_are_those_that_a_header_claims():
     picture = io.BytesIO()
     Image.new("RGB", (300, 200)).save(picture, "JPEG")
     files = np.array([picture.getvalue(), b"\xf1TC" + bytes(97)], object)
     assert pixels_of({"image_bytes": files, "quality": np.array([5, 7])}) == 60_000 + 1_600
+    bitstream = golden_codec("bls2017").compress(cropped(40, 50))
+    assert pixels_of({"bitstream_bytes": np.array([bitstream], object)}) == 2_000
+    assert pixels_of({"image": np.zeros((30, 20, 3), np.uint8)}) == 600
 
 
 def test_tensors_of_a_request_have_one_length():

@@ -14,6 +14,7 @@ from PIL import Image
 
 from serving import bulk_work
 from tests.conftest import GOLDEN, ROOT, completed, cropped, golden_codec
+from tests.quick_codec import QuickCodec
 from tfc_models.codec import inspect
 
 MODEL = "gained-stem4"
@@ -39,7 +40,7 @@ def table(path: pathlib.Path) -> list[dict[str, str]]:
 def folder(tmp_path) -> pathlib.Path:
     path = tmp_path / "in"
     (path / "sub").mkdir(parents=True)
-    for name, size in (("a.png", 40), ("a.jpg", 50), ("sub/b[1] ü.png", 180)):
+    for name, size in (("a.png", 40), ("c.jpg", 50), ("sub/b[1] ü.png", 180)):
         Image.fromarray(cropped(size, size + 20)).save(path / name)
     (path / "broken.png").write_bytes(b"no picture")
     (path / "note.txt").write_text("not meant")
@@ -51,11 +52,11 @@ def test_there_and_back_and_again(folder, tmp_path):
     out, back = tmp_path / "out", tmp_path / "back"
     arguments = ("compress", f"--input={folder}", f"--output={out}", "--quality=30")
     assert "3 files done, 0 done before, 1 failed" in bulk(*arguments, code=1)
-    names = ["a.jpg.tfcm", "a.png.tfcm", "sub/b[1] ü.png.tfcm"]
+    names = ["a.tfcm", "c.tfcm", "sub/b[1] ü.tfcm"]  # As of `tfc-models compress`.
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.tfcm")) == names
     assert not list(out.rglob("*.part"))
     codec = golden_codec(MODEL)
-    header = inspect((out / "a.png.tfcm").read_bytes())
+    header = inspect((out / "a.tfcm").read_bytes())
     assert (header.height, header.width, header.rate) == (40, 60, 30)
     (failed,) = table(out / "failed.csv")
     assert failed["file"] == str(folder / "broken.png") and "not a picture" in failed["reason"]
@@ -63,26 +64,55 @@ def test_there_and_back_and_again(folder, tmp_path):
 
     # A second run does what is new, changed or missing, and tries again what failed.
     Image.fromarray(cropped(30, 30)).save(folder / "broken.png")
-    (out / "a.jpg.tfcm").write_bytes(b"cut")
+    (out / "c.tfcm").write_bytes(b"cut")
     assert "2 files done, 2 done before, 0 failed" in bulk(*arguments)
     after = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
     changed = {p.name for p in after if after[p] != before.get(p)}
-    assert changed == {"a.jpg.tfcm", "broken.png.tfcm"}
+    assert changed == {"c.tfcm", "broken.tfcm"}
     rows = table(out / "results.csv")
     assert len(rows) == 4 and table(out / "failed.csv") == []
-    assert int(rows[0]["bytes_out"]) == (out / "a.jpg.tfcm").stat().st_size
+    assert int(rows[0]["bytes_out"]) == (out / "a.tfcm").stat().st_size
 
     bulk("decompress", f"--input={out}", f"--output={back}")
     assert sorted(p.name for p in back.rglob("*.png")) == [
-        "a.jpg.png",
         "a.png",
         "b[1] ü.png",
         "broken.png",
+        "c.png",
     ]
     decoded = np.asarray(Image.open(back / "sub" / "b[1] ü.png"))
-    expected = codec.decompress((out / "sub" / "b[1] ü.png.tfcm").read_bytes())
+    expected = codec.decompress((out / "sub" / "b[1] ü.tfcm").read_bytes())
     # The command multiplies in bfloat16 where that is fast, this process does not.
     assert np.abs(decoded.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("background", [None, (255, 255, 255)])
+def test_a_file_fails_with_what_would_help(folder, tmp_path, monkeypatch, background):
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: QuickCodec())
+    Image.new("LA", (9, 7)).save(folder / "clear.png")
+    Image.fromarray(cropped(8, 8)).save(folder / "a.webp")
+    (folder / "b.heic").write_bytes(b"whatever")
+    paths = bulk_work.found(str(folder), "compress")
+    out = str(tmp_path / "out")
+    job = bulk_work.Job("compress", str(folder), out, MODEL, None, 10**4, None, background)
+    job = job.without_clashes(paths)
+    failures = {}
+    for path in paths:
+        try:
+            job.do(path)
+        except bulk_work.ANY_FILE as error:
+            failures[pathlib.Path(path).name] = bulk_work.one_line(error)
+    target = f"{tmp_path}/out/a.tfcm"
+    assert failures.pop("a.png") == f"{folder}/a.webp would be written to {target} as well."
+    assert failures.pop("a.webp") == f"{folder}/a.png would be written to {target} as well."
+    assert "its format cannot be read: convert it" in failures.pop("b.heic")
+    assert failures.pop("b[1] ü.png").endswith("the limit of 10,000. --max_pixels raises it.")
+    assert "not a picture" in failures.pop("broken.png")
+    if background is None:
+        assert failures.pop("clear.png").endswith("--background white.")
+    else:
+        assert inspect((tmp_path / "out" / "clear.tfcm").read_bytes()).is_grey
+    assert not failures and (tmp_path / "out" / "c.tfcm").is_file()
 
 
 class Codec:
@@ -155,6 +185,8 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
     [
         (["pack", "--input=x", "--output=y"], "say one of compress, decompress, evaluate"),
         (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
+        (["compress", "--input=IN", "--output=y", "--background=whitish"], "is not a colour"),
+        (["decompress", "--input=IN/*", "--output=y", "--background=red"], "for compress and"),
         (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
         (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
         (["decompress", "--input=IN/*", "--output=y", "--realism=1"], "has no realism decoder"),

@@ -21,6 +21,7 @@ from PIL import Image
 import tfc_models
 from tests.quick_codec import PHOTO, QuickCodec, quick_zoo
 from tfc_models import cli, codec, pictures
+from tfc_models.codec import container
 
 
 @pytest.fixture
@@ -256,6 +257,17 @@ def test_what_cannot_be_done_is_one_line(loads, capsys, arguments, said):
     assert run(*arguments) == 1
     assert said in one_error(capsys)
     assert tree() == before
+
+
+def test_a_file_of_an_unknown_model_names_the_option(loads, monkeypatch, capsys):
+    def codec_for(data: bytes, realism: str | None = None) -> None:
+        raise container.UnknownModelError("made with model x: load its weights file.")
+
+    put("photo.png")
+    run("compress", "photo.png", "--quiet")
+    monkeypatch.setitem(vars(codec), "codec_for", codec_for)
+    assert run("decompress", "photo.tfcm", "-o", "x.png") == 1
+    assert one_error(capsys).endswith("load its weights file. Name that with -m.\n")
 
 
 def test_decode_limits(loads, capsys):

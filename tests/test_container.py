@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from tests.conftest import cropped, golden_codec
+from tests.conftest import GOLDEN, cropped, golden_codec
 from tfc_models.codec import BitstreamError, Codec, container, graph, inspect
 from tfc_models.codec.farmhash import fingerprint64
 
@@ -68,7 +69,8 @@ def test_inspect_needs_no_tensorflow():
     [
         (b"", "empty|not a tfc-models file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a tfc-models file"),
-        (b"\xf1TC\x02" + bytes(40), "version"),
+        (b"\xf1TC\x03" + bytes(40), "version"),
+        (b"\xf1TC\x02" + bytes(40), "damaged: the file was cut short or changed"),
         (b"\xf1TC\0" + bytes(40), "damaged: there is no format version 0"),
         (b"\xf1TC\x01", "damaged"),
         (b"\xf1TC", "damaged|version"),
@@ -124,3 +126,53 @@ def test_a_codec_is_made_of_a_model():
 def test_a_limit_is_a_whole_number(limit):
     with pytest.raises(ValueError, match="whole number"):
         golden_codec("bls2017").decompress(b"", **limit)
+
+
+@pytest.fixture(scope="module")
+def grey_file() -> bytes:
+    return golden_codec("mbt2018-mean").compress(cropped(50, 75)[..., 1])
+
+
+def test_a_grey_picture_comes_back_in_one_channel(grey_file):
+    codec, grey = golden_codec("mbt2018-mean"), cropped(50, 75)[..., 1]
+    header = inspect(grey_file)
+    assert (header.version, header.flags, header.is_grey) == (2, container.GREY, True)
+    decoded = codec.decompress(grey_file)
+    assert decoded.shape == grey.shape and decoded.dtype == np.uint8
+    # The same streams as of equal channels, a byte more, and the mean of what these decode to.
+    colour = codec.compress(np.repeat(grey[..., None], 3, axis=2))
+    assert inspect(colour).version == 1 and not inspect(colour).is_grey
+    assert len(grey_file) == len(colour) + 1
+    assert header.stream_bytes == inspect(colour).stream_bytes
+    mean = codec.decompress(colour).astype(float).mean(axis=2)
+    assert np.abs(decoded - mean).max() <= 0.5
+    assert container.claimed_size(grey_file) == container.claimed_size(colour) == (75, 50)
+
+
+def test_the_golden_grey_file_decodes_as_on_the_day_it_was_made():
+    data = (GOLDEN / "grey" / "mbt2018-mean.tfcm").read_bytes()
+    with Image.open(GOLDEN / "grey" / "mbt2018-mean.png") as image:
+        assert image.mode == "L"
+        expected = np.asarray(image).astype(int)
+    assert np.abs(golden_codec("mbt2018-mean").decompress(data) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [(b"\0", "damaged: it has no flags"), (b"\3", "made by a newer release")],
+)
+def test_flags_of_other_releases_and_forged_ones_are_refused(grey_file, flags, says):
+    at = len(container.pack_name("mbt2018-mean")) + 4 + container.DIGEST_BYTES + 3
+    assert grey_file[at : at + 1] == bytes([container.GREY])
+    body = grey_file[:at] + flags + grey_file[at + 1 : -4]
+    data = body + container.fingerprint(body)
+    for read in (inspect, golden_codec("mbt2018-mean").decompress):
+        with pytest.raises(BitstreamError, match=says):
+            read(data)
+
+
+def test_a_flag_that_is_taken_away_is_noticed(grey_file):
+    at = len(container.pack_name("mbt2018-mean")) + 4 + container.DIGEST_BYTES + 3
+    body = grey_file[:3] + b"\1" + grey_file[4:at] + grey_file[at + 1 : -4]
+    with pytest.raises(BitstreamError, match="the decoded latent has another fingerprint"):
+        golden_codec("mbt2018-mean").decompress(body + container.fingerprint(body))

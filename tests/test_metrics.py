@@ -8,7 +8,8 @@ import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 
 from tests.conftest import SMALL, cropped
-from tfc_models import metrics, models
+from tfc_models import evaluation, metrics, models, pictures
+from tfc_models.metrics import pairs
 from training.linear_start import linear_start, quantization_step
 
 
@@ -104,3 +105,31 @@ def test_a_distortion_without_a_known_scale_needs_a_lambda():
     with pytest.raises(ValueError, match=r"semantic has no default lambda.*give lmbda"):
         models.build("bls2017", **SMALL["bls2017"], distortion="semantic")
     assert models.build("bls2017", **SMALL["bls2017"], distortion="semantic", lmbda=1.0).lmbda == 1
+
+
+@pytest.mark.parametrize("name", ["mse", "psnr", "ms-ssim"])
+def test_large_pictures_are_measured_strip_by_strip(monkeypatch, name):
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 256, (1, 401, 333, 3), np.uint8)
+    b = np.clip(a + rng.normal(0.0, 20.0, a.shape), 0, 255).astype(np.uint8)
+    metric = metrics.METRICS[name]
+    whole = float(metric.of_pair(a, b))
+    monkeypatch.setattr(pairs, "LARGEST_STRIP", 333 * 40)
+    assert float(metric.of_pair(a, b)) == pytest.approx(whole, rel=1e-6)
+
+
+def test_what_is_too_small_for_a_metric_is_not_a_number():
+    pair = np.zeros((2, 1, 175, 300, 3), np.uint8)
+    assert np.isnan(metrics.METRICS["ms-ssim"].of_pair(*pair))
+    figures = evaluation.measure(pair[0][0], evaluation.Coded(b"", pair[1][0], 0.0, 0.0))
+    assert figures.ms_ssim is None and np.isinf(figures.psnr)
+
+
+def test_grey_pictures_are_measured_as_the_colours_that_they_are():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, 180, 190), np.uint8)
+    grey, colour = (
+        evaluation.measure(x, evaluation.Coded(b"1234", y, 0.0, 0.0))
+        for x, y in ((a, b), (pictures.as_rgb(a), pictures.as_rgb(b)))
+    )
+    assert grey == colour

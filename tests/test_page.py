@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfc_models
+from serving import bulk_work
 from serving.client import Client, ServerError
 from serving.exporting import export
 from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
-from tfc_models import evaluation, samples
+from tests.test_pictures import png_16, rgb_profile
+from tfc_models import cli, evaluation, samples
 
 MANY_RATES, ONE_RATE = "gained-stem4", "mbt2018-mean"
 LIMIT = 400_000
@@ -113,6 +116,63 @@ def test_compress_and_back(server):
         assert (status, back["model"], back["bytes"]) == (200, "many", len(data))
         assert (back["height"], back["width"]) == (181, 203)
         assert np.array_equal(pixels_of(back["picture"]), decoded)
+
+
+def files_of_many_kinds() -> dict[str, tuple[str, bytes]]:
+    """Suffix and bytes of picture files that readers differ over."""
+    colour = cropped(50, 70)
+    grey = np.ascontiguousarray(colour[..., 1])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "JPEG, turned by EXIF": (".jpg", file_of(colour, "JPEG", exif=exif)),
+        "PNG with ICC profile": (".png", file_of(colour, icc_profile=rgb_profile("grb"))),
+        "WebP": (".webp", file_of(colour, "WEBP")),
+        "AVIF": (".avif", file_of(colour, "AVIF")),
+        "TIFF": (".tif", file_of(colour, "TIFF")),
+        "grey PNG": (".png", file_of(grey)),
+        "grey JPEG": (".jpg", file_of(grey, "JPEG")),
+        "16-bit grey PNG": (".png", png_16(grey.astype(int) * 256 + 77, 0)),
+        "16-bit RGB PNG": (".png", png_16(colour.astype(int) * 256 + 200, 2)),
+        "palette PNG": (".png", png_of_palette(colour)),
+    }
+
+
+def png_of_palette(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).quantize(16).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", files_of_many_kinds())
+def test_every_interface_gives_the_same_bitstream(server, tmp_path, monkeypatch, kind):
+    suffix, data = files_of_many_kinds()[kind]
+    source, codec = tmp_path / f"picture{suffix}", golden_codec(ONE_RATE)
+    source.write_bytes(data)
+    monkeypatch.setattr(tfc_models, "load", lambda name, realism=None: codec)
+    assert cli.main(["compress", str(source), "--quiet"]) == 0
+    expected = source.with_suffix(".tfcm").read_bytes()
+
+    status, answer = server.ask("/page/compress?model=one", data)
+    assert status == 200 and base64.b64decode(answer["bitstream"]) == expected
+    for address in (server.rest, server.grpc):
+        with Client(address, "one") as client:
+            assert client.compress(data) == expected
+            png = client.decompress(expected)
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: codec)
+    job = bulk_work.Job("compress", str(tmp_path), str(tmp_path / "out"), "one", None, 10**6)
+    job.do(str(source))
+    assert (tmp_path / "out" / "picture.tfcm").read_bytes() == expected
+
+    # Grey stays grey, wherever it is decoded.
+    mode = "L" if "grey" in kind else "RGB"
+    back, packed = tmp_path / "back.png", source.with_suffix(".tfcm")
+    assert cli.main(["decompress", str(packed), "-m", "default", "-o", str(back), "--quiet"]) == 0
+    status, opened = server.ask("/page/decompress", expected)
+    files = [png, base64.b64decode(answer["picture"]), base64.b64decode(opened["picture"])]
+    for decoded in (*files, back.read_bytes()):
+        with Image.open(io.BytesIO(decoded)) as image:
+            assert image.mode == mode
 
 
 def test_realism_is_the_decoder_s_alone(server):
@@ -260,7 +320,7 @@ def test_too_many_at_once(server):
 
 
 def test_without_the_page(models):
-    with running(f"--model_base_path={models}/one", "--nopage") as process:
+    with running(f"--model_base_path={models}/one", "--page=false") as process:
         assert process.ask("/") == (404, {"error": "there is no / here"})
         assert process.ask("/page/models")[0] == 404
         assert json.loads(process.lines[-1])["status"] == "NOT_FOUND"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tfc_models import pictures
-from tfc_models.pictures import PictureError
+from tfc_models.pictures import PictureError, TransparencyError
 
 PHOTO = (
     np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
@@ -244,7 +244,7 @@ def half_transparent() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", half_transparent())
 def test_transparency_needs_a_background(kind):
     data = half_transparent()[kind]
-    with pytest.raises(PictureError, match="--background"):
+    with pytest.raises(TransparencyError, match="choose a background"):
         pictures.read(data)
     pixels = pictures.read(data, background=BLUE).pixels.astype(int)
     assert np.abs(pixels[:, 2] - BLUE).max() <= 3
@@ -262,7 +262,7 @@ def test_transparent_grey(kind):
         "16-bit key": png_16(grey.astype(int) * 257, 0, struct.pack(">H", 7 * 257)),
         "16-bit LA": png_16(np.stack([grey, alpha], axis=-1).astype(int) * 257, 4),
     }[kind]
-    with pytest.raises(PictureError, match="--background"):
+    with pytest.raises(TransparencyError, match="choose a background"):
         pictures.read(data)
     pixels = pictures.read(data, background=WHITE).pixels
     assert (pixels[:, :4] == 255).all() and (pixels[:, 4:] == 200).all()
@@ -325,6 +325,9 @@ def test_what_is_no_picture():
         pictures.read(b"")
     with pytest.raises(PictureError, match="not a picture that can be read"):
         pictures.read(b"hello, world" * 100)
+    for short in (b"P", b"B", b"BM", b"\xff", b"RIFF"):
+        with pytest.raises(PictureError, match="not a picture that can be read"):
+            pictures.read(short)
     # EPS would start another program.
     with pytest.raises(PictureError, match="not a picture that can be read"):
         pictures.read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
@@ -336,10 +339,12 @@ def test_limits():
     data = file_of(PHOTO, "PNG")
     height, width = PHOTO.shape[:2]
     pictures.read(data, max_pixels=width * height, max_side=width)
-    with pytest.raises(PictureError, match="--max-pixels"):
+    with pytest.raises(PictureError, match=f"over the limit of {width * height - 1:,}.$") as caught:
         pictures.read(data, max_pixels=width * height - 1)
-    with pytest.raises(PictureError, match="--max-side"):
+    assert caught.value.limit == "max_pixels"
+    with pytest.raises(PictureError, match=f"a side over the limit of {width - 1}.$") as caught:
         pictures.read(data, max_side=width - 1)
+    assert caught.value.limit == "max_side"
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_read(monkeypatch):
@@ -347,11 +352,63 @@ def test_a_bomb_is_refused_before_its_pixels_are_read(monkeypatch):
     size = struct.pack(">II", 60000, 60000)
     ihdr = b"IHDR" + size + header[24:29]
     bomb = header[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + header[33:]
-    with pytest.raises(PictureError, match="limit"):
-        pictures.read(bomb)  # Pillow's own limit, here.
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(PictureError, match=r"60000×60000 .* --max-pixels"):
-        pictures.read(bomb)
+    # Whether Pillow's own limit is on, as it is by default, or off.
+    for pillow_limit in (100, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
+        with pytest.raises(PictureError, match=r"^60000×60000 is 3,600,000,000 pixels, over the"):
+            pictures.read(bomb)
+        assert pictures.size_of(bomb) == (60000, 60000)
+        assert np.array_equal(pictures.read(file_of(PHOTO, "PNG")).pixels, PHOTO)
+
+
+def test_a_frame_larger_than_its_picture_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    data = file_of(Image.new("P", (16, 16)), "GIF")
+    frame = data.index(b",")  # The image descriptor: left, top, width, height.
+    data = data[: frame + 5] + struct.pack("<HH", 60000, 60000) + data[frame + 9 :]
+    with pytest.raises(PictureError) as caught:
+        pictures.read(data)
+    assert "Pillow" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def grey_files() -> dict[str, bytes]:
+    """Files with one channel of colour."""
+    grey = Image.fromarray(PHOTO).convert("L")
+    opaque = Image.merge("LA", [grey, Image.new("L", grey.size, 255)])
+    samples = np.asarray(grey).astype(int)
+    linear = icc_profile(b"GRAY", b"XYZ ", {b"kTRC": gamma_curve(1.0)})
+    return {
+        "PNG": file_of(grey, "PNG"),
+        "opaque alpha": file_of(opaque, "PNG"),
+        "JPEG": file_of(grey, "JPEG"),
+        "TIFF": file_of(grey, "TIFF"),
+        "PGM": file_of(grey, "PPM"),
+        "1 bit": file_of(grey.convert("1"), "PNG"),
+        "16 bits": png_16(samples * 257, 0),
+        "grey profile": file_of(grey, "PNG", icc_profile=linear),
+    }
+
+
+@pytest.mark.parametrize("kind", grey_files())
+def test_grey_files_are_coded_as_one_channel(kind):
+    picture = pictures.read(grey_files()[kind])
+    assert picture.is_grey and picture.pixels.shape == PHOTO.shape
+    assert picture.coded.shape == PHOTO.shape[:2]
+    assert np.array_equal(pictures.as_rgb(picture.coded), picture.pixels)
+    assert picture.bits == (16 if kind == "16 bits" else 8)
+    with Image.open(io.BytesIO(pictures.encode(picture.coded, ".png"))) as image:
+        assert image.mode == "L"
+
+
+def test_colour_files_stay_colour():
+    equal = np.repeat(PHOTO[..., :1], 3, axis=2)  # Whatever the pixels are.
+    for picture in (equal, PHOTO):
+        assert not pictures.read(file_of(picture, "PNG")).is_grey
+        assert np.array_equal(pictures.read(file_of(picture, "PNG")).coded, picture)
+    assert pictures.read(png_16(PHOTO.astype(int) * 257, 2)).bits == 16
+    on_red = pictures.read(file_of(Image.new("LA", (8, 8), (200, 128)), "PNG"), background=RED)
+    assert not on_red.is_grey and on_red.pixels[0, 0, 0] > on_red.pixels[0, 0, 1]
+    assert pictures.read(file_of(Image.new("LA", (8, 8), (200, 9)), "PNG"), WHITE).is_grey
 
 
 @pytest.mark.parametrize("suffix", sorted(pictures.WRITERS))

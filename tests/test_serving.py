@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
+import zlib
 
 import grpc
 import numpy as np
@@ -98,8 +99,12 @@ def test_the_client_gets_what_the_codec_gives(server, transport):
         assert client.status() == {"1": "AVAILABLE"}
         with pytest.raises(clients.ServerError, match="not a tfc-models file"):
             client.decompress(PNG)
-        with pytest.raises(clients.ServerError, match="Unknown image file format"):
+        with pytest.raises(clients.ServerError, match="not a picture that can be read"):
             client.compress(b"junk")
+        with pytest.raises(clients.ServerError, match="choose a background colour"):
+            client.compress(png(np.zeros((5, 5, 4), np.uint8)))
+        grey = client.decompress(client.compress(png(PHOTO[..., 0])))
+        assert Image.open(io.BytesIO(grey)).mode == "L"
 
 
 def test_row_and_columnar_formats(server):
@@ -137,7 +142,7 @@ BAD = {
     '{"inputs": "x"}': (400, "shape"),
     '{"inputs": [["x"], "y"]}': (400, "incorrect level"),
     '{"inputs": [["x"], ["y", "z"]]}': (400, "unexpected size: 2"),
-    '{"instances": ["x"]}': (400, "Unknown image file format"),
+    '{"instances": ["x"]}': (400, "not a picture that can be read"),
     '{"instances": ["x"], "signature_name": "y"}': (
         400,
         'Serving signature name: "y" not found in signature def',
@@ -202,7 +207,8 @@ def test_limits_of_size(server):
     for _ in range(5):
         assert server.ask("/v1/models/one:predict", b"x" * 1_900_000)[0] == 413
     # A PNG that says it is large, and has nothing to show for it: no decoder is asked.
-    bomb = PNG[:16] + (50_000).to_bytes(4, "big") * 2 + PNG[24:]
+    header = b"IHDR" + (50_000).to_bytes(4, "big") * 2 + PNG[24:29]
+    bomb = PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
     for picture in (bomb, png(np.zeros((201, 201, 3), np.uint8))):
         status, answer = server.ask("/v1/models/one:predict", {"instances": [b64(picture)]})
         assert status == 400 and "over the limit" in answer["error"]
@@ -294,6 +300,9 @@ def test_metrics_and_the_log(server):
     assert float(count.removeprefix(ok)) >= 1
     assert ":tensorflow:serving:request_latency_bucket" in text
     assert "secret" not in text
+    names = {line.partition("{")[0] for line in text.splitlines() if 'status="OK"' in line}
+    assert names == {":tensorflow:serving:request_count"}
+    # From the first line on: the fixture's process has imported TensorFlow itself.
     lines = [json.loads(line) for line in server.lines]
     requests = [line for line in lines if line.get("method") == "POST" and "bytes_in" in line]
     assert {"time", "model", "status", "ms", "bytes_out"} <= requests[-1].keys()
@@ -303,7 +312,14 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
     base = tmp_path / "swap"
     shutil.copytree(models / "one" / "3", base / "1")
     flags = (f"--model_base_path={base}", "--model_name=m", "--file_system_poll_wait_seconds=0.1")
-    with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
+    loading = running(*flags, until="listening")
+    with loading as server, grpc.insecure_channel(server.grpc) as channel:
+        # Asked at once, while the first version loads.
+        status, answer = server.ask("/v1/models/m")
+        assert (status, answer["model_version_status"][0]["state"]) == (200, "LOADING")
+        status, answer = server.ask("/v1/models/m:predict", {"instances": [b64(PNG)]})
+        assert status == 503 and answer["error"] == "m is loading; try again later"
+        server.wait_for("ready: 1 of 1 models can be called")
         failures, stop = [], threading.Event()
         files = [golden_codec(name).compress(PHOTO) for name in (ONE_RATE, MANY_RATES)]
         right = [{"predictions": [b64(file)]} for file in files]
@@ -334,6 +350,12 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         request = model_management_pb2.ReloadConfigRequest()
         config = model_server_config_pb2.ModelServerConfig()
+        # What cannot be served changes nothing.
+        request.config.model_config_list.config.add(name="m", base_path="/no/such/folder")
+        with pytest.raises(grpc.RpcError, match="m: there is no folder /no/such/folder") as caught:
+            stub.HandleReloadConfigRequest(request, timeout=60)
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert server.ask("/v1/models/m:predict", {"instances": [b64(PNG)]}) == (200, right[1])
         one = config.model_config_list.config.add(name="n", base_path=str(models / "one"))
         one.version_labels["canary"] = 9
         request.config.CopyFrom(config)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import gzip
+import json
+import os
 import pathlib
 import shutil
 import signal
@@ -11,9 +14,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+import zlib
 
 import grpc
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -26,6 +32,7 @@ from tests.server_process import ROOT, running
 from tests.test_page import file_of
 
 NAME = "mbt2018-mean"
+MEMORY = 64  # MiB, for requests in flight
 PNG = file_of(cropped(300, 400))
 CONFIG = "model_config_list {{ config {{ name: '{}' base_path: '{}' }} }}"
 
@@ -42,8 +49,15 @@ def narrow(base):
     """One call at a time, and one that waits."""
     flags = ["--max_batch_size=1", "--max_enqueued_batches=1", "--num_batch_threads=1"]
     flags += [f"--model_base_path={base}", "--max_request_bytes=1000000"]
+    flags += [f"--request_memory_mib={MEMORY}"]
     with running(*flags) as process:
         yield process
+
+
+def bomb() -> bytes:
+    """A PNG file whose header claims 60,000 × 60,000 pixels."""
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
 
 
 def request_of(data: bytes) -> predict_pb2.PredictRequest:
@@ -61,7 +75,9 @@ def test_a_full_queue_says_so_and_loses_nothing(narrow):
     answers = [one.result() for one in asked]
     assert {status for status, _ in answers} == {200, 429}
     assert all(a == {"predictions": [file]} for status, a in answers if status == 200)
-    assert all("queue" in a["error"] for status, a in answers if status == 429)
+    # Of the queue, or of the memory for what is in it.
+    full = ("queue", "memory")
+    assert all(any(w in a["error"] for w in full) for status, a in answers if status == 429)
     with grpc.insecure_channel(narrow.grpc) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         calls = [stub.Predict.future(request_of(PNG)) for _ in range(16)]
@@ -87,6 +103,134 @@ def test_limits_over_grpc(narrow):
                 assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
                 time.sleep(0.1)
         assert answer.model_spec.version.value == 1
+
+
+def resident(server) -> float:
+    """MiB."""
+    pages = pathlib.Path(f"/proc/{server.process._process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def answered(server, path: str, body: object) -> None:
+    """Waits until there is room for a request again."""
+    for _ in range(200):
+        if server.ask(path, body)[0] == 200:
+            return
+        time.sleep(0.05)
+    raise AssertionError("memory is held for ever")
+
+
+def test_large_pictures_in_small_files_are_refused_by_their_headers(narrow):
+    """Many at once: none of them is decoded that has no room."""
+    large = file_of(np.full((2000, 2000, 3), 90, np.uint8))
+    body = {"instances": [{"b64": base64.b64encode(large).decode()}]}
+    paths = [("/page/picture", large), ("/page/peer?name=jpeg&size=9000", large)]
+    paths += [("/page/compress?model=default", large), ("/v1/models/default:predict", body)]
+    before = resident(narrow)
+    most = [before]
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(narrow.ask, *paths[i % 4]) for i in range(80)]
+        while not all(one.done() for one in asked):
+            most.append(resident(narrow))
+            assert narrow.ask("/v1/models/default")[0] == 200
+    answers = [one.result() for one in asked]
+    assert {status for status, _ in answers} == {200, 429}
+    assert all("\n" not in a["error"] for status, a in answers if status == 429)
+    # One at a time: without a budget these are several gigabytes.
+    assert max(most) < before + 700
+
+
+def test_one_budget_for_every_way_in(narrow):
+    """Held by requests that do not come to their end."""
+    host, port = narrow.rest.removeprefix("http://").split(":")
+    head = b"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    sockets = []
+    body = {"instances": [{"b64": base64.b64encode(PNG).decode()}]}
+    ways = {
+        "REST": ("/v1/models/default:predict", body),
+        "page": ("/page/picture", PNG),
+        "page, there and back": ("/page/compress?model=default", PNG),
+    }
+
+    try:
+        while narrow.ask(*ways["page"])[0] == 200:
+            assert 3 * 950_000 * len(sockets) < 2 * MEMORY * 2**20
+            sockets.append(socket.create_connection((host, int(port))))
+            sockets[-1].sendall(head + bytes(950_000))
+            time.sleep(0.05)
+        # What is no picture, or over the limits, is told so all the same.
+        for junk, says in ((b"junk", "not a picture"), (bomb(), "3,600,000,000 pixels, over")):
+            instance = {"b64": base64.b64encode(junk).decode()}
+            status, answer = narrow.ask(ways["REST"][0], {"instances": [instance]})
+            assert status == 400 and says in answer["error"]
+        for path, data in ways.values():
+            status, answer = narrow.ask(path, data)
+            assert status == 429 and "as it has memory for; try again later" in answer["error"]
+        with grpc.insecure_channel(narrow.grpc) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            with pytest.raises(grpc.RpcError, match="as it has memory for") as caught:
+                stub.Predict(request_of(PNG))
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert narrow.ask("/v1/models/default")[0] == 200
+    finally:
+        for one in sockets:
+            one.close()
+    for way in ways.values():
+        answered(narrow, *way)
+
+
+def test_an_answer_that_nobody_reads_is_held_against_the_budget(narrow):
+    host, port = narrow.rest.removeprefix("http://").split(":")
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), np.uint8)
+    body = file_of(noise, "JPEG", quality=15)
+    head = f"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.connect((host, int(port)))
+        connection.sendall(head.encode() + body)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        for _ in range(20):
+            assert narrow.ask("/page/picture", PNG)[0] == 429
+    answered(narrow, "/page/picture", PNG)
+
+
+def test_the_log_is_json_whatever_libraries_print(narrow):
+    file = bytearray(file_of(cropped(64, 64), "TIFF", compression="tiff_adobe_deflate"))
+    file[200:240] = bytes(40)
+    status, answer = narrow.ask("/page/picture", bytes(file))
+    assert status == 400 and "the picture is damaged" in answer["error"]
+    narrow.wait_for("ZIPDecode: ")  # By libtiff, in C.
+    assert all(isinstance(json.loads(line), dict) for line in narrow.lines)
+
+
+def test_compressed_requests(narrow):
+    path, packed = "/v1/models/default:predict", {"Content-Encoding": "gzip"}
+    body = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}]}).encode()
+    plain = narrow.ask(path, body)
+
+    def ask(data: bytes, headers: dict[str, str] = packed) -> tuple[int, dict]:
+        request = urllib.request.Request(narrow.rest + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    assert plain[0] == 200 and ask(gzip.compress(body)) == plain
+    # Of several members, as gzip files may be.
+    assert ask(gzip.compress(body[:50]) + gzip.compress(body[50:])) == plain
+    assert ask(body, {"Content-Encoding": "identity"}) == plain
+    # 100 MB out of 100 kB, and what is not gzip, or not whole.
+    status, answer = ask(gzip.compress(bytes(10**8)))
+    assert status == 413 and "larger than the server's 1000000 bytes" in answer["error"]
+    for data in (b"", b"x", body, gzip.compress(body)[:-1], gzip.compress(body) + b"x"):
+        status, answer = ask(data)
+        assert (status, answer["error"]) == (
+            400,
+            "the request's gzip data are damaged or cut short",
+        )
+    status, answer = ask(body, {"Content-Encoding": "br"})
+    assert status == 415 and "Content-Encoding br is not known here" in answer["error"]
 
 
 def test_a_client_that_is_gone_is_noticed(base):
@@ -120,6 +264,9 @@ def test_a_configuration_file_that_changes(base, polling):
     assert server.ask("/v1/models/first")[0] == 200
     path.write_text("model_config_list { config { name: ")  # Half written, or wrong.
     server.wait_for('"level": "ERROR"')
+    assert server.ask("/v1/models/first")[0] == 200
+    path.write_text("")  # Which text protos take for a configuration without models.
+    server.wait_for("the configuration has no model_config_list")
     assert server.ask("/v1/models/first")[0] == 200
     path.write_text(CONFIG.format("second", base))
     server.wait_for("second version 1 is available")

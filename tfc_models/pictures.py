@@ -4,7 +4,7 @@ What a codec wants is one thing; what a camera, a scanner or a browser writes is
 file turns every kind into that one thing, or says why it will not:
 
 - the EXIF orientation is applied, an embedded ICC profile is converted to sRGB;
-- grey, palette and CMYK become RGB;
+- palette and CMYK become RGB; grey does too, and `Picture.coded` gives its one channel;
 - 16 bits a sample become 8: grey is rounded, of colours Pillow drops the lower byte;
 - transparency needs a background to put the picture on, and is refused without one (an
   alpha channel that is opaque everywhere is no transparency);
@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import struct
 import warnings
 from typing import Any, NamedTuple, Union
 
@@ -42,6 +43,11 @@ READERS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 INPUT_SUFFIXES = tuple(suffix for suffixes in READERS.values() for suffix in suffixes)
+# Picture files that people have and that none of the readers reads.
+UNREADABLE_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".tga", ".exr", ".hdr", ".eps", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".ico", ".qoi", ".xcf"),
+)
 
 
 class Writer(NamedTuple):
@@ -72,18 +78,41 @@ class PictureError(ValueError):
 
 
 class PictureTooLargeError(PictureError):
-    """A picture over one of our limits; `size` is its width and height."""
+    """A picture over a limit.
 
-    def __init__(self, size: tuple[int, int], reason: str) -> None:
+    Attributes:
+        size: width and height.
+        limit: the argument that raises the limit, max_pixels or max_side.
+    """
+
+    def __init__(self, size: tuple[int, int], reason: str, limit: str) -> None:
         super().__init__(f"{size[0]}×{size[1]} {reason}")
-        self.size = size
+        self.size, self.limit = size, limit
+
+
+class TransparencyError(PictureError):
+    """A transparent picture without a background to put it on."""
 
 
 class Picture(NamedTuple):
-    """Pixels, and what the person who gave the file should know about how they came."""
+    """Pixels of a picture file, with facts about their conversion.
+
+    Attributes:
+        pixels: sRGB 0–255, height × width × 3.
+        notes: remarks for the user, each a sentence.
+        is_grey: whether the file has one channel of colour, and the three of `pixels` are equal.
+        bits: bits a sample in the file, where these are more than 8; else 8.
+    """
 
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
+    is_grey: bool = False
+    bits: int = 8
+
+    @property
+    def coded(self) -> np.ndarray:
+        """Pixels as a codec takes them: height × width of a grey file, else `pixels`."""
+        return np.ascontiguousarray(self.pixels[..., 0]) if self.is_grey else self.pixels
 
 
 def parse_color(text: str) -> Color:
@@ -99,6 +128,11 @@ def parse_color(text: str) -> Color:
     if len(color) != 3:
         raise PictureError(f"{text!r} is not a colour: give a name (white) or #rrggbb.")
     return color
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as height × width × 3, whether they are grey (height × width) or RGB."""
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def read(
@@ -118,13 +152,17 @@ def read(
     # Pillow warns about odd metadata, which changes no pixel, and about large pictures.
     with io.BytesIO(source) if data else open(source, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = _open(file)
-        with image:
+        with _open(file) as image:
             check_size(image.width, image.height, max_pixels, max_side)
             try:
                 return _converted(image, background)
             except PictureError:
                 raise
+            except Image.DecompressionBombError:
+                raise PictureError(
+                    "has a frame of more pixels than the picture: it is damaged, or made to "
+                    "exhaust memory."
+                ) from None
             except MemoryError:
                 raise PictureError(
                     f"there is not enough memory for {image.width}×{image.height} pixels."
@@ -133,22 +171,36 @@ def read(
                 raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height that the header of a picture file claims; no pixel is decoded.
+
+    Raises:
+        PictureError: not a picture, or its header is damaged.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _open(io.BytesIO(data)) as image:
+            return image.size
+
+
 def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
     """Refuses a picture over the limits, before memory is spent on it."""
+    size = width, height
     if width * height > max_pixels:
-        raise PictureTooLargeError(
-            (width, height),
-            f"is {width * height:,} pixels, over the limit of {max_pixels:,}; "
-            "--max-pixels raises it.",
-        )
-    if max(width, height) > max_side:
-        raise PictureTooLargeError(
-            (width, height), f"has a side over the limit of {max_side:,}; --max-side raises it."
-        )
+        reason = f"is {width * height:,} pixels, over the limit of {max_pixels:,}."
+        raise PictureTooLargeError(size, reason, "max_pixels")
+    if max(size) > max_side:
+        reason = f"has a side over the limit of {max_side:,}."
+        raise PictureTooLargeError(size, reason, "max_side")
 
 
 def encode(pixels: np.ndarray, suffix: str) -> bytes:
-    """A picture file of the format of a suffix, from sRGB 0–255, height × width × 3."""
+    """A picture file of the format of a suffix, from sRGB 0–255.
+
+    Args:
+        pixels: height × width × 3, or height × width of a grey picture.
+        suffix: a key of `WRITERS`.
+    """
     writer = writer_for(suffix)
     check_writable(pixels.shape[1], pixels.shape[0], suffix)
     buffer = io.BytesIO()
@@ -187,21 +239,41 @@ def has_picture_suffix(path: str | os.PathLike[str]) -> bool:
     return pathlib.PurePath(path).suffix.lower() in INPUT_SUFFIXES
 
 
+def has_unreadable_suffix(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name says that it is a picture of a format that cannot be read."""
+    return pathlib.PurePath(path).suffix.lower() in UNREADABLE_SUFFIXES
+
+
 def _open(file: Any) -> Image.Image:
     try:
-        return Image.open(file, formats=list(READERS))
-    except Image.UnidentifiedImageError:
-        file.seek(0)
-        if not file.read(1):
-            raise PictureError("the file is empty.") from None
-        raise PictureError(f"not a picture that can be read ({', '.join(READERS)}).") from None
-    except Image.DecompressionBombError as error:
-        # Only where a caller has left Pillow's own limit on, and it is the lower one.
-        raise PictureError(f"over Pillow's limit: {_first_line(error)}") from None
+        image = _opened(file)
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
+    if image is not None:
+        return image
+    file.seek(0)
+    if not file.read(1):
+        raise PictureError("the file is empty.")
+    raise PictureError(f"not a picture that can be read ({', '.join(READERS)}).")
+
+
+def _opened(file: Any) -> Image.Image | None:
+    """Does what `Image.open` does, but for Pillow's limit of pixels: `check_size` has ours."""
+    prefix = file.read(16)
+    for name in READERS:
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accept = Image.OPEN.get(name, (None, None))
+        try:
+            if factory is None or (accept and accept(prefix) is not True):
+                continue  # A reader that is not installed, or of another format.
+            file.seek(0)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    return None
 
 
 def _converted(image: Image.Image, background: Color | None) -> Picture:
@@ -212,8 +284,9 @@ def _converted(image: Image.Image, background: Color | None) -> Picture:
     image.load()
     image = _upright(image, notes)
     image, alpha = _split_alpha(image, depth, image.info.get("transparency"))
-    image = _to_srgb(_to_8_bits(image, depth), profile, notes)
-    return Picture(_flatten(image, alpha, background), tuple(notes))
+    image = _flatten(_to_srgb(_to_8_bits(image, depth), profile, notes), alpha, background)
+    is_grey = image.mode == "L"
+    return Picture(as_rgb(np.array(image)), tuple(notes), is_grey, depth.bits)
 
 
 def _note_further_frames(image: Image.Image, notes: list[str]) -> None:
@@ -235,6 +308,7 @@ def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
 class _Depth(NamedTuple):
     """How the file's samples become 8 bits."""
 
+    bits: int = 8
     # What a 16-bit array holds at white, or at black where the file counts ink.
     white: int = 65535
     inverted: bool = False
@@ -256,10 +330,11 @@ def _sample_depth(image: Image.Image) -> _Depth:
                 "holds signed or 32-bit samples, and nothing says which value is white: "
                 "convert it to 8 or 16 bits first."
             )
-        bits, photometric = image.tag_v2.get(258, (8,)), image.tag_v2.get(262)
+        bits, photometric = max(image.tag_v2.get(258, (8,))), image.tag_v2.get(262)
         # Pillow inverts 8-bit samples where 0 is white, but not those of 16 bits.
-        return _Depth(2 ** max(bits) - 1, photometric == 0)
-    return _Depth(high_byte="16B" in raw_mode)
+        return _Depth(max(bits, 8), 2**bits - 1, photometric == 0)
+    high_byte = "16B" in raw_mode
+    return _Depth(16 if high_byte or image.mode.startswith("I") else 8, high_byte=high_byte)
 
 
 def _to_8_bits(image: Image.Image, depth: _Depth) -> Image.Image:
@@ -301,7 +376,7 @@ def _split_alpha(
 
 def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.Image:
     if not icc and image.mode != "LAB":
-        return image.convert("RGB")
+        return image if image.mode == "L" else image.convert("RGB")
     try:
         srgb = ImageCms.createProfile("sRGB")
         if image.mode == "LAB":
@@ -309,10 +384,11 @@ def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.I
         else:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             space = profile.profile.xcolor_space.strip()
-        if space == "RGB" and image.mode == "L":
+        grey = image.mode == "L"
+        if space == "RGB" and grey:
             image = image.convert("RGB")
         if space == {"L": "GRAY"}.get(image.mode, image.mode):
-            return ImageCms.profileToProfile(
+            converted = ImageCms.profileToProfile(
                 image,
                 profile,
                 srgb,
@@ -320,22 +396,30 @@ def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.I
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
+            return _neutral(converted) if grey else converted
         notes.append(f"its ICC profile is for {space} and was ignored.")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notes.append("its ICC profile is damaged and was ignored.")
-    return image.convert("RGB")
+    return image if image.mode == "L" else image.convert("RGB")
 
 
-def _flatten(image: Image.Image, alpha: np.ndarray | None, background: Color | None) -> np.ndarray:
+def _neutral(image: Image.Image) -> Image.Image:
+    """One channel of what was grey before its profile, unless the profile gives it a tint."""
+    red, green, blue = np.moveaxis(np.asarray(image).astype(np.int16), 2, 0)
+    # Rounding alone moves a channel by one level.
+    tinted = max(np.abs(red - green).max(), np.abs(blue - green).max()) > 1
+    return image if tinted else image.getchannel("G")
+
+
+def _flatten(image: Image.Image, alpha: np.ndarray | None, background: Color | None) -> Image.Image:
     if alpha is None:
-        return np.array(image)
+        return image
     if background is None:
-        raise PictureError(
-            "has transparency: choose a colour to put it on with --background, "
-            "for example --background white."
-        )
-    behind = Image.new("RGB", image.size, background)
-    return np.array(Image.composite(image, behind, Image.fromarray(alpha.astype(np.uint8))))
+        raise TransparencyError("has transparency: choose a background colour to put it on.")
+    if image.mode == "L" and len(set(background)) > 1:
+        image = image.convert("RGB")
+    behind = Image.new(image.mode, image.size, background[: len(image.mode)])
+    return Image.composite(image, behind, Image.fromarray(alpha.astype(np.uint8)))
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,7 +34,7 @@ NAMES = ("psnr", "ms-ssim", "lpips", "pim")
 def measured(codec: Codec, folder: str) -> list[list[str]]:
     """A row of names, and rows of quality, realism and each metric: means over pictures."""
     prepare(dict.fromkeys(NAMES, 1.0))  # Says now what weights are missing.
-    functions = [metrics.named(name).function for name in NAMES]
+    measures = [metrics.named(name) for name in NAMES]
     found: dict[tuple[int, float], list[list[float]]] = {}
     for _, picture in data.whole(folder):
         reference = tf.constant(picture[None], tf.float32)
@@ -43,7 +43,7 @@ def measured(codec: Codec, folder: str) -> list[list[str]]:
             bpp = 8.0 * len(coded) / (picture.shape[0] * picture.shape[1])
             for amount in AMOUNTS:
                 decoded = tf.constant(codec.decompress(coded, realism=amount)[None], tf.float32)
-                values = [float(function(reference, decoded)[0]) for function in functions]
+                values = [float(measure.of_pair(reference, decoded)) for measure in measures]
                 found.setdefault((quality, amount), []).append([bpp, *values])
     if not found:
         raise ValueError(f"--validation {folder} has no picture that can be read.")

@@ -59,7 +59,8 @@ class Validation:
         pixels = tf.cast(tf.shape(picture)[1] * tf.shape(picture)[2], tf.float32)
         pair = picture, tf.cast(decoded, tf.float32)
         bpp = tf.add_n(list(output.bits.values()))[0] / pixels
-        figures = [_figure(name, *pair) for name in ("psnr", "ms-ssim", *self.others)]
+        names = "psnr", "ms-ssim", *self.others
+        figures = [metrics.METRICS[name].of_pair(*pair) for name in names]
         return tf.stack([bpp, *figures]), decoded[0]
 
     def run(self) -> tuple[list[Point], list[np.ndarray]]:
@@ -76,13 +77,6 @@ class Validation:
             means = [float(np.mean(c)) if c else float("nan") for c in columns]
             points.append(Point(rate, *means[:3], tuple(means[3:])))
         return points, shown
-
-
-def _figure(name: str, *pair: tf.Tensor) -> tf.Tensor:
-    """A metric of two pictures; not a number where they are too small for it."""
-    metric = metrics.METRICS[name]
-    large = tf.reduce_min(tf.shape(pair[0])[1:3]) >= metric.least
-    return tf.cond(large, lambda: metric.function(*pair)[0], lambda: float("nan"))
 
 
 def beside_frozen(

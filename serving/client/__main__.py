@@ -64,11 +64,13 @@ def _upright(path: pathlib.Path, data: bytes) -> bytes:
     background = pictures.parse_color(_BACKGROUND.value) if _BACKGROUND.value else None
     try:
         picture = pictures.read(data, background)
+    except pictures.TransparencyError as error:
+        raise ValueError(f"{path}: {error} For example --background white.") from None
     except pictures.PictureError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in picture.notes:
         print(f"{path}: {note}", file=sys.stderr)
-    return pictures.encode(picture.pixels, ".png")
+    return pictures.encode(picture.coded, ".png")
 
 
 def main(argv: list[str]) -> None:

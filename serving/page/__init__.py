@@ -7,21 +7,21 @@ as every client calls them, through the batcher.
 from __future__ import annotations
 
 import base64
-import concurrent.futures
 import functools
 import io
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import fastapi
 import numpy as np
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 
-from serving.errors import ServingError, exhausted, invalid, not_found
-from serving.servable import Servable
-from serving.service import Service
+from serving import rest_json
+from serving.errors import ServingError, invalid, not_found
+from serving.memory import Share, Workers
+from serving.servable import BITSTREAMS, PICTURES, Servable
+from serving.service import Service, bmp, read_picture
 from serving.web import Answer, Bodies, answering, result_of
 from tfc_models import evaluation, pictures, samples
 from tfc_models.codec import container
@@ -48,17 +48,19 @@ QUALITY = fastapi.Query(None, ge=0, le=container.LARGEST_QUALITY)
 REALISM = fastapi.Query(0.0, ge=0.0, le=1.0)
 SIZE = fastapi.Query(ge=1, le=2**31 - 1)
 WHITE = (255, 255, 255)  # what a transparent picture is put on
-PEER_SECONDS = 300.0  # An encoder tries eight or so qualities.
+SECONDS = 300.0  # for a step: an encoder tries eight or so qualities of a large picture.
 WAITING = 16  # pictures that wait to be measured, and as many for an encoder
 
 
 class Page:
     """Answers the page's requests."""
 
-    def __init__(self, service: Service, timeout: float, max_pixels: int) -> None:
-        self._service, self._timeout, self._max_pixels = service, timeout, max_pixels
+    def __init__(self, service: Service, max_pixels: int) -> None:
+        self._service, self._max_pixels = service, max_pixels
         # One at a time each: they are to leave the processor to the models.
-        self._figures, self._peers = _Queue("figures"), _Queue("peers")
+        busy = "too many pictures wait to be measured; try again later"
+        self._figures = Workers("figures", 1, WAITING, busy)
+        self._peers = Workers("peers", 1, WAITING, busy)
 
     def router(self, bodies: Bodies) -> fastapi.APIRouter:
         """The page's addresses."""
@@ -93,8 +95,10 @@ class Page:
 
         @router.post("/page/picture")
         async def picture(request: fastapi.Request) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as body:
-                answer.set_json(await run_in_threadpool(self._opened, body))
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
+                self._admit(body, answer.share)
+                job = answer.share.until(self._service.decoders.submit(self._opened, body))
+                answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
         @router.post("/page/compress")
@@ -104,25 +108,29 @@ class Page:
             quality: int | None = QUALITY,
             realism: float = REALISM,
         ) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as body:
-                answer.set_json(await self._compressed(request, body, model, quality, realism))
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
+                settings = model, quality, realism
+                answer.content = await self._compressed(request, body, answer.share, *settings)
             return answer.response()
 
         @router.post("/page/decompress")
         async def decompress(
             request: fastapi.Request, model: str = "", realism: float = REALISM
         ) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as body:
-                answer.set_json(await self._decompressed(request, body, model, realism))
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
+                answer.content = await self._decompressed(
+                    request, body, answer.share, model, realism
+                )
             return answer.response()
 
         @router.post("/page/peer")
         async def peer(request: fastapi.Request, name: str, size: int = SIZE) -> fastapi.Response:
-            async with self._answering(request) as answer, bodies.read(request) as body:
+            async with self._answering(request) as answer, bodies.read(request, answer) as body:
                 if name not in PEERS:
                     raise not_found(f"there is no codec {name}: {', '.join(PEERS)} are there")
-                job = self._peers.submit(functools.partial(self._peer, body, name, size))
-                answer.set_json(await result_of(request, job, PEER_SECONDS))
+                self._admit(body, answer.share)
+                job = answer.share.until(self._peers.submit(self._peer, body, name, size))
+                answer.content = await result_of(request, job, SECONDS)
             return answer.response()
 
         @router.api_route("/page/{name}", methods=READ)
@@ -163,13 +171,20 @@ class Page:
         both = ("compress", "decompress")
         return [s for s in servables if all(s.signature_def(name) for name in both)]
 
-    def _read(self, body: bytes) -> pictures.Picture:
+    def _admit(self, body: bytes, share: Share) -> None:
+        """Takes what a picture costs out of the budget, by its header, or refuses it."""
         try:
-            return pictures.read(body, WHITE, self._max_pixels)
+            size = pictures.size_of(body)
+            pictures.check_size(*size, self._max_pixels, max(size))
         except pictures.PictureTooLargeError as error:
             raise self._too_large(error) from None
         except pictures.PictureError as error:
             raise invalid(str(error)) from None
+        share.take(pixels=size[0] * size[1])
+
+    def _read(self, body: bytes) -> pictures.Picture:
+        # No side of its own: `_admit` has seen how large it is.
+        return read_picture(body, WHITE, self._max_pixels, self._max_pixels)
 
     def _too_large(self, error: pictures.PictureTooLargeError) -> ServingError:
         width, height = error.size
@@ -178,39 +193,50 @@ class Page:
             "tfc-models compress takes larger pictures."
         )
 
-    def _opened(self, body: bytes) -> dict[str, Any]:
-        """The picture upright and in sRGB, as every codec gets it."""
-        pixels, notes = self._read(body)
-        height, width = pixels.shape[:2]
-        picture = _text(_png(pixels))
-        return {"picture": picture, "width": width, "height": height, "notes": list(notes)}
+    def _opened(self, body: bytes) -> bytes:
+        """The picture upright and in sRGB, as every codec gets it, in a JSON document."""
+        opened = self._read(body)
+        height, width = opened.pixels.shape[:2]
+        notes = list(opened.notes)
+        if opened.bits > 8:
+            notes.append(f"{opened.bits} bits a sample became 8.")
+        picture = _text(_png(opened.coded))
+        return rest_json.dumps(
+            {"picture": picture, "width": width, "height": height, "notes": notes}
+        )
 
     async def _compressed(
         self,
         request: fastapi.Request,
         body: bytes,
+        share: Share,
         model: str,
         quality: int | None,
         realism: float,
-    ) -> dict[str, Any]:
+    ) -> bytes:
         servable = self._service.manager.find(model)
-        pixels = (await run_in_threadpool(self._read, body)).pixels
-        inputs = {"image_bytes": await run_in_threadpool(_png, pixels)}
-        signature = "compress"
+        signature, inputs = "compress", {}
         if quality is not None:
             signature = "compress_at_quality"
             if servable.signature_def(signature) is None:
                 raise invalid(f"{model} has one rate: leave quality out.")
             inputs["quality"] = quality
-        bitstream = await self._called(request, servable, signature, inputs)
-        picture = await self._decoded(request, servable, bitstream, realism)
-        job = self._figures.submit(functools.partial(_measured, pixels, bitstream, picture))
-        figures = await result_of(request, job, self._timeout)
-        return {**figures, "bitstream": _text(bitstream), "picture": _text(picture)}
+        self._service.batcher.check_room()
+        self._admit(body, share)
+        job = share.until(self._service.decoders.submit(self._prepared, body))
+        pixels, inputs[PICTURES] = await result_of(request, job, SECONDS)
+        bitstream = await self._called(request, servable, signature, inputs, share)
+        picture = await self._decoded(request, servable, bitstream, realism, share)
+        job = share.until(self._figures.submit(_measured, pixels, bitstream, picture))
+        return await result_of(request, job, SECONDS)
+
+    def _prepared(self, body: bytes) -> tuple[np.ndarray, bytes]:
+        pixels = self._read(body).coded
+        return pixels, bmp(pixels)
 
     async def _decompressed(
-        self, request: fastapi.Request, body: bytes, preferred: str, realism: float
-    ) -> dict[str, Any]:
+        self, request: fastapi.Request, body: bytes, share: Share, preferred: str, realism: float
+    ) -> bytes:
         """By whichever model made the file."""
         try:
             header = container.inspect(body)
@@ -220,50 +246,64 @@ class Page:
             raise invalid(str(error)) from None
         except pictures.PictureTooLargeError as error:
             raise self._too_large(error) from None
+        share.take(pixels=header.width * header.height)
         refused = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):
             # Whose file it is shows in decoding; it may be of a model without such a decoder.
             has = servable.signature_def(SHARP) is not None
             try:
-                picture = await self._decoded(request, servable, body, realism if has else 0.0)
+                amount = realism if has else 0.0
+                picture = await self._decoded(request, servable, body, amount, share)
             except ServingError as error:
                 refused = refused or error
                 continue
-            return {
+            document = {
                 "picture": _text(picture),
                 "model": servable.name,
                 "width": header.width,
                 "height": header.height,
                 "bytes": len(body),
                 "bpp": header.bits_per_pixel,
-                "realism": realism if has else 0.0,
+                "realism": amount,
             }
+            job = share.until(self._service.decoders.submit(rest_json.dumps, document))
+            return await result_of(request, job, SECONDS)
         raise refused or not_found("no model is served")
 
     async def _decoded(
-        self, request: fastapi.Request, servable: Servable, bitstream: bytes, realism: float
+        self,
+        request: fastapi.Request,
+        servable: Servable,
+        bitstream: bytes,
+        realism: float,
+        share: Share,
     ) -> bytes:
         """As a PNG file."""
-        inputs: dict[str, Any] = {"bitstream_bytes": bitstream}
+        inputs: dict[str, Any] = {BITSTREAMS: bitstream}
         if not realism:
-            return await self._called(request, servable, "decompress", inputs)
+            return await self._called(request, servable, "decompress", inputs, share)
         if servable.signature_def(SHARP) is None:
             raise invalid(f"{servable.name} has no realism decoder: leave realism at 0.")
         inputs["realism"] = realism
-        return await self._called(request, servable, SHARP, inputs)
+        return await self._called(request, servable, SHARP, inputs, share)
 
     async def _called(
-        self, request: fastapi.Request, servable: Servable, signature: str, inputs: dict[str, Any]
+        self,
+        request: fastapi.Request,
+        servable: Servable,
+        signature: str,
+        inputs: dict[str, Any],
+        share: Share,
     ) -> bytes:
         dtypes = {bytes: object, int: np.int32, float: np.float32}
         arrays = {k: np.array([v], dtypes[type(v)]) for k, v in inputs.items()}
-        future = self._service.batcher.submit(servable, signature, arrays, self._timeout)
-        outputs = await result_of(request, future, self._timeout)
+        future = self._service.batcher.submit(servable, signature, arrays, SECONDS)
+        outputs = await result_of(request, share.until(future), SECONDS)
         return next(iter(outputs.values()))[0]
 
-    def _peer(self, body: bytes, name: str, size: int) -> dict[str, Any]:
+    def _peer(self, body: bytes, name: str, size: int) -> bytes:
         """A codec at the quality whose file is nearest to a size."""
-        pixels, codec = self._read(body).pixels, PEERS[name]
+        pixels, codec = self._read(body).coded, PEERS[name]
         try:
             quality = codec.at_size(pixels, size)
             encode = functools.partial(codec.encode, setting=quality)
@@ -271,30 +311,15 @@ class Page:
         except (OSError, ValueError) as error:
             raise invalid(f"{codec.title} cannot hold this picture ({error})") from None
         document = {**_figures(pixels, coded), "picture": _text(coded.data)}
-        return {**document, "label": codec.label(quality), "type": f"image/{name}"}
+        document.update(label=codec.label(quality), type=f"image/{name}")
+        return rest_json.dumps(document)
 
 
-class _Queue:
-    """One thread, and a bounded number of jobs that wait for it."""
-
-    def __init__(self, name: str) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._jobs: set[concurrent.futures.Future] = set()
-
-    def submit(self, job: Callable[[], Any]) -> concurrent.futures.Future:
-        """Called in one thread only: the event loop's."""
-        self._jobs = {one for one in self._jobs if not one.done()}
-        if len(self._jobs) >= WAITING:
-            raise exhausted("too many pictures wait to be measured; try again later")
-        future = self._pool.submit(job)
-        self._jobs.add(future)
-        return future
-
-
-def _measured(pixels: np.ndarray, bitstream: bytes, picture: bytes) -> dict[str, Any]:
-    with Image.open(io.BytesIO(picture)) as image:
-        decoded = np.asarray(image)
-    return _figures(pixels, evaluation.Coded(bitstream, decoded, 0.0, 0.0))
+def _measured(pixels: np.ndarray, bitstream: bytes, picture: bytes) -> bytes:
+    """Figures of a coded picture, with its files, in a JSON document."""
+    decoded = pictures.read(picture, None, 2**62, 2**62).coded
+    figures = _figures(pixels, evaluation.Coded(bitstream, decoded, 0.0, 0.0))
+    return rest_json.dumps({**figures, "bitstream": _text(bitstream), "picture": _text(picture)})
 
 
 def _figures(pixels: np.ndarray, coded: evaluation.Coded) -> dict[str, Any]:

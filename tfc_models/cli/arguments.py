@@ -51,6 +51,9 @@ def add_output(command: argparse.ArgumentParser) -> None:
         help="file to write; with many inputs a folder; - is standard output",
     )
     command.add_argument("--force", action="store_true", help="overwrite files that exist")
+    command.add_argument(
+        "--skip-existing", action="store_true", help="leave out inputs whose output exists"
+    )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 

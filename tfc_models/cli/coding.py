@@ -41,19 +41,20 @@ def compress(options: argparse.Namespace) -> int:
         nonlocal codec
         if job.source is not None and job.source.suffix.lower() == SUFFIX:
             raise CommandError("is compressed already.")
-        pixels, notes = pictures.read(
+        picture = pictures.read(
             job.source or read_input(None),
             background=options.background,
             max_pixels=options.max_pixels,
             max_side=options.max_side,
         )
-        for note in notes:
+        for note in picture.notes:
             reporter.line(f"{job.source_name}: {note}")
         codec = codec or load_model(options.model)
-        data, seconds = timed(lambda: _coded(codec, pixels, options))
-        height, width = pixels.shape[:2]
+        data, seconds = timed(lambda: _coded(codec, picture.coded, options))
         header = tfc_models.inspect(data)
-        result = _result(header.model, data, width, height, seconds)
+        result = _result(header, seconds)
+        if picture.bits > 8:
+            result["source_bits"] = picture.bits
         return data, {**result, "quality": header.rate} if codec.many_rates else result
 
     return _run(jobs, work, options, reporter, "compressing")
@@ -83,7 +84,7 @@ def decompress(options: argparse.Namespace) -> int:
         limits = options.max_pixels, options.max_side
         decode = codecs[key].decompress
         pixels, seconds = timed(lambda: decode(data, *limits, realism=options.realism))
-        result = _result(header.model, data, header.width, header.height, seconds)
+        result = _result(header, seconds)
         if options.realism:
             result["realism"] = options.realism
         return pictures.encode(pixels, suffix), result
@@ -111,8 +112,11 @@ def _plan(
     if options.inputs.count(STANDARD_STREAM) and len(options.inputs) > 1:
         raise UsageError("standard input is one file: it cannot be read beside others.")
     many = len(options.inputs) > 1 or os.path.isdir(options.inputs[0])
+    if options.force and options.skip_existing:
+        raise UsageError("--force replaces outputs that exist and --skip-existing keeps them.")
     found = find_inputs(options.inputs, wanted, kind)
-    jobs = plan(found, options.output, many, suffix, wanted, options.force)
+    existing = "replace" if options.force else "skip" if options.skip_existing else "refuse"
+    jobs = plan(found, options.output, many, suffix, wanted, existing)
     if any(job.target is None and not job.error for job in jobs):
         if options.json:
             raise UsageError("--json needs standard output for itself: give a file with -o.")
@@ -203,14 +207,15 @@ def read_input(path: pathlib.Path | None) -> bytes:
     return data
 
 
-def _result(model: str, data: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:
+def _result(header: tfc_models.Header, seconds: float) -> dict[str, Any]:
     """What `--json` says of a file: `bytes` are the compressed ones, `seconds` the codec's."""
     return {
-        "model": model,
-        "bytes": len(data),
-        "width": width,
-        "height": height,
-        "bpp": round(8 * len(data) / (width * height), 5),
+        "model": header.model,
+        "bytes": header.bytes_total,
+        "width": header.width,
+        "height": header.height,
+        **({"grey": True} if header.is_grey else {}),
+        "bpp": round(header.bits_per_pixel, 5),
         "seconds": round(seconds, 4),
     }
 
@@ -225,6 +230,10 @@ def _run(
             try:
                 if job.error:
                     raise CommandError(job.error)
+                if job.is_done:
+                    reporter.line(f"{job.source_name}: {job.target_name} exists; skipped.")
+                    results.append({**result, "skipped": True})
+                    continue
                 data, facts = work(job)
                 if job.target is None:
                     write_stdout(data)
@@ -252,7 +261,9 @@ def _run(
 
 def _summary(result: dict[str, Any]) -> str:
     settings = [f"{k} {result[k]:g}, " for k in ("quality", "realism") if k in result]
-    size = f"{result['width']}×{result['height']}"
+    size = f"{result['width']}×{result['height']}{' grey' * ('grey' in result)}"
+    if "source_bits" in result:
+        size += f", {result['source_bits']} bits a sample to 8"
     return (
         f"{result['input']} → {result['output']}: {size}, {''.join(settings)}"
         f"{size_text(result['bytes'])}, {result['bpp']:.3f} bpp, {result['seconds']:.2f} s"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfc_models import evaluation, pictures
 from tfc_models.cli.coding import check_model, load_model
-from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
+from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import png_target, write_file
 from tfc_models.codec.container import DEFAULT_QUALITY
@@ -37,15 +37,14 @@ def compare(options: argparse.Namespace) -> int:
     check_model(options.model)
     reporter = Reporter("compare", options.quiet)
     try:
-        picture, notes = pictures.read(
-            source, options.background, options.max_pixels, options.max_side
-        )
+        limits = options.max_pixels, options.max_side
+        picture = pictures.read(source, options.background, *limits)
     except (pictures.PictureError, OSError) as error:
         raise CommandError(f"{source}: {one_line(error)}") from error
-    for note in notes:
+    for note in picture.notes:
         reporter.line(f"{source}: {note}")
-    compared = _compare(picture, load_model(options.model), options.quality, reporter)
-    page = sheet.contact_sheet([_original(source, picture), *map(_entry, compared)])
+    compared = _compare(picture.coded, load_model(options.model), options.quality, reporter)
+    page = sheet.contact_sheet([_original(source, picture.pixels), *map(_entry, compared)])
     write_file(target, pictures.encode(page, ".png"), options.force)
     if options.json:
         print_json([_result(item) for item in compared])
@@ -85,7 +84,10 @@ def _compare(
 
 def _original(source: pathlib.Path, picture: np.ndarray) -> sheet.Entry:
     height, width = picture.shape[:2]
-    lines = f"{source.name}, {width}×{height}", f"{picture.size:,} bytes of pixels, 24 bpp"
+    lines = (
+        f"{encodable(source.name)}, {width}×{height}",
+        f"{picture.size:,} bytes of pixels, 24 bpp",
+    )
     return sheet.Entry(picture, "Original", lines)
 
 
@@ -93,7 +95,7 @@ def _entry(item: _Compared) -> sheet.Entry:
     figures = item.figures
     ms_ssim = "" if figures.ms_ssim is None else f", MS-SSIM {figures.ms_ssim:.4f}"
     return sheet.Entry(
-        item.pixels,
+        pictures.as_rgb(item.pixels),
         f"{item.codec}{', ' * bool(item.setting)}{item.setting}",
         (
             f"{figures.bytes:,} bytes, {figures.bpp:.3f} bpp",

@@ -88,6 +88,7 @@ def _describe(file: Found) -> dict[str, Any]:
         "width": header.width,
         "height": header.height,
         "rate": header.rate,
+        "channels": 1 if header.is_grey else 3,
         "bytes": header.bytes_total,
         "bpp": round(8 * header.bytes_total / (header.width * header.height), 5),
         "stream_bytes": streams,
@@ -103,7 +104,7 @@ def _print_description(facts: dict[str, Any]) -> None:
         "in the zoo" if facts["in_zoo"] else "NOT in the zoo: -m must name its weights file"
     )
     rows = {
-        "picture": f"{facts['width']}×{facts['height']}",
+        "picture": f"{facts['width']}×{facts['height']}{', grey' * (facts['channels'] == 1)}",
         "size": f"{facts['bytes']:,} bytes, {facts['bpp']:.3f} bpp",
         "model": f"{facts['model']}, weights {facts['digest']} ({availability})",
         "rate": str(facts["rate"]),

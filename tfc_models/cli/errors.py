@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from tfc_models import BitstreamError
-from tfc_models.pictures import PictureError
+from tfc_models.codec.container import UnknownModelError
+from tfc_models.pictures import PictureError, PictureTooLargeError, TransparencyError
 
 FAILED = 1
 """Exit code: a file could not be done; the others were."""
@@ -34,7 +36,7 @@ class ModelError(CommandError):
 def one_line(error: BaseException) -> str:
     """What an exception says, for a person: one line, no type where we wrote the message."""
     if isinstance(error, (CommandError, BitstreamError, PictureError)):
-        return printable(str(error))
+        return printable(str(error) + _remedy(error))
     if isinstance(error, MemoryError):
         return "there is not enough memory."
     if isinstance(error, OSError) and error.errno is not None:
@@ -44,6 +46,24 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, (OSError, ValueError)) and text:
         return text
     return f"unexpected {type(error).__name__}{': ' * bool(text)}{text}"
+
+
+def _remedy(error: BaseException) -> str:
+    """The option of this command that helps with an error of the library."""
+    if isinstance(error, PictureTooLargeError):
+        return f" --{error.limit.replace('_', '-')} raises it."
+    if isinstance(error, TransparencyError):
+        return " For example --background white."
+    return " Name that with -m." if isinstance(error, UnknownModelError) else ""
+
+
+def encodable(value: Any) -> Any:
+    """A JSON value whose strings can be encoded: other bytes of file names become \\xNN."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {encodable(key): encodable(one) for key, one in value.items()}
+    return [encodable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import tfc_models
 from tfc_models import analysis, evaluation, pictures, remote
 from tfc_models.cli.coding import check_model, load_model, silence_tensorflow
-from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
+from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import make_folder, write_file
@@ -122,7 +122,10 @@ def _sources(
         raise CommandError(f"{options.folder}: there are no pictures in this folder.")
     if len(found) == 1 and found[0].error:
         raise CommandError(f"{found[0].path}: {found[0].error}")
-    return [evaluation.Source(file.relative.as_posix(), _reader(file, options)) for file in found]
+    return [
+        evaluation.Source(encodable(file.relative.as_posix()), _reader(file, options))
+        for file in found
+    ]
 
 
 def _reader(file: Found, options: argparse.Namespace) -> Any:
@@ -130,7 +133,7 @@ def _reader(file: Found, options: argparse.Namespace) -> Any:
         if file.error:
             raise CommandError(file.error)
         limits = options.max_pixels, options.max_side
-        return pictures.read(file.path, options.background, *limits).pixels
+        return pictures.read(file.path, options.background, *limits).coded
 
     return read
 
@@ -162,7 +165,8 @@ def _write(
     rates = evaluation.bd_rates(measured, published)
     beside_published = evaluation.against_published(measured, listed)
     document = evaluation.document(rows, averages, [*rates, *beside_published], left_out)
-    name = "Kodak" if published else pathlib.Path(os.path.abspath(folder)).name
+    own = encodable(pathlib.Path(os.path.abspath(folder)).name)
+    name = "Kodak" if published else own
     about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
     files = {
         "results.csv": evaluation.table(rows, averages).encode(),

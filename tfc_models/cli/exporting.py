@@ -8,7 +8,7 @@ import pathlib
 from tfc_models.cli.coding import check_model, check_realism_weights, load_model
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.report import Reporter, print_json
-from tfc_models.cli.writing import new_folder
+from tfc_models.cli.writing import check_place, new_folder
 
 # What TensorFlow calls the graph in a SavedModel's folder.
 GRAPH = "saved_model.pb"
@@ -20,6 +20,7 @@ def export(options: argparse.Namespace) -> int:
     check_model(options.model)
     check_realism_weights(options.realism_weights)
     _check_replaceable(path, options.force)
+    check_place(path.resolve())
     codec = load_model(options.model, options.realism_weights)
     try:
         with new_folder(path, options.force) as folder:

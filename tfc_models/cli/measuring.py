@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from tfc_models import pictures
 from tfc_models.cli.coding import silence_tensorflow
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
-from tfc_models.cli.plan import Found, find_inputs
+from tfc_models.cli.plan import UNREADABLE, Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.evaluation.measuring import figure_text, finite
 from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE, SEMANTIC_VARIABLE
@@ -122,6 +123,9 @@ def _pairs(options: argparse.Namespace, reporter: Reporter) -> list[_Pair]:
     for side, files in zip(sides, found):
         named: dict[str, Found] = {}
         for file in files:
+            if file.error == UNREADABLE:
+                reporter.error(f"{file.path}: {file.error}")
+                continue
             if file.error:
                 raise CommandError(f"{file.path}: {file.error}")
             name = file.relative.with_suffix("").as_posix()
@@ -201,12 +205,12 @@ def _read(pair: _Pair, options: argparse.Namespace, reporter: Reporter) -> list[
             raise CommandError(f"{file.path}: {file.error or 'not a file'}")
         limits = options.max_pixels, options.max_side
         try:
-            picture, notes = pictures.read(file.path, options.background, *limits)
+            picture = pictures.read(file.path, options.background, *limits)
         except (pictures.PictureError, OSError) as error:
             raise CommandError(f"{file.path}: {one_line(error)}") from error
-        for note in notes:
+        for note in picture.notes:
             reporter.line(f"{file.path}: {note}")
-        batches.append(picture[None])
+        batches.append(picture.pixels[None])
     sizes = [f"{b.shape[2]}×{b.shape[1]}" for b in batches]
     if sizes[0] != sizes[1]:
         raise CommandError(f"the pictures differ in size: {sizes[0]} and {sizes[1]}.")
@@ -215,11 +219,8 @@ def _read(pair: _Pair, options: argparse.Namespace, reporter: Reporter) -> list[
 
 def _measured(batches: list[np.ndarray], functions: dict[str, Any]) -> dict[str, float | None]:
     """None for a metric that the picture is too small for."""
-    side = min(batches[0].shape[1:3])
-    return {
-        name: float(metric.function(*batches)[0]) if side >= metric.least else None
-        for name, metric in functions.items()
-    }
+    values = {name: float(metric.of_pair(*batches)) for name, metric in functions.items()}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _mean(values: list[float | None]) -> float | None:

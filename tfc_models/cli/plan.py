@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tfc_models.cli.errors import CommandError, UsageError, one_line, printable
-from tfc_models.cli.writing import STANDARD_STREAM, check_new
+from tfc_models.cli.writing import STANDARD_STREAM, check_new, check_place
+from tfc_models.pictures import has_picture_suffix, has_unreadable_suffix
+
+UNREADABLE = "its format cannot be read: convert it to PNG, JPEG, TIFF or WebP first."
 
 
 class Job(NamedTuple):
     """One file to read and one to write; None is standard input or output.
 
-    A job with an error is one that cannot be done, as is clear before it is begun.
+    A job with an error is one that cannot be done, as is clear before it is begun. One that is
+    done has an output, which stays.
     """
 
     source: pathlib.Path | None
     target: pathlib.Path | None
     error: str = ""
+    is_done: bool = False
 
     @property
     def source_name(self) -> str:
@@ -58,7 +63,7 @@ def find_inputs(
             found.append(Found(path, path, "an empty name; the current folder is '.'."))
         elif path.is_dir():
             files = list(_search(path, wanted))
-            if not any(file.path for file in files):
+            if not files:
                 files.append(Found(path, path, f"there are no {kind} in this folder."))
             found.extend(files)
         else:
@@ -79,7 +84,7 @@ def plan(
     many: bool,
     suffix: str,
     stripped: Callable[[pathlib.Path], bool],
-    force: bool,
+    existing: str,
 ) -> list[Job]:
     """Where every input goes.
 
@@ -90,7 +95,7 @@ def plan(
         many: whether outputs go into a folder even if only one input was found.
         suffix: of the outputs.
         stripped: whether an input's own suffix is replaced, rather than kept.
-        force: whether outputs may exist.
+        existing: what happens to outputs that exist: "refuse", "replace" or "skip".
 
     Raises:
         UsageError: the request contradicts itself; nothing must be done.
@@ -98,20 +103,23 @@ def plan(
     folder = _output_folder(output, many)
     jobs = []
     for source, relative, error in found:
+        is_done = False
         if error:
             jobs.append(Job(source, None, error))
             continue
         if output is None:
-            target = None if source is None else _renamed(source, suffix, stripped)
+            target = None if source is None else renamed(source, suffix, stripped)
         elif folder is None:
             target = None if output == STANDARD_STREAM else pathlib.Path(output)
         elif source is None:
             raise UsageError("what comes from standard input needs a file with -o, not a folder.")
         else:
-            target = folder / _renamed(relative, suffix, stripped)
+            target = folder / renamed(relative, suffix, stripped)
         if target is not None:
-            error = _obstacle(source, target, force, may_make_folder=folder is not None)
-        jobs.append(Job(source, target, error))
+            is_done = existing == "skip" and os.path.isfile(target)
+            may_exist = is_done or existing == "replace"
+            error = _obstacle(source, target, may_exist, may_make_folder=folder is not None)
+        jobs.append(Job(source, target, error, is_done))
     return _without_collisions(jobs)
 
 
@@ -121,8 +129,12 @@ def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Ite
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = pathlib.Path(parent, name)
-            if not name.startswith(".") and wanted(path):
+            if name.startswith("."):
+                continue
+            if wanted(path):
                 yield Found(path, path.relative_to(folder))
+            elif wanted is has_picture_suffix and has_unreadable_suffix(path):
+                yield Found(path, path.relative_to(folder), UNREADABLE)
     for problem in problems:
         unreadable = pathlib.Path(problem.filename)
         yield Found(unreadable, unreadable, one_line(problem))
@@ -132,9 +144,10 @@ def _identity(file: Found) -> object:
     return None if file.path is None else os.path.realpath(file.path)
 
 
-def _renamed(
+def renamed(
     path: pathlib.Path, suffix: str, stripped: Callable[[pathlib.Path], bool]
 ) -> pathlib.Path:
+    """The name of an output: the input's with another suffix, or with one more."""
     # photo.v2 is no picture's suffix: photo.v2.tfcm, not photo.tfcm.
     return path.with_suffix(suffix) if stripped(path) else path.with_name(path.name + suffix)
 
@@ -156,12 +169,13 @@ def _output_folder(output: str | None, many: bool) -> pathlib.Path | None:
 def _obstacle(
     source: pathlib.Path | None, target: pathlib.Path, force: bool, may_make_folder: bool
 ) -> str:
-    if source is not None and target.exists() and source.samefile(target):
-        return "input and output are the same file."
-    if not target.parent.is_dir() and not may_make_folder:
-        return f"there is no folder {target.parent} to write to."
     try:
+        if source is not None and target.exists() and source.samefile(target):
+            return "input and output are the same file."
+        if not target.parent.is_dir() and not may_make_folder:
+            return f"there is no folder {target.parent} to write to."
         check_new(target, force)
+        check_place(target)
     except (CommandError, OSError) as error:
         return one_line(error)
     return ""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tfc_models.cli.errors import printable
+from tfc_models.cli.errors import encodable, printable
 
 
 class Reporter:
@@ -78,7 +78,7 @@ def _progress_bar() -> Any | None:
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(document, indent=2), flush=True)
+    print(json.dumps(encodable(document), indent=2), flush=True)
 
 
 def print_table(columns: dict[str, str], rows: Iterable[Iterable[str]], title: str = "") -> None:
@@ -92,7 +92,7 @@ def print_table(columns: dict[str, str], rows: Iterable[Iterable[str]], title: s
     for heading, justify in columns.items():
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         # Whoever reads a pipe wants whole lines, however long.

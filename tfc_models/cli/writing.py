@@ -38,6 +38,18 @@ def check_new(path: pathlib.Path, force: bool) -> None:
         raise CommandError(f"{path} exists; --force overwrites it.")
 
 
+def check_place(path: pathlib.Path) -> None:
+    """Refuses a file that cannot be written, before work is spent on it."""
+    if path.exists() and not path.is_file():
+        return  # Devices and pipes are written to as they are.
+    path = pathlib.Path(os.path.realpath(path))  # A link stays a link.
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise CommandError(f"{folder} is a file, where {path} needs a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CommandError(f"cannot write to the folder {folder}: permission denied.")
+
+
 def png_target(options: argparse.Namespace, suffix: str, what: str) -> pathlib.Path:
     """Where a command's figure goes: --output, or beside the picture; checked beforehand."""
     source = pathlib.Path(options.picture)
@@ -47,6 +59,7 @@ def png_target(options: argparse.Namespace, suffix: str, what: str) -> pathlib.P
     check_new(target, options.force)
     if not target.parent.is_dir():
         raise CommandError(f"there is no folder {target.parent} to write to.")
+    check_place(target)
     return target
 
 

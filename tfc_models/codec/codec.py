@@ -18,6 +18,7 @@ from tfc_models.codec.container import (
     DEFAULT_QUALITY,
     LARGEST_QUALITY,
     BitstreamError,
+    UnknownModelError,
 )
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.models import STRIDE, CompressionModel
@@ -25,6 +26,7 @@ from tfc_models.models.realism import RealismDecoder
 from tfc_models.zoo import decoders
 
 PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
+GREY_OR_RGB = tf.TensorSpec([None, None, None], tf.uint8)
 # Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
@@ -69,7 +71,7 @@ class Codec(tf.Module):
         self._realism = realism
         self._compress = tf.function(
             self._compress_one,
-            input_signature=[PICTURE, tf.TensorSpec([], tf.int32)],
+            input_signature=[GREY_OR_RGB, tf.TensorSpec([], tf.int32)],
             autograph=False,
         )
         scalar = tf.TensorSpec([], tf.int64)
@@ -113,24 +115,26 @@ class Codec(tf.Module):
         return self._realism
 
     def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
-        """A file for an sRGB picture, uint8, height × width × 3.
+        """A file for an sRGB picture.
 
         Args:
-            picture: the pixels.
+            picture: uint8, height × width × 3, or height × width of a grey picture.
             quality: 0 to 100, of a model of many rates; by default 50.
         """
         picture = np.asarray(picture)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        is_picture = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+        if picture.dtype != np.uint8 or not is_picture:
             raise ValueError(
-                "a picture is a uint8 array of height × width × 3; "
+                "a picture is a uint8 array of height × width × 3, or height × width if grey; "
                 f"got {picture.dtype} of shape {picture.shape}."
             )
         if not 1 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= container.MAX_SIDE:
             raise ValueError(
                 f"a picture has sides of 1 to {container.MAX_SIDE}; got {picture.shape}."
             )
+        pixels = tf.constant(picture[..., None] if picture.ndim == 2 else picture)
         try:
-            return self._compress(tf.constant(picture), self.rate_setting(quality)).numpy()
+            return self._compress(pixels, self.rate_setting(quality)).numpy()
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(reason(error)) from None
 
@@ -158,7 +162,7 @@ class Codec(tf.Module):
         max_side: int = DEFAULT_MAX_SIDE,
         realism: float = 0.0,
     ) -> np.ndarray:
-        """The picture in a file, uint8, height × width × 3.
+        """The picture in a file, uint8, height × width × 3; of a grey one height × width.
 
         Args:
             data: the file.
@@ -176,9 +180,10 @@ class Codec(tf.Module):
             self.realism_decoder()  # Read here, where it may say what is wrong with it.
             decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
-            return decode(*arguments).numpy()
+            picture = decode(*arguments).numpy()
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
+        return picture[..., 0] if picture.shape[2] == 1 else picture
 
     def latents(
         self,
@@ -195,6 +200,11 @@ class Codec(tf.Module):
     def _compress_one(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         height, width = tf.shape(picture)[0], tf.shape(picture)[1]
         picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
+        channels = tf.shape(picture)[2]
+        grey = tf.equal(channels, 1)
+        known = grey | tf.equal(channels, 3)
+        picture = graph.checked(picture, known, "a picture has one channel or three")
+        picture = tf.ensure_shape(tf.repeat(picture, tf.where(grey, 3, 1), axis=2), PICTURE.shape)
         padded = pad_to_multiple(picture[None], STRIDE)
         latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
         setting = tf.cast(rate, tf.float32)
@@ -213,6 +223,7 @@ class Codec(tf.Module):
             height,
             width,
             rate,
+            tf.where(grey, container.GREY, 0),
             tuple(s[0] for s in strings),
             tf.cast(y_hat * LATENT_UNITS, tf.int32),
         )
@@ -230,7 +241,8 @@ class Codec(tf.Module):
         rate = tf.cast(fields.rate, tf.float32)
         y_hat = coder.decompress(tuple(s[None] for s in fields.streams), shape, rate)
         integers = tf.cast(y_hat * LATENT_UNITS, tf.int32)
-        found = graph.latent_fingerprint(integers, fields.height, fields.width, fields.rate)
+        sizes = fields.height, fields.width, fields.rate
+        found = graph.latent_fingerprint(integers, *sizes, fields.flags)
         same = tf.equal(found, fields.latent_fingerprint)
         y_hat = graph.checked(y_hat, same, "damaged: the decoded latent has another fingerprint")
         return y_hat, fields
@@ -262,7 +274,9 @@ class Codec(tf.Module):
 
         picture = faithful() if realism is None else tf.cond(realism > 0.0, sharp, faithful)
         picture = picture[0, : fields.height, : fields.width]
-        return tf.ensure_shape(picture, PICTURE.shape)
+        grey = tf.equal(tf.bitwise.bitwise_and(fields.flags, container.GREY), container.GREY)
+        picture = tf.cond(grey, lambda: _channel_mean(picture), lambda: picture)
+        return tf.ensure_shape(picture, GREY_OR_RGB.shape)
 
     def save(
         self,
@@ -276,11 +290,11 @@ class Codec(tf.Module):
 
         Signatures: `compress` (also `serving_default`) and `decompress` take and give
         vectors of strings, picture files and bitstreams; `compress_tensor` and
-        `decompress_tensor` take and give one uint8 picture. Of a model of many rates,
-        `compress_at_quality` also takes a quality (0–100) for each picture. Of a model with a
-        realism decoder, `decompress_at_realism` also takes a realism (0–1) for each file, or
-        one for all, by default 0. A decoder that cannot be read is an error, as who expects that
-        signature would miss it: `Codec(codec.model, codec.model_name)` has none.
+        `decompress_tensor` take and give one uint8 picture, of three channels or of one. Of a
+        model of many rates, `compress_at_quality` also takes a quality (0–100) for each picture.
+        Of a model with a realism decoder, `decompress_at_realism` also takes a realism (0–1) for
+        each file, or one for all, by default 0. A decoder that cannot be read is an error, as
+        who expects that signature would miss it: `Codec(codec.model, codec.model_name)` has none.
 
         Args:
             path: the folder to write.
@@ -291,9 +305,9 @@ class Codec(tf.Module):
             quality: of a model of many rates, what `compress` compresses at.
 
         Picture files are what TensorFlow decodes: PNG, JPEG, BMP, and the first frame of a
-        GIF, grey or RGB, 8 or 16 bits. Unlike the command line it does not turn by EXIF or
-        convert ICC profiles. Alpha that is not opaque is refused, but for a PNG's tRNS
-        chunk, which TensorFlow drops.
+        GIF, grey or RGB, 8 or 16 bits; grey ones decode to one channel. Unlike
+        `pictures.read` it does not turn by EXIF or convert ICC profiles. Alpha that is not
+        opaque is refused, but for a PNG's tRNS chunk, which TensorFlow drops.
         """
         before = self.model.bfloat16
         self.model.set_bfloat16(bfloat16)
@@ -368,7 +382,7 @@ class _Exported(tf.Module):
         specs = {
             compress: {"image_bytes": strings},
             decompress: {"bitstream_bytes": strings},
-            compress_tensor: {"image": PICTURE},
+            compress_tensor: {"image": GREY_OR_RGB},
             decompress_tensor: {"bitstream_bytes": string},
         }
         if codec.many_rates:
@@ -408,7 +422,7 @@ def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ..
 
 
 def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
-    """A picture file as uint8 RGB; see `Codec.save` for which."""
+    """A picture file as uint8, RGB or grey; see `Codec.save` for which."""
     too_large = "the picture is over the limit of this model"
     claimed = graph.claimed_size(data)
     within = (claimed[0] * claimed[1] <= max_pixels) & (tf.reduce_max(claimed) <= max_side)
@@ -423,8 +437,13 @@ def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
     picture = graph.checked(
         picture, opaque, "the picture has transparency: flatten it on a background first"
     )[..., :colours]
-    rgb = tf.cond(tf.equal(colours, 1), lambda: tf.repeat(picture, 3, axis=2), lambda: picture)
-    return tf.ensure_shape(rgb, PICTURE.shape)
+    return tf.ensure_shape(picture, GREY_OR_RGB.shape)
+
+
+def _channel_mean(picture: tf.Tensor) -> tf.Tensor:
+    """The rounded mean over channels, which stays: the grey nearest to a colour."""
+    total = tf.reduce_sum(tf.cast(picture, tf.int32), axis=2, keepdims=True)
+    return tf.cast((total + 1) // 3, tf.uint8)
 
 
 def reason(error: tf.errors.OpError) -> str:
@@ -457,8 +476,7 @@ def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Cod
             model = zoo.build_model(zoo.read(entry))
             known = entry if entry.realism else None
             return Codec(model, name=entry.name, realism=realism or known)
-    raise BitstreamError(
+    raise UnknownModelError(
         f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
-        f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): give its weights file "
-        "with -m, or to load."
+        f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): load its weights file."
     )

@@ -1,15 +1,16 @@
-"""The file format, version 1.
+"""The file format, versions 1 and 2.
 
 ======================  ==============================================================
 bytes                   what
 ======================  ==============================================================
 3                       magic, F1 54 43
-1                       version
+1                       version: 2 of files with flags, 1 of the others
 2 for each 3 letters    model name, three letters of an alphabet of 40 to two bytes,
                         ended by a padding letter
 4                       digest of the weights
 varint, varint          height, width
 varint                  rate setting of a variable-rate model; 0 for the others
+varint                  in version 2: flags, at least one; bit 0: the picture is grey
 varint + n, …           each stream's length and bytes
 4                       fingerprint of the decoded latent
 4                       fingerprint of everything before it
@@ -17,7 +18,10 @@ varint + n, …           each stream's length and bytes
 
 Varints are little-endian groups of seven bits, at most five bytes. Fingerprints are the
 first four bytes of farmhash64. Names are at most 20 letters: a file is then at most 40
-bytes longer than its streams (sides below 16,384 pixels, streams below 2 MiB).
+bytes longer than its streams, 41 with flags (sides below 16,384 pixels, streams below 2 MiB).
+
+A reader refuses flags that it does not know. A further optional field gets a flag of its own, so
+that files without it stay readable by releases that do not know it.
 
 This module needs neither TensorFlow nor NumPy.
 """
@@ -30,7 +34,11 @@ from dataclasses import dataclass
 from tfc_models.codec.farmhash import fingerprint64
 
 MAGIC = b"\xf1TC"
-VERSION = 1
+VERSION, FLAGS_VERSION = 1, 2
+"""Of files without flags, and with."""
+GREY = 1
+"""Flag: the picture has one channel."""
+KNOWN_FLAGS = GREY
 SUFFIX = ".tfcm"
 LETTERS = "\0abcdefghijklmnopqrstuvwxyz0123456789-._"
 NAME_LENGTH = 20
@@ -53,6 +61,10 @@ class BitstreamError(ValueError):
     """A file that cannot be decoded; the message says why, in one line."""
 
 
+class UnknownModelError(BitstreamError):
+    """A file of a model that is not in the zoo."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says about itself."""
@@ -67,6 +79,12 @@ class Header:
     latent_fingerprint: str
     file_fingerprint: str
     bytes_total: int
+    flags: int = 0
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the file decodes to one channel."""
+        return bool(self.flags & GREY)
 
     @property
     def bits_per_pixel(self) -> float:
@@ -146,6 +164,13 @@ def inspect(data: bytes) -> Header:
     height, at = _read_varint(data, at, end)
     width, at = _read_varint(data, at, end)
     rate, at = _read_varint(data, at, end)
+    flags = 0
+    if data[3] == FLAGS_VERSION:
+        flags, at = _read_varint(data, at, end)
+        if not flags:
+            raise BitstreamError("damaged: it has no flags, and its version says that it has.")
+        if flags & ~KNOWN_FLAGS:
+            raise BitstreamError(f"made by a newer release (flags {flags:#x}): install that.")
     streams = []
     while at < end:
         length, at = _read_varint(data, at, end)
@@ -164,7 +189,22 @@ def inspect(data: bytes) -> Header:
         latent_fingerprint=data[end : end + FINGERPRINT_BYTES].hex(),
         file_fingerprint=data[end + FINGERPRINT_BYTES :].hex(),
         bytes_total=len(data),
+        flags=flags,
     )
+
+
+def claimed_size(data: bytes) -> tuple[int, int]:
+    """Width and height in a header; neither fingerprints nor limits are checked.
+
+    Raises:
+        BitstreamError: the header cannot be read.
+    """
+    check_start(data)
+    end = len(data)
+    at = 4 + unpack_name(data[4:])[1] + DIGEST_BYTES
+    height, at = _read_varint(data, at, end)
+    width, _ = _read_varint(data, at, end)
+    return width, height
 
 
 def as_bytes(data: bytes) -> bytes:
@@ -184,7 +224,8 @@ def check_start(data: bytes) -> None:
         raise BitstreamError(f"not a tfc-models file: it begins with {data[:4].hex(' ')}.")
     if len(data) > 3 and not data[3]:
         raise BitstreamError("damaged: there is no format version 0.")
-    if len(data) > 3 and data[3] != VERSION:
+    if len(data) > 3 and data[3] > FLAGS_VERSION:
         raise BitstreamError(
-            f"format version {data[3]}: this release reads version {VERSION}; install a newer one."
+            f"format version {data[3]}: this release reads versions {VERSION} and "
+            f"{FLAGS_VERSION}; install a newer one."
         )

@@ -22,6 +22,7 @@ class Fields(NamedTuple):
     height: tf.Tensor
     width: tf.Tensor
     rate: tf.Tensor
+    flags: tf.Tensor
     streams: tuple[tf.Tensor, ...]
     latent_fingerprint: tf.Tensor
 
@@ -46,11 +47,13 @@ def string_fingerprint(data: tf.Tensor) -> tf.Tensor:
 
 
 def latent_fingerprint(
-    latent: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rate: tf.Tensor
+    latent: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rate: tf.Tensor, flags: tf.Tensor
 ) -> tf.Tensor:
-    """Of the integers of a latent, and of the sizes that its picture is cropped to."""
+    """Of the integers of a latent, of the sizes that its picture is cropped to, and of flags."""
     sizes = tf.stack([tf.cast(value, tf.int32) for value in (height, width, rate)])
-    return fingerprint(tf.concat([tf.reshape(latent, [-1]), sizes], 0))
+    flags = tf.cast(flags, tf.int32)
+    flags = tf.repeat(flags, tf.cast(flags > 0, tf.int32))  # None: as files without have it.
+    return fingerprint(tf.concat([tf.reshape(latent, [-1]), sizes, flags], 0))
 
 
 def claimed_size(data: tf.Tensor) -> tf.Tensor:
@@ -112,15 +115,18 @@ def write(
     height: tf.Tensor,
     width: tf.Tensor,
     rate: tf.Tensor,
+    flags: tf.Tensor,
     streams: tuple[tf.Tensor, ...],
     latent: tf.Tensor,
 ) -> tf.Tensor:
     """A whole file, as a string."""
-    start = container.MAGIC + bytes([container.VERSION]) + container.pack_name(name) + digest
-    parts = [tf.constant(start), varint(height), varint(width), varint(rate)]
+    flagged = flags > 0
+    start = [container.MAGIC + bytes([v]) for v in (container.FLAGS_VERSION, container.VERSION)]
+    parts = [tf.where(flagged, *start), tf.constant(container.pack_name(name) + digest)]
+    parts += [varint(height), varint(width), varint(rate), tf.where(flagged, varint(flags), b"")]
     for stream in streams:
         parts += [varint(tf.strings.length(stream)), stream]
-    body = tf.strings.join([*parts, latent_fingerprint(latent, height, width, rate)])
+    body = tf.strings.join([*parts, latent_fingerprint(latent, height, width, rate, flags)])
     return tf.strings.join([body, string_fingerprint(body)])
 
 
@@ -142,6 +148,10 @@ def read(
     height, at = _read_varint(padded, at, end)
     width, at = _read_varint(padded, at, end)
     rate, at = _read_varint(padded, at, end)
+    flagged = tf.equal(tf.strings.substr(data, 3, 1), bytes([container.FLAGS_VERSION]))
+    # A file without flags has the length of a stream here, which can be read as well.
+    flags, after = _read_varint(padded, at, end)
+    flags, at = tf.where(flagged, flags, 0), tf.where(flagged, after, at)
     legal = (height >= 1) & (width >= 1)
     legal &= (height <= container.MAX_SIDE) & (width <= container.MAX_SIDE)
     height = checked(height, legal, "damaged: its picture would have no pixels, or too many")
@@ -163,6 +173,11 @@ def read(
     height = checked(
         height, rate <= largest_rate, "rate setting ", setting, f": this model has {known}"
     )
+    there = tf.equal(flagged, flags > 0)
+    height = checked(height, there, "damaged: it has no flags, and its version says that it has")
+    known = flags <= container.KNOWN_FLAGS
+    number = tf.strings.as_string(flags)
+    height = checked(height, known, "made by a newer release (flags ", number, "): install that")
     streams = []
     for _ in range(stream_count):
         length, at = _read_varint(padded, at, end)
@@ -174,6 +189,7 @@ def read(
         tf.cast(height, tf.int32),
         tf.cast(width, tf.int32),
         rate,
+        flags,
         tuple(tf.strings.substr(data, start, length) for start, length in streams),
         tf.strings.substr(data, end, container.FINGERPRINT_BYTES),
     )
@@ -186,11 +202,12 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
     data = checked(data, magic, "not a tfc-models file")
     version = tf.strings.substr(data, 3, 1)
     data = checked(data, tf.not_equal(version, b"\0"), "damaged: there is no format version 0")
-    version = tf.equal(version, bytes([container.VERSION]))
+    known = container.VERSION, container.FLAGS_VERSION
+    readable = [tf.equal(version, bytes([number])) for number in known]
     data = checked(
         data,
-        version | (tf.strings.length(data) < 4),
-        f"made by a newer release: this one reads format version {container.VERSION}",
+        tf.reduce_any(readable) | (tf.strings.length(data) < 4),
+        f"made by a newer release: this one reads format versions {known[0]} and {known[1]}",
     )
     long_enough = tf.strings.length(data) >= 20
     data = checked(data, long_enough, "damaged: the file was cut short")

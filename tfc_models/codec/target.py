@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tfc_models import metrics
+from tfc_models import metrics, pictures
 from tfc_models.codec.container import LARGEST_QUALITY
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def compress_to_psnr(codec: Codec, picture: np.ndarray, psnr: float) -> Found:
         ValueError: the model has one rate, or even its highest quality has less.
     """
     files = _files(codec, picture)
+    reference = pictures.as_rgb(picture)[None]
 
     def reached(quality: int) -> float:
         decoded = codec.decompress(files(quality), 2**62, 2**62)
-        return float(metrics.psnr(picture[None], decoded[None])[0])
+        return float(metrics.psnr(reference, pictures.as_rgb(decoded)[None])[0])
 
     most = reached(LARGEST_QUALITY)
     if most < psnr:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfc_models.pictures import as_rgb
+
 
 class Coded(NamedTuple):
     """A picture's file, what it decodes to, and how long that took."""
@@ -48,23 +50,23 @@ def code(
     """There and back, with the time of each way."""
     data, encode_seconds = timed(lambda: encode(picture))
     pixels, decode_seconds = timed(lambda: decode(data))
-    if pixels.shape != picture.shape:
+    if pixels.shape[:2] != picture.shape[:2]:
         raise ValueError(f"{picture.shape} came back as {pixels.shape}.")
     return Coded(data, pixels, encode_seconds, decode_seconds)
 
 
 def measure(picture: np.ndarray, coded: Coded) -> Figures:
-    """The figures of a coded picture, sRGB, uint8, height × width × 3."""
+    """The figures of a coded picture, sRGB, uint8, height × width × 3, or × nothing if grey."""
     from tfc_models import metrics  # Needs TensorFlow, which takes seconds to import.
 
     height, width = picture.shape[:2]
-    pair = picture[None], coded.pixels[None]
-    small = min(height, width) < metrics.MS_SSIM_MIN_SIDE
+    pair = [as_rgb(pixels)[None] for pixels in (picture, coded.pixels)]
+    psnr, ms_ssim = (float(metrics.METRICS[n].of_pair(*pair)) for n in ("psnr", "ms-ssim"))
     return Figures(
         bytes=len(coded.data),
         bpp=8 * len(coded.data) / (height * width),
-        psnr=float(metrics.psnr(*pair)[0]),
-        ms_ssim=None if small else float(metrics.ms_ssim(*pair)[0]),
+        psnr=psnr,
+        ms_ssim=None if math.isnan(ms_ssim) else ms_ssim,
         encode_seconds=coded.encode_seconds,
         decode_seconds=coded.decode_seconds,
     )

@@ -66,12 +66,13 @@ class Peer:
         return sorted({round(quality) for quality in qualities})
 
     def encode(self, picture: np.ndarray, setting: float) -> bytes:
-        """A whole file for an sRGB picture, uint8, height × width × 3."""
+        """A whole file for an sRGB picture, uint8, height × width × 3, or × nothing if grey."""
         image, buffer = Image.fromarray(picture), io.BytesIO()
         if self.by_rate:
-            # OpenJPEG counts in compression ratios. 24 bits a pixel are one, and it takes
-            # one for "without loss".
-            options = {"quality_mode": "rates", "quality_layers": [max(24 / setting, 1.001)]}
+            # OpenJPEG counts in compression ratios. The samples' own bits a pixel are one, and
+            # it takes one for "without loss".
+            bits = 24 if picture.ndim == 3 else 8
+            options = {"quality_mode": "rates", "quality_layers": [max(bits / setting, 1.001)]}
         else:
             options = {"quality": int(setting)}
         image.save(buffer, self.pillow_name, **options, **self.options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +45,11 @@ class Metric(NamedTuple):
     least: int
     distance: Function
     softened: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+
+    def of_pair(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """The metric of two batches of one; not a number where they are too small for it."""
+        large = tf.reduce_min(tf.shape(a)[1:3]) >= self.least
+        return tf.cond(large, lambda: self.function(a, b)[0], lambda: math.nan)
 
 
 def _distance(function: Function, least: int) -> Metric:

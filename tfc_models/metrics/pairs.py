@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import tensorflow as tf
+
+LARGEST_STRIP = 2**18  # pixels of a picture that are measured at one time
 
 
 def checked(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Both as float32 NHWC; refuses other shapes, and sides below `least` pixels."""
     a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+    return compared(a, b, least, metric)
+
+
+def mean(
+    maps: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    a: tf.Tensor,
+    b: tf.Tensor,
+    axes: tuple[int, ...],
+    window: int = 1,
+) -> tf.Tensor:
+    """The mean over `axes`, with rows among them, of maps of two batches.
+
+    Maps of a large picture would take gigabytes, and are made strip by strip.
+
+    Args:
+        maps: of float32 batches; has a row for each window.
+        a: a batch of what `compared` gives.
+        b: the other.
+        axes: to average over.
+        window: rows of a window, which lies inside the picture.
+    """
+
+    def of_rows(top: int | None, end: int | None) -> tf.Tensor:
+        return maps(*(tf.cast(batch[:, top:end], tf.float32) for batch in (a, b)))
+
+    height, width = a.shape[1:3]
+    if not height or not width or height * width <= LARGEST_STRIP:
+        return tf.reduce_mean(of_rows(None, None), axes)
+    rows, total, count = max(LARGEST_STRIP // width, window), [], 0
+    for top in range(0, height - window + 1, rows):
+        strip = of_rows(top, top + rows + window - 1)
+        total.append(tf.reduce_sum(strip, axes))
+        count += math.prod(strip.shape[axis] for axis in axes)
+    return tf.add_n(total) / count
+
+
+def compared(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both as they are; refuses what `checked` refuses."""
+    a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
     for batch in (a, b):
         if batch.shape.rank not in (None, 4):
             raise ValueError(f"{metric} takes batches, NHWC; got the shape {batch.shape}.")

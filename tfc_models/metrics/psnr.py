@@ -6,13 +6,13 @@ import math
 
 import tensorflow as tf
 
-from tfc_models.metrics.pairs import checked
+from tfc_models.metrics.pairs import compared, mean
 
 
 def mse(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Mean squared error of sRGB 0–255 NHWC batches, over pixels and channels, per pair."""
-    a, b = checked(a, b, 1, "MSE")
-    return tf.reduce_mean(tf.square(a - b), axis=(1, 2, 3))
+    a, b = compared(a, b, 1, "MSE")
+    return mean(tf.math.squared_difference, a, b, (1, 2, 3))
 
 
 def psnr(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from tfc_models.metrics.pairs import checked, root
+from tfc_models.metrics.pairs import checked, compared, mean, root
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, DEVIATION = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
@@ -58,15 +58,22 @@ def ms_ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _scales(a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:
     """What is missing of a similarity of 1, of each scale and channel, from the finest scale."""
-    a, b = checked(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
+    a, b = compared(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
     scales = []
     for i in range(len(WEIGHTS)):
         if i:
             a, b = _halved(a), _halved(b)
-        luminance, structure = _deviations(a, b)
         last = i == len(WEIGHTS) - 1
-        scales.append(tf.reduce_mean(_either(luminance, structure) if last else structure, (1, 2)))
+        scales.append(mean(_whole if last else _structure, a, b, (1, 2), WINDOW))
     return scales
+
+
+def _structure(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return _deviations(a, b)[1]
+
+
+def _whole(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return _either(*_deviations(a, b))
 
 
 def _either(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -96,6 +103,7 @@ def _windowed(maps: tf.Tensor) -> tf.Tensor:
 
 
 def _halved(maps: tf.Tensor) -> tf.Tensor:
+    maps = tf.cast(maps, tf.float32)
     odd = tf.shape(maps)[1:3] % 2
     maps = tf.pad(maps, [[0, 0], [0, odd[0]], [0, odd[1]], [0, 0]], "SYMMETRIC")
     return tf.nn.avg_pool2d(maps, 2, 2, "VALID")

@@ -1,0 +1,120 @@
+"""Memory for requests in flight: one budget over REST, gRPC and the page."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from serving.errors import exhausted
+
+BYTE_COST = 3  # copies of a request's bytes: as they came, parsed, and the values in that
+PIXEL_COST = 32  # bytes for each pixel: decoded picture, latents, result, and its encodings
+TRIM_BYTES = 64 * 2**20  # released since the last trim: then there is another
+TRIM_SECONDS = 1.0  # after that, when answers have gone as well
+FULL = "the server holds as many requests as it has memory for; try again later"
+
+
+class Budget:
+    """Bytes of memory that requests in flight hold together.
+
+    A request that needs more than the whole budget is accepted when nothing else is held.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._held, self._released = total, 0, 0
+        self._trims = False
+        self._lock = threading.Lock()
+
+    def share(self) -> Share:
+        """An empty share, for one request; use it as a context manager."""
+        return Share(self)
+
+    def _take(self, count: int, own: int) -> None:
+        with self._lock:
+            if self._held + count > self._total and self._held > own:
+                raise exhausted(FULL)
+            self._held += count
+
+    def _give_back(self, count: int) -> None:
+        with self._lock:
+            self._held -= count
+            self._released += count
+            begins = self._released >= TRIM_BYTES and not self._trims
+            self._trims |= begins
+        if begins:
+            timer = threading.Timer(TRIM_SECONDS, self._trim)
+            timer.daemon = True
+            timer.start()
+
+    def _trim(self) -> None:
+        with self._lock:
+            self._trims, self._released = False, 0
+        trim()
+
+
+class Share:
+    """One request's part of a budget, held until the request and all of its work have ended."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._size, self._holders = budget, 0, 1
+        self._lock = threading.Lock()
+
+    def take(self, byte_count: int = 0, pixels: float = 0.0) -> None:
+        """Adds what more bytes or pixels cost.
+
+        Raises:
+            ServingError: the budget has no room for it.
+        """
+        count = BYTE_COST * byte_count + PIXEL_COST * int(pixels)
+        self._budget._take(count, self._size)
+        self._size += count
+
+    def until(self, future: concurrent.futures.Future) -> concurrent.futures.Future:
+        """Keeps the share at least until work has ended, which a timeout does not end."""
+        with self._lock:
+            self._holders += 1
+        future.add_done_callback(lambda _: self._let_go())
+        return future
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            last = not self._holders
+        if last:
+            self._budget._give_back(self._size)
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+
+class Workers:
+    """Threads with a bounded queue."""
+
+    def __init__(self, name: str, threads: int, waiting: int, refusal: str) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._free = threading.Semaphore(threads + waiting)
+        self._refusal = refusal
+
+    def submit(self, job: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
+        """Queues a job.
+
+        Raises:
+            ServingError: the queue is full.
+        """
+        if not self._free.acquire(blocking=False):
+            raise exhausted(self._refusal)
+        future = self._pool.submit(job, *arguments)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+
+def trim() -> None:
+    """Returns freed memory to the system, which the C library otherwise keeps."""
+    if release := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        release(0)

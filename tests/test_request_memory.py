@@ -1,0 +1,79 @@
+"""The budget of memory that requests in flight share."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+
+import grpc
+import pytest
+
+from serving import memory
+from serving.errors import ServingError
+from serving.memory import BYTE_COST, PIXEL_COST, Budget, Workers
+
+
+def test_bytes_and_pixels_come_out_of_one_budget():
+    budget = Budget(BYTE_COST * 100 + PIXEL_COST * 10)
+    with budget.share() as first:
+        first.take(100)
+        with budget.share() as second:
+            second.take(pixels=10)
+            with (
+                budget.share() as third,
+                pytest.raises(ServingError, match="as it has memory") as e,
+            ):
+                third.take(1)
+            assert (e.value.code, e.value.http_status) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 429)
+        with budget.share() as third:
+            third.take(pixels=10)
+
+
+def test_what_is_larger_than_all_of_it_runs_alone():
+    budget = Budget(1000)
+    with budget.share() as large:
+        large.take(10)
+        large.take(pixels=10**6)
+        with budget.share() as other, pytest.raises(ServingError):
+            other.take(1)
+    with budget.share() as small:
+        small.take(1)
+        with budget.share() as large, pytest.raises(ServingError):
+            large.take(pixels=10**6)
+
+
+def test_a_share_is_held_until_its_work_has_ended():
+    budget, work = Budget(30), concurrent.futures.Future()
+    with budget.share() as share:
+        share.take(10)
+        assert share.until(work) is work
+    with budget.share() as other, pytest.raises(ServingError):
+        other.take(1)  # The request has its answer, and its work goes on.
+    work.set_result(None)
+    with budget.share() as other:
+        other.take(10)
+
+
+def test_memory_is_returned_after_large_requests(monkeypatch):
+    trimmed = threading.Event()
+    monkeypatch.setattr(memory, "trim", trimmed.set)
+    monkeypatch.setattr(memory, "TRIM_SECONDS", 0.0)
+    budget = Budget(2**40)
+    with budget.share() as share:
+        share.take(1000)
+    assert not trimmed.is_set()
+    with budget.share() as share:
+        share.take(pixels=memory.TRIM_BYTES / PIXEL_COST)
+    assert trimmed.wait(30)
+
+
+def test_workers_take_no_more_than_may_wait():
+    leave = threading.Event()
+    workers = Workers("test", 1, 2, "too many wait")
+    jobs = [workers.submit(leave.wait, 30) for _ in range(3)]
+    with pytest.raises(ServingError, match="too many wait"):
+        workers.submit(leave.wait)
+    jobs[2].cancel()
+    jobs[2] = workers.submit(leave.wait, 30)
+    leave.set()
+    assert all(job.result(30) for job in jobs)
