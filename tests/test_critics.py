@@ -10,8 +10,8 @@ from tests.conftest import cropped
 from tfc_models.perceptual import (
     BeliefCritic,
     PatchCritic,
-    Pim,
-    PimConfig,
+    PimBands,
+    PimBandsConfig,
     SpectralConv2D,
     divergence_named,
 )
@@ -70,7 +70,7 @@ def test_a_patch_critic_reads_latents_and_leaves_them_alone():
 
 
 def test_a_belief_critic_does_not_train_pim():
-    pim = Pim(PimConfig(frontend="laplacian", width=4, hidden=6))
+    pim = PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6))
     critic = BeliefCritic(pim, hidden=5)
     numbers = critic(patches(2, 0, False))
     places = sum(side.shape[1] * side.shape[2] for side in pim.features(patches(1, 0, False)))
@@ -89,7 +89,9 @@ def test_critics_tell_noisy_pictures(kind, name):
     if kind == "patch":
         critic = PatchCritic((12, 16), conditional=False)
     else:
-        critic = BeliefCritic(Pim(PimConfig(frontend="laplacian", width=4, hidden=6)), hidden=8)
+        critic = BeliefCritic(
+            PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6)), hidden=8
+        )
     divergence = divergence_named(name)
     optimizer = tf.keras.optimizers.legacy.Adam(5e-3)
 

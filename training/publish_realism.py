@@ -29,7 +29,7 @@ from training.program import one_line_errors
 QUALITIES = (5, 15, 30, 60)
 AMOUNTS = (0.0, 0.5, 1.0)
 LARGEST = 6 << 20  # bytes
-NAMES = ("psnr", "ms-ssim", "lpips", "pim")
+NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
 
 
 def measured(codec: Codec, folder: str) -> list[list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfc_models.perceptual.pim import Pim
+from tfc_models.perceptual.beliefs import BeliefModel
 
 SLOPE = 0.2  # of leaky ReLUs below 0
 FIRST_ROUNDS = 8  # of power iteration, before whose first the gain of a layer is unknown
@@ -120,12 +120,13 @@ class BeliefCritic(tf.keras.Model):
         hidden: units of each of two layers, for every band.
     """
 
-    def __init__(self, pim: Pim, hidden: int = 32, name: str = "belief_critic") -> None:
+    def __init__(self, pim: BeliefModel, hidden: int = 32, name: str = "belief_critic") -> None:
         super().__init__(name=name)
         # A function, so that PIM is no part of the critic: neither trained nor saved with it.
         self._beliefs = lambda pictures: pim.alone(pim.features(pictures))
         self.bands = [
-            [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)] for _ in pim.pyramid.sides
+            [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)]
+            for _ in range(pim.band_count)
         ]
 
     def call(self, pictures: tf.Tensor, training: bool = False) -> tf.Tensor:
