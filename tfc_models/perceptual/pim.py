@@ -120,9 +120,10 @@ class Pim(BeliefModel):
         direction. Of single Gaussians, as in the released code: the mean over dimensions of the
         squared difference of means, a tenth of that divergence.
         """
-        beliefs = [self.alone(self.features(batch)) for batch in (a, b)]
         total = 0.0
-        for band, (p, q) in enumerate(zip(*beliefs)):
+        bands = zip(self._marginals, self.features(a), self.features(b))
+        for band, (marginal, *maps) in enumerate(bands):
+            p, q = map(marginal, maps)  # For one band at a time: they take much memory.
             if self.settings.components == 1:
                 apart = tf.reduce_mean(tf.square(p.means - q.means), axis=(-2, -1))
             else:
