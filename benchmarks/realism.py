@@ -5,7 +5,7 @@
 
 Every picture is coded once for each quality, and decoded at each --amounts of realism; JPEG, WebP
 and AVIF code it at the setting whose file is nearest in size. Distances between sets are of all
-64×64 patches, by what PIM makes of them. Needs TFC_MODELS_LPIPS for LPIPS.
+64×64 patches, as features of PIM-bands. Needs TFC_MODELS_LPIPS for LPIPS.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from training.source_plots import STYLES, save
 
 OTHERS = ("jpeg", "webp", "avif")
 PATCH, PATCHES = 64, 32
-SHOWN = ("psnr", "ms-ssim", "lpips", "pim")
+SHOWN = ("psnr", "ms-ssim", "lpips", "pim-bands")
 TITLES = {
     "psnr": "PSNR, dB",
     "ms-ssim": "MS-SSIM",
     "lpips": "LPIPS",
-    "pim": "PIM",
+    "pim-bands": "PIM-bands",
     "frechet": "Fréchet",
     "kernel": "kernel × 1000",
 }
@@ -108,7 +108,8 @@ def measure(
 def table(found: dict[tuple[str, int], dict[str, float]]) -> list[str]:
     """In Markdown, quality by quality."""
     columns = [name for name in ("bpp", *TITLES) if name in next(iter(found.values()))]
-    digits = {"bpp": 3, "psnr": 2, "ms-ssim": 4, "lpips": 3, "pim": 2, "frechet": 1, "kernel": 0}
+    digits = {"bpp": 3, "psnr": 2, "ms-ssim": 4, "lpips": 3, "pim-bands": 2}
+    digits |= {"frechet": 1, "kernel": 0}
     lines = [f"| quality | decoded | {' | '.join(TITLES.get(c, c) for c in columns)} |"]
     lines.append(f"|{'---|' * (2 + len(columns))}")
     for title, quality in sorted(found, key=lambda key: key[1]):

@@ -155,7 +155,7 @@ def without_graphs() -> Iterator[None]:
 
 
 SLOW_FILES = ("test_portability", "test_serving", "test_page", "test_bulk", "test_training")
-SLOW_FILES += ("test_run", "test_pim", "test_judging", "test_cli_processes")
+SLOW_FILES += ("test_run", "test_pim", "test_pim_bands", "test_judging", "test_cli_processes")
 BY_MODEL = ("test_registry", "test_damage")
 
 

@@ -13,13 +13,18 @@ from PIL import Image
 from tests.conftest import cropped
 from tests.test_cli import one_error, put, run
 from tfc_models import metrics
-from tfc_models.perceptual import load_pim
-from tfc_models.remote import PIM_VARIABLE
+from tfc_models.perceptual import load_pim_bands
+from tfc_models.remote import PIM_BANDS_VARIABLE, PIM_VARIABLE
 
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path) -> None:
-    for variable in (metrics.LPIPS_VARIABLE, metrics.SEMANTIC_VARIABLE, PIM_VARIABLE):
+    for variable in (
+        metrics.LPIPS_VARIABLE,
+        metrics.SEMANTIC_VARIABLE,
+        PIM_VARIABLE,
+        PIM_BANDS_VARIABLE,
+    ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -108,8 +113,8 @@ def test_sets_are_of_the_patches_of_both_sides(capsys):
     assert run(*arguments, "--json", "--quiet") == 0
     told = json.loads(capsys.readouterr().out)["sets"]
     # 180×240 has six of them, 60×70 none.
-    assert (told["extractor"], told["patch"], told["patches"]) == ("pim", 64, 6)
-    model = load_pim()
+    assert (told["extractor"], told["patch"], told["patches"]) == ("pim-bands", 64, 6)
+    model = load_pim_bands()
     sides = []
     for folder_of in ("a/in/photo.png", "b/in/photo.bmp"):
         picture = np.asarray(Image.open(folder_of))
@@ -119,12 +124,12 @@ def test_sets_are_of_the_patches_of_both_sides(capsys):
     assert told["kernel"] == pytest.approx(metrics.kernel_distance(*sides), rel=1e-3)
     assert run("metrics", "a", "a", "--metric", "mse", "--sets", "--quiet") == 0
     text = capsys.readouterr().out
-    assert "6 patches of 64×64 a side, of PIM's features: Fréchet distance 0.0000" in text
+    assert "6 patches of 64×64 a side, of PIM-bands' features: Fréchet distance 0.0000" in text
 
 
 def test_sets_of_too_small_pictures(capsys):
     small = "a/in/small.png"
     assert run("metrics", small, small, "--metric", "mse", "--sets") == 1
     assert "sets need two patches of 64×64" in one_error(capsys)
-    assert run("metrics", small, small, "--metric", "mse", "--sets", "--pim", small) == 1
+    assert run("metrics", small, small, "--metric", "mse", "--sets", "--pim-bands", small) == 1
     assert "no file of weights" in one_error(capsys)

@@ -8,9 +8,12 @@ import tensorflow as tf
 
 from tests.conftest import cropped
 from tfc_models.perceptual import (
+    Belief,
     BeliefCritic,
     PatchCritic,
     Pim,
+    PimBands,
+    PimBandsConfig,
     PimConfig,
     SpectralConv2D,
     divergence_named,
@@ -69,19 +72,61 @@ def test_a_patch_critic_reads_latents_and_leaves_them_alone():
         PatchCritic(())
 
 
-def test_a_belief_critic_does_not_train_pim():
-    pim = Pim(PimConfig(frontend="laplacian", width=4, hidden=6))
-    critic = BeliefCritic(pim, hidden=5)
+def single_gaussians() -> PimBands:
+    return PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6))
+
+
+def mixtures() -> Pim:
+    return Pim(PimConfig(frontend="laplacian", width=4, dimensions=4, components=3))
+
+
+@pytest.mark.parametrize(("encoder", "variables"), [(single_gaussians, 6), (mixtures, 7)])
+def test_a_belief_critic_does_not_train_its_encoder(encoder, variables):
+    model = encoder()
+    critic = BeliefCritic(model, hidden=5)
     numbers = critic(patches(2, 0, False))
-    places = sum(side.shape[1] * side.shape[2] for side in pim.features(patches(1, 0, False)))
+    places = sum(side.shape[1] * side.shape[2] for side in model.features(patches(1, 0, False)))
     assert numbers.shape == [2, places]
-    of_pim = {id(v) for v in pim.variables}
-    assert not of_pim & {id(v) for v in critic.variables}
-    assert len(critic.trainable_variables) == len(pim.pyramid.sides) * 6
+    of_encoder = {id(v) for v in model.variables}
+    assert not of_encoder & {id(v) for v in critic.variables}
+    assert len(critic.trainable_variables) == model.band_count * variables
+
+
+def test_a_belief_critic_does_not_depend_on_the_order_of_components():
+    """Exchanged in the encoder's last layer; the density stays the same."""
+    tf.keras.utils.set_random_seed(0)
+    model = PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6, components=3))
+    critic, pictures = BeliefCritic(model, hidden=5), patches(2, 0, False)
+    before = critic(pictures).numpy()
+    columns = [*range(20, 30), *range(10), *range(10, 20), 32, 30, 31]
+    for network in model._marginals:
+        for variable in network.layers[-1].variables:
+            variable.assign(tf.gather(variable, columns, axis=-1))
+    np.testing.assert_allclose(critic(pictures), before, rtol=1e-4, atol=1e-3 * before.std())
+
+
+def test_a_belief_critic_reads_the_mixture_as_a_distribution():
+    """Split components are the same mixture; components further apart are another one."""
+    tf.keras.utils.set_random_seed(0)
+    critic, draw = BeliefCritic(mixtures(), hidden=5), np.random.default_rng(0)
+    means = draw.normal(size=[2, 4, 4, 3, 4]).astype(np.float32)
+    logits = draw.normal(size=[2, 4, 4, 3]).astype(np.float32)
+    halves = logits - np.float32([np.log(2.0), 0.0, 0.0])
+    split = Belief(
+        tf.constant(np.concatenate([means, means[..., :1, :]], -2)),
+        tf.constant(np.concatenate([halves, halves[..., :1]], -1)),
+    )
+    belief = Belief(tf.constant(means), tf.constant(logits))
+    center = belief.mean()[..., None, :]
+    wider = Belief(center + 2.0 * (belief.means - center), belief.logits)
+    numbers = [critic.of([b] * 3).numpy() for b in (belief, split, wider)]
+    np.testing.assert_allclose(numbers[1], numbers[0], atol=1e-4)
+    assert np.abs(numbers[2] - numbers[0]).mean() > 0.1 * numbers[0].std()
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("patch", "gan"), ("patch", "pearson"), ("belief", "gan")]
+    ("kind", "name"),
+    [("patch", "gan"), ("patch", "pearson"), ("belief", "gan")],
 )
 def test_critics_tell_noisy_pictures(kind, name):
     """The bound rises from what it is for two equal sets, and holds on patches not seen."""
@@ -89,7 +134,7 @@ def test_critics_tell_noisy_pictures(kind, name):
     if kind == "patch":
         critic = PatchCritic((12, 16), conditional=False)
     else:
-        critic = BeliefCritic(Pim(PimConfig(frontend="laplacian", width=4, hidden=6)), hidden=8)
+        critic = BeliefCritic(mixtures(), hidden=8, points=3)
     divergence = divergence_named(name)
     optimizer = tf.keras.optimizers.legacy.Adam(5e-3)
 

@@ -16,7 +16,14 @@ from tests.conftest import cropped, without_graphs
 from tests.random_networks import random_network
 from tfc_models import metrics
 from tfc_models.cli import judging, main
-from tfc_models.perceptual import Pim, PimConfig, bapps, load_pim, recovery, trials
+from tfc_models.perceptual import (
+    PimBands,
+    PimBandsConfig,
+    bapps,
+    load_pim_bands,
+    recovery,
+    trials,
+)
 from tfc_models.perceptual.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 
 PHOTO = cropped(72, 80)
@@ -119,15 +126,15 @@ def test_the_bank_is_seeded_and_distorts():
 
 @pytest.fixture(scope="module")
 def pims():
-    """The PIM that is shipped, and an untrained one of the same networks."""
-    shipped = load_pim()
+    """The PIM-bands that is shipped, and an untrained one of the same networks."""
+    shipped = load_pim_bands()
     tf.keras.utils.set_random_seed(0)
-    return {"shipped": shipped.distance, "untrained": Pim(shipped.settings).distance}
+    return {"shipped": shipped.distance, "untrained": PimBands(shipped.settings).distance}
 
 
 @pytest.fixture(scope="module")
 def pieces():
-    """Of photos that PIM has not seen, 72×72."""
+    """Of photos that PIM-bands has not seen, 72×72."""
     corners = {"chelsea": (80, 100), "coffee": (100, 150)}
     return [
         np.ascontiguousarray(getattr(data, name)()[y : y + 72, x : x + 72])
@@ -136,7 +143,7 @@ def pieces():
 
 
 @pytest.mark.slow
-def test_the_pim_that_is_shipped_is_monotone(pims, pieces, monkeypatch):
+def test_pim_bands_as_shipped_is_monotone(pims, pieces, monkeypatch):
     """In fog, which the untrained one sometimes takes for less the thicker it is, and elsewhere."""
     few = {name: CORRUPTIONS[name] for name in ("fog", "frost", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
@@ -148,7 +155,7 @@ def test_the_pim_that_is_shipped_is_monotone(pims, pieces, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get(metrics.LPIPS_VARIABLE), reason="needs LPIPS's weights")
-def test_the_pim_that_is_shipped_ranks_as_lpips_does(pims, pieces):
+def test_pim_bands_as_shipped_ranks_as_lpips_does(pims, pieces):
     """More than an untrained one does, and the squared error."""
     first, second, _ = zip(*trials.bank(pieces, 40, side=64, seed=1))
     first, second = np.stack(first), np.stack(second)
@@ -287,16 +294,16 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
         return metrics.lpips(a, b, weights) ** 3
 
     monkeypatch.setitem(metrics.METRICS, "ssim", metrics.Metric(cube, 17, cube))
-    Pim(PimConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "pim.npz")
-    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim", "--side", "32"]
+    PimBands(PimBandsConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "bands.npz")
+    command = ["judge", str(photos), "--metric", "mse,ssim,lpips,pim-bands", "--side", "32"]
     command += ["--pairs", "8", "--bapps", str(dataset), "--bapps-side", "32", "--quiet"]
     command += ["--lpips", str(weights)]
-    command += ["--pim", str(tmp_path / "pim.npz")]
+    command += ["--pim-bands", str(tmp_path / "bands.npz")]
     with without_graphs():
         assert main([*command, "--blur", "0", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pictures"] == 2
-    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim"}
+    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim-bands"}
     assert told["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
     assert set(told["metrics"]["mse"]["corruptions"]) == set(few)
     assert told["metrics"]["lpips"]["rank"] == told["metrics"]["ssim"]["rank"] == 1.0
@@ -305,20 +312,21 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
     assert "stronger costs more" in capsys.readouterr().out
 
 
-def test_pims_of_a_blur_and_a_seed(tmp_path):
+def test_pim_bands_of_a_blur_and_a_seed(tmp_path):
     """Of z alone what was learned is small; two seeds are two networks."""
-    Pim(PimConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "pim.npz")
+    PimBands(PimBandsConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "bands.npz")
     a, b = (tf.constant(PHOTO[None, :32, :32] // n, tf.float32) for n in (1, 2))
-    options = {"lpips": None, "semantic": None, "pim": str(tmp_path / "pim.npz"), "side": 40}
+    options = dict.fromkeys(("lpips", "semantic", "pim"))
+    options |= {"pim_bands": str(tmp_path / "bands.npz"), "side": 40}
 
     def found(blur: float | None, seed: int) -> list[float]:
         given = argparse.Namespace(**options, blur=blur, seed=seed)
-        distances = judging._distances(["pim", judging.UNTRAINED], given)
+        distances = judging._distances(["pim-bands", "pim-bands-untrained"], given)
         with without_graphs():
             return [float(distance(a, b)[0]) for distance in distances.values()]
 
     (learned, untrained), own = found(0.0, 0), found(None, 0)
-    whole = load_pim(options["pim"]).distance(a, b)
+    whole = load_pim_bands(options["pim_bands"]).distance(a, b)
     assert learned < 0.9 * own[0] and own[0] == pytest.approx(float(whole[0]), rel=1e-4)
     assert untrained < own[1] and found(0.0, 1)[1] != untrained
 
@@ -326,7 +334,7 @@ def test_pims_of_a_blur_and_a_seed(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--metric", "mse", "--blur", "0"], "--blur is of PIM: give pim or pim-untrained"),
+        (["--metric", "mse", "--blur", "0"], "--blur is of PIM-bands: add pim-bands or"),
         (["--metric", "mse", "--blur", "-1"], "'-1' is not a number from 0 on"),
         (["--metric", "mse", "--side", "500"], "less than --side 500 pixels"),
         (["--metric", "ms-ssim", "--side", "80"], "ms-ssim cannot see so small pictures"),

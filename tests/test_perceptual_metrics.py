@@ -41,6 +41,7 @@ def all_metrics(weights):
         "ms_ssim": (metrics.ms_ssim, 1.0, metrics.MS_SSIM_MIN_SIDE),
         "nlpd": (metrics.nlpd, 0.0, metrics.NLPD_MIN_SIDE),
         "pim": (metrics.pim, 0.0, PIM_MIN_SIDE),
+        "pim_bands": (metrics.pim_bands, 0.0, PIM_MIN_SIDE),
         "semantic": (
             metrics.SemanticSubstitute("alex", weights["alex"], np.linspace(0, 2, 1152)),
             0.0,
@@ -53,7 +54,7 @@ def all_metrics(weights):
     }
 
 
-NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "pim", "semantic")
+NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "pim", "pim_bands", "semantic")
 NAMES += ("lpips squeeze", "lpips alex", "lpips vgg")
 
 
@@ -110,7 +111,7 @@ def test_shapes_that_are_found_out_late_are_refused_too():
             late(a, other)
 
 
-@pytest.mark.parametrize("name", ["mse", "ssim", "ms-ssim", "nlpd", "pim"])
+@pytest.mark.parametrize("name", ["mse", "ssim", "ms-ssim", "nlpd", "pim-bands"])
 def test_distances_are_zero_at_equality_alone(name):
     distance = metrics.METRICS[name].distance
     a = cropped(180, 180)[None].astype(np.float32)

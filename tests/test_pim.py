@@ -1,176 +1,209 @@
-"""PIM: pyramids, beliefs and their divergence, the bound, and the metric that is shipped."""
+"""PIM as published: its filters, networks, bound and distance, and released weights."""
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import integrate, special
+from scipy import integrate, signal, special
 
-from tests.conftest import ROOT, cropped
-from tfc_models import metrics, models, zoo
-from tfc_models.models.distortion import parsed
-from tfc_models.perceptual import PIM_MIN_SIDE, Belief, Pim, PimConfig, divergence, load_pim
-from tfc_models.perceptual.pim import WEIGHTS, blurred_difference
-from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
-from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE
-from tfc_models.zoo import files
+from tests.conftest import cropped
+from tfc_models import metrics
+from tfc_models.metrics.perceptual import LEARNED
+from tfc_models.perceptual import (
+    Belief,
+    Pim,
+    PimBands,
+    PimBandsConfig,
+    PimConfig,
+    load_pim,
+    load_pim_bands,
+    load_released,
+)
+from tfc_models.perceptual.beliefs import sampled_divergence
+from tfc_models.perceptual.pim import WEIGHTS
+from tfc_models.perceptual.sp1 import BinomialPyramid, Sp1Pyramid
 
-SMALL = {"width": 4, "hidden": 6, "dimensions": 3}
+SMALL = {"width": 4, "dimensions": 3, "components": 2}
 
 
 def photo(height: int, width: int) -> tf.Tensor:
     return tf.constant(cropped(height, width)[None], tf.float32)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (57, 83), (200, 31)])
-@pytest.mark.parametrize("name", PYRAMIDS)
-def test_pyramids_put_together_what_they_took_apart(name, size):
-    pyramid, pictures = pyramid_of(name), mirrored(photo(*size) / 255.0)
-    bands = pyramid(pictures)
-    assert len(bands) == len(pyramid.sides)
-    np.testing.assert_allclose(pyramid.inverse(bands), pictures, atol=1e-4)
-    for band, side in zip(inside(bands, pyramid, photo(*size)), pyramid.sides):
-        assert band.shape[1:3] == [-(-s // side) for s in size]
+def test_sp1_is_a_steerable_pyramid():
+    """Its squared responses add up to nearly 1, and orientations are derivatives in x and in y."""
+    pyramid = Sp1Pyramid()
+    impulse = np.zeros([1, 65, 65, 1], np.float32)
+    impulse[0, 32, 32] = 1.0
+    bands = [band.numpy()[0, ..., 0] for band in pyramid(tf.constant(impulse))]
+    assert len(bands) == pyramid.count == 8
+    assert [band.shape[0] for band in bands] == [65, 65, 65, 33, 33, 17, 17, 9]
+    high, along_x, along_y = bands[:3]
+    low = signal.convolve2d(impulse[0, ..., 0], pyramid._low_0, "same")
+    # The low-pass filter between scales has twice the gain of a unitary one.
+    rest = 0.25 * np.abs(np.fft.fft2(signal.convolve2d(low, pyramid._low, "same"))) ** 2
+    power = sum(np.abs(np.fft.fft2(band)) ** 2 for band in (high, along_x, along_y)) + rest
+    np.testing.assert_allclose(power, 1.0, atol=0.06)
+    np.testing.assert_allclose(along_x, -along_y.T, atol=1e-7)
+    ramp = tf.constant(np.tile(np.arange(33, dtype="f4")[None, None, :, None], [1, 33, 1, 1]))
+    right, down = (band[0, 16, 16, 0] for band in pyramid(ramp)[1:3])
+    assert abs(float(right)) > 0.3 > 1e-4 > abs(float(down))
 
 
-def test_the_steerable_pyramid_sorts_by_scale_and_direction():
-    """A grating with a period of 8 samples across x: in the second octave, along x."""
-    wave = np.sin(2.0 * np.pi * np.arange(64) / 8)[None, None, :, None]
-    across_x = np.tile(wave, [1, 64, 1, 1]).astype(np.float32)
-    across_y = np.transpose(across_x, [0, 2, 1, 3])
-    for grating, place in ((across_x, 3), (across_y, 4)):
-        bands = pyramid_of("steerable")(tf.constant(grating))
-        energy = np.array([float(tf.reduce_mean(tf.square(band))) for band in bands])
-        assert energy[place] == pytest.approx(0.5, rel=1e-3)
-        assert np.delete(energy, place).max() < 1e-6
+def test_the_laplacian_variant_sees_no_linear_ramp():
+    y, x = np.mgrid[:40, :44].astype(np.float32)
+    high, middle, low = BinomialPyramid()(tf.constant((3.0 * x - y)[None, ..., None]))
+    assert [b.shape[1:3] for b in (high, middle, low)] == [[36, 40], [15, 17], [9, 10]]
+    np.testing.assert_allclose(high, 0.0, atol=1e-4)
+    np.testing.assert_allclose(middle, 0.0, atol=1e-4)
+    assert float(low[0, 0, 1, 0] - low[0, 0, 0, 0]) == pytest.approx(12.0)
 
 
-def belief(means: list[float], logits: list[float]) -> Belief:
-    shape = [1, 1, 1, len(means)]
-    return Belief(
-        tf.reshape(tf.constant(means), [*shape, 1]), tf.reshape(tf.constant(logits), shape)
-    )
+def test_the_architecture_is_the_published_one():
+    shapes = {name: v.shape.as_list() for name, v in Pim().named_variables().items()}
+    kernels = [shapes[f"features_7/{i}"] for i in (0, 2, 4, 6)]
+    assert kernels == [[5, 5, 3, 64], [5, 5, 64, 64], [5, 5, 64, 64], [5, 5, 64, 3]]
+    assert "features_8/0" not in shapes
+    marginal = [shapes[f"marginal_0/{i}"] for i in range(0, 10, 2)]
+    assert marginal == [[3, 50], [50, 50], [3, 5], [5, 5], [5, 5]]
+    joint = [shapes[f"joint_0/{i}"] for i in range(0, 12, 2)]
+    assert joint == [[3, 10], [10, 10]] + [[3, 10]] * 4
+    paper = Pim(PimConfig(width=2, hidden=100)).named_variables()
+    assert [paper[f"marginal_0/{i}"].shape for i in (0, 2, 4)] == [[3, 100], [100, 100], [100, 50]]
 
 
-def integrated(p: Belief, q: Belief) -> float:
-    """½ ∫ (p − q) log (p / q), by quadrature."""
+def test_means_are_nonnegative_as_in_the_released_code_but_not_in_the_paper():
+    tf.keras.utils.set_random_seed(0)
+    least = {}
+    for hidden in (0, 20):
+        model = Pim(PimConfig(hidden=hidden, **SMALL))
+        beliefs = model.alone(model.features(photo(32, 32)))
+        least[hidden] = min(float(tf.reduce_min(b.means)) for b in beliefs)
+    assert least[0] == 0.0 > least[20]
 
-    def density(b: Belief, z: float) -> float:
-        weights = special.softmax(np.ravel(b.logits))
-        means = np.ravel(b.means).astype(np.float64)
-        return float(weights @ np.exp(-0.5 * (z - means) ** 2)) / math.sqrt(math.tau)
+
+def test_training_may_encode_the_middle_of_each_band_alone():
+    model = Pim(PimConfig(**SMALL))
+    model.speed_up("off", 8)
+    assert [f.shape[1] for f in model.features(photo(40, 40))] == [8, 8, 8, 8, 8, 8, 8, 5]
+
+
+def test_the_bound_averages_densities_over_places_and_bands():
+    """Beside NumPy; one p̂ for all bands, of the batch's own p(z|x, y)."""
+    tf.keras.utils.set_random_seed(1)
+    model = Pim(PimConfig(frontend="laplacian", **SMALL))
+    x = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
+    y, seed = x[:, ::-1].copy(), tf.constant([3, 128], tf.int64)
+    first, second = model.features(x), model.features(y)
+    alone, joint = np.zeros(4), np.zeros([4, 4])
+    for band, mean in enumerate(model.together(first, second)):
+        noise = tf.random.stateless_normal(mean.shape, seed + tf.constant([0, band], tf.int64))
+        mean, z = mean.numpy(), mean.numpy() + noise.numpy()
+
+        def normal(z: np.ndarray, mean: np.ndarray) -> np.ndarray:
+            return -0.5 * np.sum((z - mean) ** 2 + math.log(math.tau), -1)
+
+        for features in (first, second):
+            q = model.alone(features)[band]
+            logs = special.log_softmax(q.logits.numpy(), -1)
+            logs = logs + normal(z[..., None, :], q.means.numpy())
+            alone += special.logsumexp(logs, -1).mean((1, 2)) / 3
+        alone -= normal(z, mean).mean((1, 2)) / 3
+        joint += np.array([[normal(a, b).mean() for b in mean] for a in z]) / 3
+    expected = alone - (special.logsumexp(joint, axis=1) - math.log(4))
+    np.testing.assert_allclose(model.bound(x, y, seed), expected, atol=1e-3)
+
+
+def belief(means: list[float], logits: list[float], places: int = 1) -> Belief:
+    means, logits = (np.tile(np.array(v, "f4"), [1, places, 1, 1]) for v in (means, logits))
+    return Belief(tf.constant(means[..., None]), tf.constant(logits))
+
+
+def test_the_distance_of_mixtures_is_the_symmetrized_divergence():
+    p, q = ([-1.0, 2.0], [0.3, -0.2]), ([0.5, 2.5], [0.0, 1.0])
+
+    def density(b: tuple[list[float], list[float]], z: float) -> float:
+        return float(special.softmax(b[1]) @ np.exp(-0.5 * (z - np.array(b[0])) ** 2))
 
     def integrand(z: float) -> float:
         a, b = density(p, z), density(q, z)
-        return 0.5 * (a - b) * math.log(a / b)
+        return (a - b) * math.log(a / b) / math.sqrt(math.tau)
 
-    return integrate.quad(integrand, -15, 15, limit=200)[0]
-
-
-def test_the_divergence_of_mixtures_is_the_integral():
-    p, q = belief([-1.0, 2.0], [0.3, -0.2]), belief([0.5, 2.5], [0.0, 1.0])
-    expected = integrated(p, q)
-    estimate = float(divergence(p, q, samples=4000)[0, 0, 0])
-    assert estimate == pytest.approx(expected, rel=0.05)
-    assert float(divergence(q, p, samples=4000)[0, 0, 0]) == pytest.approx(expected, rel=0.05)
-
-
-def test_the_divergence_with_few_samples_is_near_when_places_are_many():
-    """Every place draws its own: errors do not add up."""
-    draw = np.random.default_rng(0)
-    means = draw.normal(size=[1, 20, 20, 5, 10]).astype(np.float32)
-    logits = tf.zeros([1, 20, 20, 5])
-    p, q = Belief(tf.constant(means), logits), Belief(tf.constant(means + 0.3), logits)
-    few, many = (float(tf.reduce_mean(divergence(p, q, samples))) for samples in (8, 256))
-    assert few == pytest.approx(many, rel=0.1)
-
-
-def test_the_divergence_of_gaussians_is_half_a_square():
-    p, q = belief([1.0], [0.0]), belief([3.5], [0.0])
-    assert float(divergence(p, q)[0, 0, 0]) == pytest.approx(0.5 * 2.5**2)
-    assert integrated(p, q) == pytest.approx(0.5 * 2.5**2, rel=1e-5)
+    expected = integrate.quad(integrand, -12, 12, limit=200)[0]
+    one, other = belief(*p, places=4000), belief(*q, places=4000)
+    found = float(tf.reduce_mean(sampled_divergence(one, other, samples=4)))
+    assert found == pytest.approx(expected, rel=0.05)
+    np.testing.assert_array_equal(
+        sampled_divergence(one, other, 1, 2), sampled_divergence(other, one, 1, 2)
+    )
+    assert not np.any(sampled_divergence(one, one, 2))
+    # The gradient with respect to a logit, beside differences of the integral.
+    logits = tf.Variable(one.logits)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(sampled_divergence(Belief(one.means, logits), other, samples=16))
+    slope = float(tf.reduce_sum(tape.gradient(value, logits)[..., 0]))
+    sides = []
+    for step in (-0.05, 0.05):
+        p = ([-1.0, 2.0], [0.3 + step, -0.2])
+        sides.append(integrate.quad(integrand, -12, 12, limit=200)[0])
+    assert slope == pytest.approx((sides[1] - sides[0]) / 0.1, rel=0.1)
 
 
-@pytest.mark.parametrize("components", [1, 3])
-def test_the_divergence_is_seeded_and_nowhere_negative(components):
-    draw = np.random.default_rng(0)
-
-    def some() -> Belief:
-        means = draw.normal(size=[2, 5, 5, components, 4]).astype(np.float32)
-        return Belief(
-            tf.constant(means), tf.constant(draw.normal(size=means.shape[:-1]).astype("f4"))
-        )
-
-    p, q = some(), some()
-    values = divergence(p, q, samples=2).numpy()
-    assert (values > 0).all()
-    np.testing.assert_array_equal(values, divergence(p, q, samples=2))
-    np.testing.assert_array_equal(divergence(p, p, samples=2), np.zeros([2, 5, 5]))
-
-
-@pytest.mark.parametrize("components", [1, 2])
-@pytest.mark.parametrize(
-    ("frontend", "by_band"), [("steerable", True), ("steerable", False), ("laplacian", True)]
-)
-def test_the_bound_is_its_formula(frontend, by_band, components):
-    """Beside NumPy, on the networks' outputs; at most log of the pairs, near 0 untrained."""
-    tf.keras.utils.set_random_seed(1)
-    config = PimConfig(frontend=frontend, components=components, by_band=by_band, **SMALL)
-    model = Pim(config)
-    pictures = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
-    x, y = tf.constant(pictures), tf.constant(pictures[:, ::-1].copy())
-    seed = tf.constant([3, 128], tf.int64)
-    bound = model.bound(x, y, seed).numpy()
-    first, second = model.features(x), model.features(y)
-    means = [m.numpy().astype(np.float64) for m in model.together(first, second)]
-    terms = []
-    for band, (mean, q_x, q_y) in enumerate(zip(means, model.alone(first), model.alone(second))):
-        noise = tf.random.stateless_normal(mean.shape, seed + tf.constant([0, band], tf.int64))
-        z = mean + noise.numpy()
-        dimensions = z.shape[-1]
-
-        def gaussian(z: np.ndarray, mean: np.ndarray, d: int = dimensions) -> np.ndarray:
-            return -0.5 * np.sum((z - mean) ** 2, -1) - 0.5 * d * math.log(2 * math.pi)
-
-        def mixture(z: np.ndarray, q: Belief, own=gaussian) -> np.ndarray:
-            logs = special.log_softmax(q.logits.numpy().astype(np.float64), -1)
-            return special.logsumexp(logs + own(z[..., None, :], q.means.numpy()), -1)
-
-        alone = mixture(z, q_x) + mixture(z, q_y) - gaussian(z, mean)
-        crossed = [[gaussian(z[i], mean[k]).mean() for k in range(4)] for i in range(4)]
-        terms.append((alone.mean((1, 2)), np.array(crossed)))
-    crossed = np.stack([c for _, c in terms])
-    crossed = crossed if by_band else crossed.mean(0, keepdims=True)
-    marginal = special.logsumexp(crossed, axis=2).mean(0) - math.log(4)
-    np.testing.assert_allclose(bound, np.mean([a for a, _ in terms], 0) - marginal, atol=1e-3)
-    assert bound.mean() < math.log(4)
-
-
-def test_without_conditioning_the_second_picture_is_not_read():
+def test_a_single_gaussian_s_distance_is_the_mean_squared_difference_of_means():
     tf.keras.utils.set_random_seed(0)
-    x, y, z = photo(32, 32), photo(32, 32)[:, ::-1], 0.5 * photo(32, 32)
-    for conditioned in (True, False):
-        model = Pim(PimConfig(conditioned=conditioned, **SMALL))
-        first = model.features(x)
-        told = [model.together(first, model.features(other)) for other in (y, z)]
-        equal = all(np.array_equal(a, b) for a, b in zip(*told))
-        assert equal == (not conditioned)
+    model = Pim(PimConfig(width=4, components=1))
+    a, b = photo(40, 48), photo(40, 48)[:, ::-1]
+    means = [[q.means.numpy() for q in model.alone(model.features(x))] for x in (a, b)]
+    expected = np.mean([np.mean((p - q) ** 2) for p, q in zip(*means)])
+    assert float(model.distance(a, b)[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_shipped_weights_are_a_metric():
+    assert WEIGHTS.stat().st_size <= 3 * 2**20
+    assert load_pim().settings == PimConfig()
+    a, noise = photo(61, 70), tf.random.stateless_normal([1, 61, 70, 3], [1, 2])
+    b, c = a + 4.0 * noise, a + 16.0 * noise
+    assert float(metrics.pim(a, a)[0]) == 0.0
+    assert 0.0 < float(metrics.pim(a, b)[0]) < float(metrics.pim(a, c)[0])
+    np.testing.assert_array_equal(metrics.pim(a, b), metrics.pim(b, a))
+    two = metrics.pim(tf.concat([a, a], 0), tf.concat([b, c], 0))
+    np.testing.assert_allclose(two, [*metrics.pim(a, b), *metrics.pim(a, c)], rtol=1e-3)
+    with tf.GradientTape() as tape:
+        tape.watch(b)
+        distance = metrics.pim(a, b)
+    gradient = tape.gradient(distance, b)
+    assert np.isfinite(gradient).all() and np.any(gradient)
+
+
+def test_weights_are_kept_and_read_and_not_mixed_up(tmp_path):
+    """A file of pim-bands, which was called pim, is no file of pim, and the other way round."""
+    tf.keras.utils.set_random_seed(0)
+    model, bands = Pim(PimConfig(**SMALL)), PimBands(PimBandsConfig(width=2, hidden=3))
+    model.save_npz(tmp_path / "pim.npz")
+    bands.save_npz(tmp_path / "bands.npz")
+    again = load_pim(tmp_path / "pim.npz")
+    assert again.settings == model.settings
+    a, b = photo(40, 40), photo(40, 40)[:, :, ::-1]
+    np.testing.assert_allclose(again.distance(a, b), model.distance(a, b), rtol=0.05)
+    with pytest.raises(ValueError, match="holds weights of pim-bands, not of pim: use it as pim-b"):
+        load_pim(tmp_path / "bands.npz")
+    with pytest.raises(ValueError, match="holds weights of pim, not of pim-bands: use it as pim"):
+        load_pim_bands(tmp_path / "pim.npz")
+    with pytest.raises(ValueError, match="holds weights of pim-bands, not of pim"):
+        metrics.named("pim", pim_weights=LEARNED["pim-bands"].weights)
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
         ({"frontend": "wavelet"}, "frontend is one of steerable, laplacian"),
-        ({"components": 0}, "components is a whole number from 1 on"),
-        ({"width": 2.5}, "width is a whole number from 1 on"),
-        ({"conditioned": "no"}, "conditioned is True or False"),
-        ({"blur": -1.0}, "blur is a number from 0 on"),
+        ({"components": 0}, "components is a whole number, 1 or more"),
+        ({"hidden": -1}, "hidden is a whole number, 0 or more"),
+        ({"width": 2.5}, "width is a whole number, 1 or more"),
     ],
 )
 def test_a_configuration_that_cannot_be(config, says):
@@ -178,186 +211,86 @@ def test_a_configuration_that_cannot_be(config, says):
         PimConfig(**config)
 
 
-def test_blurred_bands_diverge_as_laplacians_do():
-    for apart, blur in ((0.3, 0.5), (2.0, 0.5), (0.01, 3.0)):
+class Encoder(tf.keras.layers.Layer):
+    """An encoder as in released checkpoints: attributes have the names that they have there."""
 
-        def integrand(x: float, apart: float = apart, blur: float = blur) -> float:
-            p, q = (math.exp(-abs(x - m) / blur) / (2 * blur) for m in (0.0, apart))
-            return 0.5 * (p - q) * math.log(p / q)
+    def __init__(self, mixtures: int, joint: bool) -> None:
+        super().__init__()
+        dense, size = tf.keras.layers.Dense, 10 * mixtures
+        self.base = [dense(size, tf.nn.relu) for _ in range(2)]
+        if joint:
+            self.base_cond_mul = [dense(size) for _ in range(2)]
+            self.base_cond_add = [dense(size) for _ in range(2)]
+        if mixtures > 1:
+            self.mix = [dense(mixtures, tf.nn.relu) for _ in range(2)]
+            self.logit_layer = dense(mixtures)
 
-        edges = [-30 * blur, 0.0, apart, apart + 30 * blur]
-        expected = sum(integrate.quad(integrand, a, b)[0] for a, b in zip(edges, edges[1:]))
-        found = blurred_difference(tf.zeros([1, 2]), tf.constant([[apart, 0.0]]), blur)
-        assert float(found[0]) == pytest.approx(expected, rel=2e-3)
-
-
-def test_what_networks_do_not_see_costs_as_well():
-    """Zero at equality alone, and a way back from anywhere, whatever was learned."""
-    picture = tf.constant(cropped(40, 40)[None], tf.float32)
-    other = tf.Variable(picture + 3.0 * tf.cast(photo(40, 40)[:, ::-1] > 128, tf.float32))
-    costs = {}
-    for blur in (0.0, 0.5):
-        model = Pim(PimConfig(blur=blur, **SMALL))
-        for variable in model.variables:
-            variable.assign(tf.zeros_like(variable))
-        with tf.GradientTape() as tape:
-            distance = model.distance(picture, other)
-        costs[blur] = float(distance[0])
-        gradient = tape.gradient(distance, other)
-        assert float(model.distance(picture, picture)[0]) == 0.0
-        if blur:
-            step = 1e-3 / tf.norm(gradient) * tf.norm(other - picture)
-            assert float(model.distance(picture, other - step * gradient)[0]) < costs[blur]
-    assert costs[0.0] == 0.0 < costs[0.5]
+    def call(self, x: tf.Tensor, y: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor | None]:
+        maps, logits = x, None
+        for i in range(2):
+            maps = self.base[i](maps)
+            if y is not None:
+                maps = maps * self.base_cond_mul[i](y) + self.base_cond_add[i](y)
+        if hasattr(self, "mix"):
+            logits = self.logit_layer(self.mix[1](self.mix[0](x)))
+        return maps, logits
 
 
-def test_weights_are_kept_and_read(tmp_path):
-    model = Pim(PimConfig(components=2, **SMALL))
-    model.save_npz(tmp_path / "pim.npz")
-    again = load_pim(tmp_path / "pim.npz")
-    assert again.settings == model.settings
-    a, b = photo(40, 40), photo(40, 40)[:, :, ::-1]
-    np.testing.assert_allclose(again.distance(a, b), model.distance(a, b), rtol=1e-2)
-    assert list(tmp_path.iterdir()) == [tmp_path / "pim.npz"]
+class Holder(tf.keras.layers.Layer):
+    """Named parts of a released checkpoint."""
 
 
-def test_a_file_of_the_first_format_has_the_blur_of_then(tmp_path):
-    Pim(PimConfig(frontend="laplacian", blur=0.0, **SMALL)).save_npz(tmp_path / "pim.npz")
-    assert load_pim(tmp_path / "pim.npz").settings.blur == 0.0
-    assert load_pim(tmp_path / "pim.npz", blur=0.2).settings.blur == 0.2
-    arrays = dict(np.load(tmp_path / "pim.npz"))
-    meta = json.loads(str(arrays["__meta__"]))
-    del meta["pim"]["blur"]
-    for number in (1, 3):
-        arrays["__meta__"] = np.array(json.dumps({**meta, "format": number}))
-        np.savez(tmp_path / f"{number}.npz", **arrays)
-    assert load_pim(tmp_path / "1.npz").settings.blur == 0.5
-    with pytest.raises(ValueError, match=r"is no file of PIM's weights: of format 3"):
-        load_pim(tmp_path / "3.npz")
+class Released(tf.keras.Model):
+    """The tree of a released checkpoint, with random weights, coarsest band first."""
+
+    def __init__(self, mixtures: int, bands: int) -> None:
+        super().__init__()
+        conv = tf.keras.layers.Conv2D
+        self.frontend, self.marginal_encoder, self.joint_encoder = (Holder() for _ in range(3))
+        self.frontend.cnns = [
+            tf.keras.Sequential(
+                [conv(4, 5, padding="same", activation="relu") for _ in range(3)]
+                + [conv(3, 5, padding="same")]
+            )
+            for _ in range(bands)
+        ]
+        self.marginal_encoder.encoders = [Encoder(mixtures, False) for _ in range(bands)]
+        self.joint_encoder.encoders = [Encoder(1, True) for _ in range(bands)]
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda arrays: arrays.pop("joint_0/0"), "is no file of PIM's weights: 'joint_0/0'"),
-        (lambda arrays: arrays.pop("__meta__"), "is no file of PIM's weights"),
-        (
-            lambda arrays: arrays.update(__meta__=np.array(json.dumps({"format": 1, "pim": {}}))),
-            "is no file of PIM's weights",
-        ),
-    ],
-)
-def test_damaged_weights_are_refused(tmp_path, change, says):
-    path = tmp_path / "pim.npz"
-    Pim(PimConfig(**SMALL)).save_npz(path)
-    with np.load(path) as arrays:
-        arrays = dict(arrays)
-    change(arrays)
-    np.savez(path, **arrays)
-    with pytest.raises(ValueError, match=says):
-        load_pim(path)
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match="no file of weights"):
-        load_pim(path)
-
-
-def test_what_is_shipped_is_small_and_a_metric():
-    assert WEIGHTS.stat().st_size <= 4 * 2**20
-    a, noise = photo(61, 70), tf.random.stateless_normal([1, 61, 70, 3], [1, 2])
-    b, c = a + 4.0 * noise, a + 16.0 * noise
-    assert float(metrics.pim(a, a)[0]) == 0.0
-    assert 0.0 < float(metrics.pim(a, b)[0]) < float(metrics.pim(a, c)[0])
-    np.testing.assert_allclose(metrics.pim(a, b), metrics.pim(b, a), rtol=1e-5)
-    two = metrics.pim(tf.concat([a, a], 0), tf.concat([b, c], 0))
-    np.testing.assert_allclose(two, [*metrics.pim(a, b), *metrics.pim(a, c)], rtol=1e-4)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(b)
-        here, there = metrics.pim(a, b), metrics.pim(b, b)
-    assert float(tf.reduce_max(tf.abs(tape.gradient(here, b)))) > 0
-    assert np.isfinite(tape.gradient(there, b)).all()
-
-
-def test_the_least_changes_are_seen():
-    a = photo(64, 64).numpy()
-    pixel, level, channel, checks = (a.copy() for _ in range(4))
-    pixel[0, 30, 30] += 1.0
-    level += 1.0
-    channel[..., 2] += 1.0
-    checks[:, ::2, ::2] += 1.0
-    for b in (pixel, level, channel, checks):
-        assert float(metrics.pim(a, b)[0]) > 0.0
-
-
-def test_replicas_measure_alike():
-    """In a process of its own: devices are told apart before TensorFlow is used."""
-    code = """
-import tensorflow as tf
-devices = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-from tfc_models import models
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    model = models.build("bls2017", channels=8, latents=8, distortion="mse + 4*pim")
-    model.compile()
-x = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], 0.0, 255.0)
-losses = strategy.run(lambda: model.losses_of(x, training=False))
-print(*(float(v) for v in strategy.experimental_local_results(losses["pim"])))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, second = map(float, done.stdout.split())
-    assert first == pytest.approx(second, rel=1e-4) and first > 0
-
-
-@pytest.mark.parametrize(
-    ("text", "terms"),
-    [
-        ("mse", {"mse": 1.0}),
-        ("mse+40*pim", {"mse": 1.0, "pim": 40.0}),
-        (" 0.5 * mse + 2.5e+2*lpips + 1e-3*nlpd", {"mse": 0.5, "lpips": 250.0, "nlpd": 1e-3}),
-    ],
-)
-def test_sums_of_distortions_are_read(text, terms):
-    assert parsed(text) == terms
-
-
-@pytest.mark.parametrize("text", ["", "psnr", "mse+mse", "mse+", "0*mse", "1.2.3*pim", "2 mse", 3])
-def test_what_is_no_distortion(text):
-    with pytest.raises(ValueError, match="distortion is one of mse, ssim"):
-        parsed(text)
-
-
-def test_a_loss_is_the_sum_of_its_distortions():
+@pytest.mark.parametrize(("mixtures", "kind"), [(5, "Steerable"), (1, "Laplacian")])
+def test_released_weights_are_read(tmp_path, mixtures, kind):
     tf.keras.utils.set_random_seed(0)
-    model = models.build(
-        "bls2017", channels=8, latents=8, lmbda=0.5, distortion="0.01*mse+3*pim+2*nlpd"
-    )
-    losses = model.losses_of(photo(80, 80), training=False)
-    parts = 0.01 * losses["mse"] + 3.0 * losses["pim"] + 2.0 * losses["nlpd"]
-    assert float(losses["loss"]) == pytest.approx(float(losses["bpp"] + 0.5 * parts), rel=1e-5)
-
-
-@pytest.mark.parametrize("side", [PIM_MIN_SIDE, 25, 31])
-def test_the_smallest_pictures(side):
-    a = photo(side, side)
-    assert float(metrics.pim(a, 0.9 * a)[0]) > 0
-    with pytest.raises(ValueError, match=f"PIM needs at least {PIM_MIN_SIDE}×{PIM_MIN_SIDE}"):
-        metrics.pim(a[:, : PIM_MIN_SIDE - 1], a[:, : PIM_MIN_SIDE - 1])
-
-
-def test_a_codec_that_was_trained_for_pim_decodes_without_it(tmp_path, monkeypatch):
-    monkeypatch.setenv(PIM_VARIABLE, str(tmp_path / "gone.npz"))
-    model = models.build("bls2017", channels=8, latents=8, distortion="mse+pim+lpips")
-    files.save(model, tmp_path / "weights.npz")
-    zoo.build_model(files.read(tmp_path / "weights.npz"))
-    monkeypatch.delenv(LPIPS_VARIABLE, raising=False)
-    with pytest.raises(OSError, match="gone"):
-        model.compile()
-    monkeypatch.delenv(PIM_VARIABLE)
-    with pytest.raises(ValueError, match="LPIPS needs its weights"):
-        model.compile()
+    pyramid = Sp1Pyramid() if kind == "Steerable" else BinomialPyramid()
+    theirs = Released(mixtures, pyramid.count)
+    x, y = photo(40, 48), photo(40, 48)[:, ::-1]
+    expected = []
+    for i, bands in enumerate(zip(*(pyramid(p / 255.0)[::-1] for p in (x, y)))):
+        first, second = (theirs.frontend.cnns[i](band) for band in bands)
+        alone = theirs.marginal_encoder.encoders[i](first)
+        expected.append((*alone, theirs.joint_encoder.encoders[i](first, second)[0]))
+    theirs.save_weights(tmp_path / "weights", save_format="tf")
+    settings = {"multiscale": kind, "nscales": 3, "num_filters": [4, 4, 4, 3], "padding": "same"}
+    settings |= {"num_marginal_encoder_mixtures": mixtures, "z_dim": 10, "cnn": "Conv"}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    model = load_pim(tmp_path)
+    first, second = model.features(x), model.features(y)
+    found = zip(model.alone(first), model.together(first, second))
+    for (q, joint), (means, logits, together) in zip(found, expected[::-1]):
+        np.testing.assert_allclose(tf.reshape(q.means, means.shape), means, atol=1e-5)
+        np.testing.assert_allclose(joint, together, atol=1e-5)
+        if logits is not None:
+            np.testing.assert_allclose(q.logits, logits, atol=1e-5)
+    if mixtures == 1:
+        for change, says in (
+            ({"nscales": 4}, "nscales = 4, which is not implemented"),
+            ({"num_filters": [4, 4, 3]}, r"num_filters = \[4, 4, 3\]"),
+            ({"num_filters": [5, 5, 5, 3]}, "holds no released PIM"),
+            ({"z_dim": None}, "dimensions is a whole number"),
+        ):
+            (tmp_path / "config.json").write_text(json.dumps({**settings, **change}))
+            with pytest.raises(ValueError, match=says):
+                load_released(tmp_path)
+        (tmp_path / "config.json").unlink()
+        with pytest.raises(FileNotFoundError, match=r"config\.json.*is missing"):
+            load_released(tmp_path)

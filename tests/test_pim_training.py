@@ -1,4 +1,4 @@
-"""Pairs of frames, and training PIM on them as a user does."""
+"""Pairs of frames, and training PIM and PIM-bands on them as a user does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.conftest import completed, cropped
-from tfc_models.perceptual import Pim, PimConfig, load_pim
+from tfc_models.perceptual import PimBands, PimBandsConfig, load_pim, load_pim_bands
 from training import frames
 from training.config import PimTraining
 from training.frames import Limits, crops_of_pairs, difference, find_pairs, of_size
@@ -217,10 +217,24 @@ def test_of_two_veils_the_second_hides_more_or_is_finer():
     assert 0.6 < np.mean(of_fog) < 0.9 and np.mean(rises) > 0.1 and np.mean(rises > -0.01) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": "pim", "order": 1.0}, "order is no part of the published pim"),
+        ({"model": "pim-bands", "window": 8}, "bfloat16 and window are for pim"),
+        ({"model": "pim-bands", "bfloat16": "auto"}, "bfloat16 and window are for pim"),
+        ({"model": "pim", "window": -1}, "window is 0 or more"),
+    ],
+)
+def test_settings_of_one_of_the_two_metrics(options, says):
+    with pytest.raises(ValueError, match=says):
+        PimTraining(steps=1, crop=32, **options)
+
+
 def test_veils_out_of_order_cost():
-    config = PimTraining(model="pim", steps=1, batch=4, crop=32, order=2.0, margin=0.1)
+    config = PimTraining(model="pim-bands", steps=1, batch=4, crop=32, order=2.0, margin=0.1)
     tf.keras.utils.set_random_seed(0)
-    model = Pim(PimConfig(frontend="laplacian", width=4, hidden=6, dimensions=3))
+    model = PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6, dimensions=3))
     trainer = PimTrainer(model, config)
     batch = np.stack([np.stack(moving(2))[:, i : i + 32, i : i + 32] for i in range(4)])
     losses = trainer._losses_of(tf.constant(batch))
@@ -233,18 +247,18 @@ def test_veils_out_of_order_cost():
     ]
     wrong = np.maximum(0.1 + np.log(costs[0]) - np.log(costs[1]), 0.0)
     assert float(losses["order"]) == pytest.approx(wrong.mean(), rel=1e-4)
-    plain = PimTrainer(model, PimTraining(model="pim", steps=1, batch=4, crop=32))
+    plain = PimTrainer(model, PimTraining(model="pim-bands", steps=1, batch=4, crop=32))
     assert set(plain._losses_of(tf.constant(batch))) == {"loss", "bound"}
 
 
 def test_training_begins_with_what_is_shipped():
-    config = PimTraining(model="pim", steps=1, crop=64, start=SHIPPED)
-    shipped = load_pim()
-    trainer = PimTrainer(Pim(shipped.settings), config)
+    config = PimTraining(model="pim-bands", steps=1, crop=64, start=SHIPPED)
+    shipped = load_pim_bands()
+    trainer = PimTrainer(PimBands(shipped.settings), config)
     trainer.start()
     for mine, theirs in zip(trainer.model.variables, shipped.variables):
         np.testing.assert_array_equal(mine, theirs)
-    other = PimTrainer(Pim(PimConfig(width=4)), config)
+    other = PimTrainer(PimBands(PimBandsConfig(width=4)), config)
     with pytest.raises(ValueError, match="has other networks than this run"):
         other.start()
 

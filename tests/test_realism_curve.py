@@ -30,7 +30,7 @@ def panel(mse: list[float], perception: list[float], quality: int | None = 15) -
         for g, a, both in zip(gammas, mse, np.multiply.outer(perception, [1.0, 2.0]))
     ]
     for point in points:
-        point.values["pim"] = point.values[PERCEPTION] * 10.0
+        point.values["pim-bands"] = point.values[PERCEPTION] * 10.0
     return Panel(quality, 0.25, 1234, points)
 
 
@@ -46,7 +46,7 @@ STRAIGHT = panel([80.0, 90.0, 100.0], [0.3, 0.2, 0.1], quality=None)
 def test_the_knee_is_marked_and_how_sharp_it_is():
     text = realism_curve_table.table_of(BENT, "lpips")
     assert "| **1, the knee** |" in text and "| ∞ | 25.00 dB | 160.00 | 0.3000 |" in text
-    assert text.count("the knee**") == 1 and "| LPIPS, trained for | PIM, not |" in text
+    assert text.count("the knee**") == 1 and "| LPIPS, trained for | PIM-BANDS, not |" in text
     assert "Knee: γ = 1, 0.72 below the chord; next 0.1, 0.52." in text
     assert text.endswith("Of each of the 2 pictures alone: 2 × 1.")
     assert BENT.knee() == knee(*BENT.axes()) == 1
@@ -183,7 +183,7 @@ def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatc
     for texts in (["15", "101"], ["15", "15"], ["1.5"], [], ["-1"]):
         with pytest.raises(ValueError, match="--qualities are different whole numbers"):
             realism_curve.checked_qualities(texts, base)
-    for names in (["lpips"], ["psnr"], ["pim", "pim"]):
+    for names in (["lpips"], ["psnr"], ["pim-bands", "pim-bands"]):
         monkeypatch.setenv("TFC_MODELS_LPIPS", "")
         with pytest.raises(ValueError, match="--judges are metrics that are not trained for"):
             realism_curve.checked_judges(names, {"lpips": 1.0})

@@ -80,7 +80,7 @@ def test_training_brings_what_it_is_for(batch):
 
 @pytest.mark.parametrize("loss", ["pearson", "reverse-kl", "jensen-shannon"])
 def test_critics_of_other_divergences_and_of_pim_s_beliefs(batch, loss):
-    kind = "pim" if loss == "jensen-shannon" else "patch"
+    kind = "pim-bands" if loss == "jensen-shannon" else "patch"
     trainer = trainer_of(adversarial=0.1, critic=kind, divergence=loss, critic_widths=(8,))
     found = trainer.train_step(batch, tf.constant([1e-4, 1e-3]))
     assert all(np.isfinite(float(value)) for value in found.values())
@@ -198,7 +198,7 @@ def test_metrics_see_every_phase_and_scale(monkeypatch):
         ({"perceptual": "nlpd", "crop": 64}, "crop is 97 or more for nlpd; got 64"),
         ({"perceptual": "nothing"}, "distortion is one of"),
         ({"divergence": "l2"}, "a divergence is one of"),
-        ({"critic": "people"}, "critic is one of patch, pim"),
+        ({"critic": "people"}, "critic is one of patch, pim, pim-bands"),
         ({"adversarial": -0.1}, "adversarial is 0 or more"),
         ({"rate": 0.0}, "rate is above 0"),
         ({"critic_rate": -1.0}, "rate is above 0"),

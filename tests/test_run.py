@@ -225,19 +225,27 @@ def test_metrics_that_are_trained_for_are_a_part_of_a_run(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="a run with another lpips: choose another"):
         identity.check(tmp_path, config)
     assert set(identity.of(configs.Config("bls2017", steps=1))) == {"model", "optimizer"}
+    # The critic that a run does not have, and names that contain another metric's.
+    bands = {"distortion": "mse + 2*pim-bands"}
+    assert {*identity.of(configs.Config("bls2017", bands, steps=1))} >= {"pim-bands"}
+    assert "pim" not in identity.of(configs.Config("bls2017", bands, steps=1))
+    idle = configs.RealismTraining("realism", perceptual="ssim", critic="pim", steps=1)
+    assert not {"pim", "pim-bands", "ssim"} & {*identity.of(idle)}
+    busy = dataclasses.replace(idle, adversarial=0.1)
+    assert "pim" in identity.of(busy)
 
 
 @pytest.mark.usefixtures("eager")
 def test_validation_measures_what_is_trained_for(tmp_path):
     Image.fromarray(cropped(64, 64)).save(tmp_path / "photo.png")
-    model = models.build("bls2017", channels=4, latents=4, distortion="mse + 4*pim + 10*ssim")
+    model = models.build("bls2017", channels=4, latents=4, distortion="mse + 4*pim-bands + 10*ssim")
     trainer = Trainer(model, configs.Config("bls2017", steps=1))
     (tmp_path / "out").mkdir()
     run = Run(trainer, tmp_path / "out", str(tmp_path), str(tmp_path))
     run._validate()
     with (tmp_path / "out" / "validation.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert float(row["pim"]) > 0.0 and 0.0 < float(row["ssim"]) < 1.0
+    assert float(row["pim-bands"]) > 0.0 and 0.0 < float(row["ssim"]) < 1.0
 
 
 def test_configs_are_read_and_changed():
@@ -258,7 +266,7 @@ def test_every_config_says_what_it_takes_and_reaches(path):
     if isinstance(config, configs.SourceTraining):
         known, words = source_codes.MODELS, ("training.sources", "bits")
     elif isinstance(config, configs.PimTraining):
-        known, words = ("pim",), ("training.pim", "nats")
+        known, words = ("pim", "pim-bands"), ("training.pim", "nats")
     elif isinstance(config, configs.RealismTraining):
         known, words = models.names(), ("training.realism", "LPIPS", "dB")
     elif isinstance(config, HificTraining):

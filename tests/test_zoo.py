@@ -141,8 +141,8 @@ def shipped() -> list[tuple[np.ndarray, float, np.ndarray, np.ndarray]]:
 
 
 def test_the_default_model_s_realism_is_worth_what_it_costs(shipped):
-    """A fifth less of PIM, and of LPIPS where its weights are at hand, for 0.7 dB at most."""
-    names = ["pim", *(["lpips"] if os.environ.get(metrics.LPIPS_VARIABLE) else [])]
+    """A fifth less of PIM-bands, and of LPIPS where its weights are at hand, for 0.7 dB at most."""
+    names = ["pim-bands", *(["lpips"] if os.environ.get(metrics.LPIPS_VARIABLE) else [])]
 
     def measured(metric: str, column: int) -> float:
         function = metrics.named(metric).function
@@ -173,6 +173,15 @@ def test_weights_of_a_later_release_are_refused_by_name(tmp_path):
     np.savez(path, __meta__=np.array(meta))
     with pytest.raises(ValueError, match="of a later release of tfc-models"):
         files.read(path)
+
+
+def test_a_distortion_of_an_earlier_release_keeps_its_meaning(tmp_path):
+    """What was called pim is pim-bands; in files of today pim is pim."""
+    for number, metric in ((2, "pim-bands"), (files.FORMAT, "pim")):
+        meta = {"format": number, "model": "bls2017", "config": {"distortion": "mse + 40*pim"}}
+        np.savez(tmp_path / "weights.npz", __meta__=np.array(json.dumps(meta)))
+        config = files.read(tmp_path / "weights.npz").config
+        assert config == {"distortion": f"mse + 40*{metric}"}
 
 
 def test_the_op_library_may_come_before_the_codecs():

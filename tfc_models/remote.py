@@ -16,10 +16,9 @@ import zlib
 import numpy as np
 
 MARK = "#sha256="
-# Of the environment: where LPIPS's weights are, those of a fitted semantic metric, and PIM's, if
-# not those that are shipped.
-LPIPS_VARIABLE, PIM_VARIABLE = "TFC_MODELS_LPIPS", "TFC_MODELS_PIM"
-SEMANTIC_VARIABLE = "TFC_MODELS_SEMANTIC"
+# Environment variables that name weights of metrics; of PIM and PIM-bands, in place of the shipped.
+LPIPS_VARIABLE, SEMANTIC_VARIABLE = "TFC_MODELS_LPIPS", "TFC_MODELS_SEMANTIC"
+PIM_VARIABLE, PIM_BANDS_VARIABLE = "TFC_MODELS_PIM", "TFC_MODELS_PIM_BANDS"
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 2**30  # bytes
 

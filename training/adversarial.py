@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from tfc_models.metrics.perceptual import shipped
+from tfc_models.metrics.perceptual import LEARNED, shipped
 from tfc_models.perceptual import BeliefCritic, Divergence, PatchCritic, divergence_named
 from training.config import AdversarialConfig
 from training.trainer import Losses, Trainer
@@ -94,8 +94,8 @@ class AdversarialTrainer(Trainer):
         self.divergence = divergence_named(config.divergence)
         if config.adversarial:
             side = 64
-            if config.critic == "pim":
-                self.critic = BeliefCritic(shipped())
+            if config.critic in LEARNED:
+                self.critic = BeliefCritic(shipped(config.critic))
                 self.critic(tf.zeros([1, side, side, 3]))
             else:
                 self.critic = PatchCritic(config.critic_widths)

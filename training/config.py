@@ -11,6 +11,7 @@ from typing import Any
 
 from tfc_models import zoo
 from tfc_models.metrics import METRICS
+from tfc_models.metrics.perceptual import LEARNED
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
 from training.portable import schedule
@@ -19,7 +20,7 @@ OPTIMIZERS = ("adam", "sgd")
 SHIFT = 16  # pixels, a latent's, at any of which crops begin for what people see
 SCALES = 0.8, 1.6  # likewise, factors
 STARTS = ("linear", "random")
-CRITICS = ("patch", "pim")
+CRITICS = ("patch", *LEARNED)
 RATES = {
     "transforms": 2e-4,
     "blocks": 6e-4,
@@ -162,13 +163,17 @@ class Config(CodingConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PimTraining(PictureConfig):
-    """A training run of PIM's encoders (see training.pim)."""
+    """A training run of PIM's or PIM-bands' encoders (see training.pim)."""
 
     rate: float = 1e-3
     start: str = ""
-    """A PIM's file to begin with, or "shipped"; without one, random weights."""
+    """A weights file to begin with, or "shipped"; without one, random weights."""
+    bfloat16: str = "off"
+    """Convolutions of pim in bfloat16: on, off or auto (only where it pays)."""
+    window: int = 0
+    """Side of the middle part of each band of pim that is encoded; 0: whole bands."""
     order: float = 0.0
-    """Weight of veils: of two, the thicker is to cost more (see training.veils)."""
+    """Weight of the ranking loss on overlays (see training.veils), for pim-bands only."""
     margin: float = 0.03
     """By how much more, at least, as a logarithm."""
     gap: tuple[float, float] = (0.05, 0.25)
@@ -190,6 +195,12 @@ class PimTraining(PictureConfig):
             raise ValueError("batch is 2 or more: pairs are told apart from one another.")
         if self.order and self.batch < 3:
             raise ValueError("batch is 3 or more with order: every other picture is veiled.")
+        if self.order and self.model == "pim":
+            raise ValueError("order is no part of the published pim: set order=0 or pim-bands.")
+        if self.model != "pim" and (self.bfloat16 != "off" or self.window):
+            raise ValueError(f"bfloat16 and window are for pim; leave them out for {self.model}.")
+        if self.window < 0:
+            raise ValueError(f"window is 0 or more; got {self.window}.")
         check_rate(self.rate)
         for name in ("order", "margin"):
             if not 0.0 <= getattr(self, name) < math.inf:
@@ -218,7 +229,7 @@ class AdversarialConfig(CodingConfig):
     divergence: str = "gan"
     """One of tfc_models.perceptual.DIVERGENCES."""
     critic: str = "patch"
-    """Of pixels, given the latents (patch), or of PIM's beliefs (pim)."""
+    """Input of the critic: pixels and latents (patch), or distributions (pim, pim-bands)."""
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
 
     def __post_init__(self) -> None:
@@ -228,8 +239,10 @@ class AdversarialConfig(CodingConfig):
         divergence_named(self.divergence)
         if self.head_start and not self.adversarial:
             raise ValueError("head_start is the critic's: give adversarial a weight, too.")
-        if self.adversarial and self.critic == "pim" and self.crop < PIM_MIN_SIDE:
-            raise ValueError(f"crop is {PIM_MIN_SIDE} or more for PIM's critic; got {self.crop}.")
+        if self.adversarial and self.critic in LEARNED and self.crop < PIM_MIN_SIDE:
+            raise ValueError(
+                f"crop is {PIM_MIN_SIDE} or more with critic={self.critic}; got {self.crop}."
+            )
         if self.critic not in CRITICS:
             raise ValueError(f"critic is one of {', '.join(CRITICS)}; got {self.critic!r}.")
         if not 0.0 <= self.adversarial < math.inf:

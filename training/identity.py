@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 from typing import Any
 
-from tfc_models.metrics.perceptual import digest
+from tfc_models.metrics.perceptual import LEARNED, digest
+from tfc_models.models.distortion import parsed
 from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE, digest_of
 from training.config import RunConfig
 
 IDENTITY = "config.json"
-OF_METRICS = ("perceptual", "critic")  # fields that may name some
+VARIABLES = {"lpips": LPIPS_VARIABLE, "semantic": SEMANTIC_VARIABLE}
 
 
 def check(workdir: pathlib.Path, config: RunConfig) -> None:
@@ -33,16 +33,22 @@ def check(workdir: pathlib.Path, config: RunConfig) -> None:
 
 
 def of(config: RunConfig) -> dict[str, Any]:
-    """What a run cannot go on with another of; of metrics that it is trained for, the digests."""
+    """Settings that must not change when a run resumes, with digests of the metrics in its loss."""
     found = config.identity
-    fields = (config.arguments.get("distortion"), *(getattr(config, k, "") for k in OF_METRICS))
-    words = {word for field in fields for word in re.findall("[a-z]+", str(field))}
-    if "pim" in words:
-        found["pim"] = digest()
-    for name, variable in (("lpips", LPIPS_VARIABLE), ("semantic", SEMANTIC_VARIABLE)):
-        if name in words:
-            found[name] = digest_of(os.environ.get(variable, ""))
+    for name in sorted(_metrics(config)):
+        if name in LEARNED:
+            found[name] = digest(name)
+        elif name in VARIABLES:
+            found[name] = digest_of(os.environ.get(VARIABLES[name], ""))
     return found
+
+
+def _metrics(config: RunConfig) -> set[str]:
+    """Names of the metrics in a run's loss."""
+    sums = (config.arguments.get("distortion"), getattr(config, "perceptual", ""))
+    found = {name for text in sums if text for name in parsed(text)}
+    critic = getattr(config, "critic", "") if getattr(config, "adversarial", 0.0) else ""
+    return found | ({critic} & LEARNED.keys())
 
 
 def keep(workdir: pathlib.Path, config: RunConfig) -> None:

@@ -1,4 +1,6 @@
-"""Trains PIM's encoders on pairs of frames; see training/configs/pim.py.
+"""Trains the encoders of PIM, or of PIM-bands, on pairs of frames.
+
+See training/configs/pim.py and training/configs/pim_bands.py.
 
     python -m training.pim --config training/configs/pim.py --workdir OUT \
         --data PAIRS.csv --validation OTHER_PAIRS.csv --minutes 30
@@ -10,6 +12,7 @@ goes on where the last checkpoint was. OUT/weights.npz holds the moving average 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Iterator
@@ -19,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tfc_models.perceptual import Pim, PimConfig, load_pim
-from tfc_models.perceptual.pim import WEIGHTS
+from tfc_models.metrics.perceptual import LEARNED
+from tfc_models.perceptual import BeliefModel, Pim, PimBands, PimBandsConfig, PimConfig
 from training import config as configs
 from training import frames, identity
 from training.config import PimTraining
@@ -33,21 +36,32 @@ from training.veils import veiled
 
 VALIDATION_CROPS = 32  # at most; as many as there are pairs
 SHIPPED = "shipped"
+MODELS = {"pim": (Pim, PimConfig), "pim-bands": (PimBands, PimBandsConfig)}
 VEILS = 32  # Seeds from here on draw veils; before it bands draw noise.
 
 
-class PimTrainer(Trainer):
-    """A Pim and its optimizer."""
+def built(config: PimTraining) -> BeliefModel:
+    """The model that a config describes, with random weights."""
+    model, settings = MODELS[config.model]
+    found = model(settings(**config.arguments))
+    if isinstance(found, Pim):
+        found.speed_up(config.bfloat16, config.window)
+    return found
 
-    def __init__(self, model: Pim, config: PimTraining) -> None:
+
+class PimTrainer(Trainer):
+    """A model and its optimizer."""
+
+    def __init__(self, model: BeliefModel, config: PimTraining) -> None:
         kinds = ["encoders"] * len(model.trainable_variables)
         self._build(model, config, kinds, ["encoders"])
 
     def start(self) -> None:
         """Sets the weights that training begins with."""
         if self.config.start:
-            source = WEIGHTS if self.config.start == SHIPPED else self.config.start
-            adopt(self.model, load_pim(source, self.model.settings.blur), source)
+            learned = LEARNED[self.config.model]
+            source = learned.weights if self.config.start == SHIPPED else self.config.start
+            adopt(self.model, learned.load(source), source)
         self.start_average()
 
     def before_step(self, fraction: float) -> None:
@@ -72,13 +86,16 @@ class PimTrainer(Trainer):
         return tf.reduce_mean(tf.nn.relu(self.config.margin + thin - thick))
 
     def save_weights(self, path: pathlib.Path) -> None:
-        """Writes the averaged weights as PIM's."""
+        """Writes the averaged weights."""
         self.with_average(lambda: self.model.save_npz(path))
 
 
-def adopt(model: Pim, other: Pim, source: object) -> None:
-    """Takes over the weights of another PIM of the same networks."""
-    if model.settings != other.settings:
+def adopt(model: BeliefModel, other: BeliefModel, source: object) -> None:
+    """Takes over the weights of another model of the same networks."""
+    settings = dataclasses.asdict(other.settings)
+    if "blur" in settings:
+        settings["blur"] = model.settings.blur  # No part of the networks.
+    if settings != dataclasses.asdict(model.settings):
         raise ValueError(f"{source} has other networks than this run: {other.settings}.")
     for mine, theirs in zip(model.variables, other.variables):
         mine.assign(theirs)
@@ -87,7 +104,7 @@ def adopt(model: Pim, other: Pim, source: object) -> None:
 class PimValidation:
     """The bound on crops of pairs that were not trained on, always the same."""
 
-    def __init__(self, model: Pim, pairs: Pairs, side: int) -> None:
+    def __init__(self, model: BeliefModel, pairs: Pairs, side: int) -> None:
         self.count = min(VALIDATION_CROPS, len(pairs))
         crops = frames.crops_of_pairs(pairs, side, seed=0)
         self._crops = np.stack(list(crops.take(self.count).as_numpy_iterator()))
@@ -146,11 +163,11 @@ def train() -> None:
 
     data, judging = flags.FLAGS.data, flags.FLAGS.validation or ""
     config: PimTraining = flagged.configured(configs.PimTraining)
-    if config.model != "pim":
-        raise ValueError(f"this trains pim; the config is for {config.model}.")
+    if config.model not in MODELS:
+        raise ValueError(f"this trains {' and '.join(MODELS)}; the config is for {config.model}.")
     workdir = flagged.workdir_for(config)
     tf.keras.utils.set_random_seed(config.seed)
-    trainer = PimTrainer(Pim(PimConfig(**config.arguments)), config)
+    trainer = PimTrainer(built(config), config)
     limits = frames.Limits(config.gap, config.motion, config.every, config.side)
 
     def found(source: str, folder: str) -> Pairs:

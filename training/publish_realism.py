@@ -28,7 +28,7 @@ from training import data, program
 QUALITIES = (5, 15, 30, 60)
 AMOUNTS = (0.0, 0.5, 1.0)
 LARGEST = 6 << 20  # bytes
-NAMES = ("psnr", "ms-ssim", "lpips", "pim")
+NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
 
 
 def measured(codec: Codec, folder: str) -> list[list[str]]:

@@ -46,7 +46,7 @@ _GAMMAS = flags.DEFINE_list(
 _QUALITIES = flags.DEFINE_list(
     "qualities", None, "rates; by default 15 and 40, of a model of one rate none"
 )
-_JUDGES = flags.DEFINE_list("judges", ["pim", "ms-ssim"], "metrics that are not trained for")
+_JUDGES = flags.DEFINE_list("judges", ["pim-bands", "ms-ssim"], "metrics that are not trained for")
 _OUTPUT = flags.DEFINE_string("figure", None, "a picture of it, WebP")
 
 SETTINGS = "curve.json"

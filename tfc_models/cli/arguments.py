@@ -29,7 +29,14 @@ def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
         f"(default: what {LPIPS_VARIABLE} names)",
     )
     command.add_argument(
-        "--pim", metavar="WEIGHTS", help="PIM's weights, likewise (default: those shipped)"
+        "--pim",
+        metavar="WEIGHTS",
+        help="PIM's weights, likewise, or a folder of released ones (default: those shipped)",
+    )
+    command.add_argument(
+        "--pim-bands",
+        metavar="WEIGHTS",
+        help="PIM-bands' weights, likewise (default: those shipped)",
     )
     command.add_argument(
         "--semantic",

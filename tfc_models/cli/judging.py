@@ -13,13 +13,14 @@ import numpy as np
 from tfc_models import pictures
 from tfc_models.cli.coding import silence_tensorflow
 from tfc_models.cli.errors import CommandError, UsageError, one_line
-from tfc_models.cli.measuring import METRICS, metric_names, metrics_of, pim_of
+from tfc_models.cli.measuring import METRICS, learned_of, metric_names, metrics_of
 from tfc_models.cli.plan import find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import png_target, write_file
 from tfc_models.evaluation.measuring import finite
 
-UNTRAINED = "pim-untrained"
+UNTRAINED = {"pim-untrained": "pim", "pim-bands-untrained": "pim-bands"}
+BLURRED = ("pim-bands", "pim-bands-untrained")
 REFERENCE = "lpips"
 COLUMNS = {
     "monotone": "stronger costs more",
@@ -34,9 +35,9 @@ SUFFIX = ".recovered.png"
 def judge(options: argparse.Namespace) -> int:
     """A row for every metric."""
     reporter = Reporter("judge", options.quiet)
-    names = _names(options, reporter, (UNTRAINED,))
-    if options.blur is not None and not {"pim", UNTRAINED} & {*names}:
-        raise UsageError(f"--blur is of PIM: give pim or {UNTRAINED} among the metrics.")
+    names = _names(options, reporter, tuple(UNTRAINED))
+    if options.blur is not None and not {*BLURRED} & {*names}:
+        raise UsageError(f"--blur is of PIM-bands: add {' or '.join(BLURRED)} to --metric.")
     photos = _photos(pathlib.Path(options.pictures), options)
     silence_tensorflow()
     if options.bapps:
@@ -115,21 +116,23 @@ def _distances(names: list[str], options: argparse.Namespace) -> dict[str, Calla
     """Each compiled once for the shapes that it will see."""
     import tensorflow as tf
 
-    from tfc_models.perceptual import PIM_MIN_SIDE, Pim
+    from tfc_models.perceptual import PIM_MIN_SIDE
 
-    known = metrics_of([n for n in names if n != UNTRAINED], options)
+    known = metrics_of([n for n in names if n not in UNTRAINED], options)
     functions = {name: metric.distance for name, metric in known.items()}
-    least = {**{name: metric.least for name, metric in known.items()}, UNTRAINED: PIM_MIN_SIDE}
+    least = dict.fromkeys(UNTRAINED, PIM_MIN_SIDE)
+    least.update({name: metric.least for name, metric in known.items()})
     if short := [name for name in names if least[name] > options.side - 1]:
         needed = max(least[name] for name in short) + 1
         raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
-    if options.blur is not None or UNTRAINED in names:
-        pim = pim_of(options, options.blur)
-        if "pim" in names:
-            functions["pim"] = pim.distance
-        if UNTRAINED in names:
-            tf.keras.utils.set_random_seed(options.seed)
-            functions[UNTRAINED] = Pim(pim.settings).distance
+    changes = {} if options.blur is None else {"blur": options.blur}
+    if changes and "pim-bands" in names:
+        functions["pim-bands"] = learned_of("pim-bands", options, **changes).distance
+    for name in UNTRAINED.keys() & {*names}:
+        of = UNTRAINED[name]
+        trained = learned_of(of, options, **(changes if name in BLURRED else {}))
+        tf.keras.utils.set_random_seed(options.seed)
+        functions[name] = type(trained)(trained.settings).distance
     return {name: tf.function(functions[name], reduce_retracing=True) for name in names}
 
 
@@ -172,7 +175,7 @@ def _bapps(distances: dict[str, Any], photos: list[np.ndarray], options: Any) ->
     return {
         name: bapps.score(distance, options.bapps, size=options.bapps_side)
         for name, distance in distances.items()
-        if name == UNTRAINED or metrics.METRICS[name].least <= options.bapps_side
+        if name in UNTRAINED or metrics.METRICS[name].least <= options.bapps_side
     }
 
 

@@ -16,7 +16,7 @@ from tfc_models.cli.errors import FAILED, CommandError, UsageError, one_line
 from tfc_models.cli.plan import UNREADABLE, Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.evaluation.measuring import figure_text, finite
-from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE, SEMANTIC_VARIABLE
+from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
 
 ALL = "all"
 PATCH = 64
@@ -36,7 +36,8 @@ METRICS = {
     "ms-ssim": Shown("MS-SSIM", 4),
     "nlpd": Shown("NLPD", 4),
     "lpips": Shown("LPIPS", 4),
-    "pim": Shown("PIM", 3),
+    "pim": Shown("PIM", 4),
+    "pim-bands": Shown("PIM-bands", 3),
     "semantic": Shown("semantic", 4),
 }
 # Those that come without weights: what they are called, and the variable that names theirs.
@@ -81,7 +82,7 @@ def measure(options: argparse.Namespace) -> int:
         _print(names, rows, means)
         if sets:
             print(
-                f"{apart['patches']} patches of {PATCH}×{PATCH} a side, of PIM's features: "
+                f"{apart['patches']} patches of {PATCH}×{PATCH} a side, of PIM-bands' features: "
                 f"Fréchet distance {apart['frechet']:.4f}, kernel distance {apart['kernel']:.6f}"
             )
     return FAILED if reporter.failures else 0
@@ -148,32 +149,31 @@ def metrics_of(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Of each name: the metric, with weights other than the default ones where given."""
     from tfc_models import metrics
 
-    weights = options.lpips, options.pim, options.semantic
+    weights = options.lpips, options.pim, options.semantic, options.pim_bands
     try:
         return {name: metrics.named(name, *weights) for name in names}
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
 
 
-def pim_of(options: argparse.Namespace, blur: float | None = None) -> Any:
-    """The PIM of --pim, of the environment, or else the one that is shipped."""
-    from tfc_models.perceptual import load_pim
-    from tfc_models.perceptual.pim import WEIGHTS
+def learned_of(name: str, options: argparse.Namespace, **changes: Any) -> Any:
+    """The pim or pim-bands of its option, of the environment, or else the one that is shipped."""
+    from tfc_models.metrics.perceptual import LEARNED
 
-    source = options.pim or os.environ.get(PIM_VARIABLE) or WEIGHTS
+    learned = LEARNED[name]
     try:
-        return load_pim(source, blur)
+        return learned.load(getattr(options, name.replace("-", "_")) or learned.source, **changes)
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
 
 
 class _Sets:
-    """The patches of both sides, by what PIM makes of them."""
+    """Patches of both sides, as features of PIM-bands."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         import tensorflow as tf
 
-        model = pim_of(options)
+        model = learned_of("pim-bands", options)
         self._summary = tf.function(model.summary, reduce_retracing=True)
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
@@ -194,7 +194,7 @@ class _Sets:
             raise CommandError(f"sets need two patches of {PATCH}×{PATCH} pixels or more a side.")
         sides = [np.concatenate(rows) for rows in self._rows]
         found = {"frechet": frechet_distance(*sides), "kernel": kernel_distance(*sides)}
-        return {"extractor": "pim", "patch": PATCH, "patches": count, **found}
+        return {"extractor": "pim-bands", "patch": PATCH, "patches": count, **found}
 
 
 def _read(pair: _Pair, options: argparse.Namespace, reporter: Reporter) -> list[np.ndarray]:

@@ -86,9 +86,9 @@ size, and writes all results side by side, with an enlarged detail, into one PNG
 
 METRICS = """\
 Measures how far B is from A: two pictures of one size, or two folders whose pictures have the
-same names, whatever their suffixes. MSE, NLPD, LPIPS, PIM and the semantic metric are 0 at
-equality, SSIM and MS-SSIM 1. A dash stands where a picture is too small for a metric; means are
-of the others."""
+same names, whatever their suffixes. MSE, NLPD, LPIPS, PIM, PIM-bands and the semantic metric are
+0 at equality, SSIM and MS-SSIM 1. A dash stands where a picture is too small for a metric; means
+are of the others."""
 
 JUDGE = """\
 Tries metrics on photos: do they cost more the stronger a corruption is (15 of them, in the style
@@ -278,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sets",
         action="store_true",
         help="also the Fréchet and the kernel distance between both sides' patches of "
-        f"{measuring.PATCH}×{measuring.PATCH} pixels, of PIM's features",
+        f"{measuring.PATCH}×{measuring.PATCH} pixels, of PIM-bands' features",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     arguments.add_background(command)
@@ -286,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "judge", JUDGE, judging.judge)
     command.add_argument("pictures", metavar="FOLDER", help="of photos (or one) to try metrics on")
-    arguments.add_metrics(command, judging.UNTRAINED)
+    arguments.add_metrics(command, *judging.UNTRAINED)
     command.add_argument(
         "--pairs",
         metavar="N",
@@ -305,14 +305,14 @@ def _parser() -> argparse.ArgumentParser:
         "--blur",
         metavar="X",
         type=arguments.argument(arguments.not_negative),
-        help="of the bands that are a part of PIM, 0: without them (default: its file's)",
+        help="scale of PIM-bands' band-difference term; 0 disables it (default: from its weights)",
     )
     command.add_argument(
         "--seed",
         metavar="N",
         type=arguments.argument(arguments.seed),
         default=0,
-        help=f"of the weights of {judging.UNTRAINED} (default: 0)",
+        help=f"of the weights of {' and '.join(judging.UNTRAINED)} (default: 0)",
     )
     command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
     command.add_argument(

@@ -7,7 +7,7 @@ from tfc_models.metrics.backbones import BACKBONES, Backbone
 from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.named import METRICS, Metric, named
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
-from tfc_models.metrics.perceptual import pim
+from tfc_models.metrics.perceptual import pim, pim_bands
 from tfc_models.metrics.psnr import mse, psnr
 from tfc_models.metrics.semantic import SemanticSubstitute, saved_semantic, semantic
 from tfc_models.metrics.sets import (
@@ -42,6 +42,7 @@ __all__ = [
     "nlpd",
     "patches_of",
     "pim",
+    "pim_bands",
     "psnr",
     "read_weights",
     "saved_semantic",

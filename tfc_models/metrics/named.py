@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfc_models.metrics.backbones import BACKBONES
 from tfc_models.metrics.learned import Lpips, lpips
 from tfc_models.metrics.nlpd import NLPD_MIN_SIDE, nlpd
-from tfc_models.metrics.perceptual import pim
+from tfc_models.metrics.perceptual import LEARNED, pim, pim_bands
 from tfc_models.metrics.psnr import mse, psnr
 from tfc_models.metrics.semantic import saved_semantic, semantic
 from tfc_models.metrics.structural import (
@@ -24,8 +24,8 @@ from tfc_models.metrics.structural import (
     ssim,
     ssim_distance,
 )
-from tfc_models.perceptual import PIM_MIN_SIDE, load_pim
-from tfc_models.remote import LPIPS_VARIABLE, PIM_VARIABLE, SEMANTIC_VARIABLE
+from tfc_models.perceptual import PIM_MIN_SIDE
+from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
 
 Function = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -64,6 +64,7 @@ METRICS = {
     "nlpd": Metric(nlpd, NLPD_MIN_SIDE, nlpd, softened=nlpd),
     "lpips": _distance(lpips, 17),
     "pim": _distance(pim, PIM_MIN_SIDE),
+    "pim-bands": _distance(pim_bands, PIM_MIN_SIDE),
     # As much as any of its networks needs; `named` knows which one it is.
     "semantic": _distance(semantic, max(net.least for net in BACKBONES.values())),
 }
@@ -74,6 +75,7 @@ def named(
     lpips_weights: str | os.PathLike[str] | None = None,
     pim_weights: str | os.PathLike[str] | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
+    pim_bands_weights: str | os.PathLike[str] | None = None,
 ) -> Metric:
     """The metric of that name.
 
@@ -83,6 +85,8 @@ def named(
         pim_weights: for PIM; without them those that TFC_MODELS_PIM names, or those shipped.
         semantic_weights: what `SemanticSubstitute.save` wrote; without them those that
             TFC_MODELS_SEMANTIC names.
+        pim_bands_weights: for PIM-bands; without them those that TFC_MODELS_PIM_BANDS names, or
+            those shipped.
     """
     if name not in METRICS:
         raise ValueError(f"there is no metric {name!r}; the metrics are: {', '.join(METRICS)}.")
@@ -90,9 +94,13 @@ def named(
     if name == "lpips" and source:
         network = Lpips(source)
         return _distance(network, network.backbone.least)
-    source = pim_weights or os.environ.get(PIM_VARIABLE)
-    if name == "pim" and source:
-        return _distance(functools.partial(pim, model=load_pim(source)), PIM_MIN_SIDE)
+    if name in LEARNED:
+        learned = LEARNED[name]
+        given = pim_weights if name == "pim" else pim_bands_weights
+        source = given or os.environ.get(learned.variable)
+        if source:
+            function = functools.partial(METRICS[name].function, model=learned.load(source))
+            return _distance(function, PIM_MIN_SIDE)
     source = semantic_weights or os.environ.get(SEMANTIC_VARIABLE)
     if name == "semantic" and source:
         fitted = saved_semantic(source)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfc_models.metrics import METRICS
 from tfc_models.metrics.learned import given
-from tfc_models.metrics.perceptual import shipped
+from tfc_models.metrics.perceptual import LEARNED, shipped
 from tfc_models.metrics.semantic import semantic_of
 
 DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
@@ -30,7 +30,7 @@ _PLUS = re.compile(r"(?<![0-9.]e)\+")  # not that of 1e+2
 
 
 def parsed(text: str) -> dict[str, float]:
-    """Weights by metric, of "mse", "mse + 40*pim + 120*lpips", …"""
+    """Weights by metric, of "mse", "mse + 40*pim-bands + 120*lpips", …"""
     terms: dict[str, float] = {}
     for part in _PLUS.split(text) if isinstance(text, str) else ():
         found = _TERM.fullmatch(part.strip())
@@ -41,7 +41,9 @@ def parsed(text: str) -> dict[str, float]:
         terms[found[2]] = weight
     if not terms:
         choices = ", ".join(DISTORTIONS)
-        raise ValueError(f"distortion is one of {choices}, or a sum as mse+40*pim; got {text!r}.")
+        raise ValueError(
+            f"distortion is one of {choices}, or a sum as mse+40*pim-bands; got {text!r}."
+        )
     return terms
 
 
@@ -64,8 +66,8 @@ def default_lambda(terms: dict[str, float]) -> float:
 
 def prepare(terms: dict[str, float]) -> None:
     """Loads weights that metrics need: what is first made in a replica is made for it alone."""
-    if "pim" in terms:
-        shipped()
+    for name in LEARNED.keys() & terms.keys():
+        shipped(name)
     if "lpips" in terms:
         given()
     if "semantic" in terms:

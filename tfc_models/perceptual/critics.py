@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfc_models.perceptual.pim import Pim
+from tfc_models.perceptual.beliefs import LOG_TAU, Belief, BeliefModel
 
 SLOPE = 0.2  # of leaky ReLUs below 0
 FIRST_ROUNDS = 8  # of power iteration, before whose first the gain of a layer is unknown
@@ -111,33 +111,64 @@ class PatchCritic(tf.keras.Model):
 
 
 class BeliefCritic(tf.keras.Model):
-    """A number for every place of every band of PIM's beliefs: critics that see as PIM does.
+    """A number for every place of every band, given the distribution q(z|x) of a picture.
 
-    PIM itself does not learn.
+    The networks read the distribution, not its parameters: the mean of the mixture, and its log
+    density at learned points around the mean. Both stay the same when components are permuted,
+    split or merged. The encoder itself is not trained.
 
     Args:
-        pim: whose z is read.
+        encoder: `Pim` or `PimBands`.
         hidden: units of each of two layers, for every band.
+        points: learned points for every band. They are left out for single Gaussians, which
+            their mean determines.
     """
 
-    def __init__(self, pim: Pim, hidden: int = 32, name: str = "belief_critic") -> None:
+    def __init__(
+        self, encoder: BeliefModel, hidden: int = 32, points: int = 8, name: str = "belief_critic"
+    ) -> None:
         super().__init__(name=name)
-        # A function, so that PIM is no part of the critic: neither trained nor saved with it.
-        self._beliefs = lambda pictures: pim.alone(pim.features(pictures))
+        # A function, so that the encoder is no part of the critic: neither trained nor saved.
+        self._beliefs = lambda pictures: encoder.alone(encoder.features(pictures))
+        settings = encoder.settings
         self.bands = [
-            [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)] for _ in pim.pyramid.sides
+            [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)]
+            for _ in range(encoder.band_count)
         ]
+        self.points: list[tf.Variable] = []
+        if settings.components > 1:
+            draw = tf.random_normal_initializer(stddev=1.0)
+            self.points = [
+                self.add_weight(f"points_{band}", [points, settings.dimensions], initializer=draw)
+                for band in range(encoder.band_count)
+            ]
 
     def call(self, pictures: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Pictures are sRGB 0–255 NHWC; the numbers, N × places of all bands."""
+        return self.of(self._beliefs(pictures), training)
+
+    def of(self, beliefs: list[Belief], training: bool = False) -> tf.Tensor:
+        """The numbers for distributions, one for each band."""
         numbers = []
-        for (*hidden, last), belief in zip(self.bands, self._beliefs(pictures)):
-            maps = belief.means[..., 0, :]
+        for band, ((*hidden, last), belief) in enumerate(zip(self.bands, beliefs)):
+            maps = belief.mean()
+            if self.points:
+                maps = tf.concat([maps, _beyond_mean(belief, self.points[band])], axis=-1)
             for layer in hidden:
                 maps = tf.nn.leaky_relu(layer(maps, training=training), SLOPE)
             found = last(maps, training=training)
             numbers.append(tf.reshape(found, [tf.shape(found)[0], -1]))
         return tf.concat(numbers, axis=-1)
+
+
+def _beyond_mean(belief: Belief, points: tf.Tensor) -> tf.Tensor:
+    """Log densities of mixtures at their mean plus each point, relative to a Gaussian there."""
+    mean, constant = belief.mean(), LOG_TAU * points.shape[-1]
+    found = [
+        belief.log_density(mean + point) + 0.5 * (tf.reduce_sum(tf.square(point)) + constant)
+        for point in tf.unstack(points)
+    ]
+    return tf.stack(found, axis=-1)
 
 
 def _as_large(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

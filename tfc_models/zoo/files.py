@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import zipfile
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from tfc_models.models.stored import storable
 from tfc_models.remote import sha256_of, write_weights
 
-FORMAT = 2
+FORMAT = 3  # Up to 2, `pim` in a distortion was what is called pim-bands since.
 PLANES = "#bytes"  # behind the name of an array whose bytes lie apart
 LARGE = 1000  # numbers
 
@@ -78,7 +79,10 @@ def read(path: pathlib.Path) -> Weights:
             if meta["format"] > FORMAT:
                 raise NewerWeights(f"{path} is of a later release of tfc-models: update it.")
             state = dict(_unpacked(k, arrays[k]) for k in arrays.files if k != "__meta__")
-        return Weights(meta["model"], meta["config"], state)
+        config = meta["config"]
+        if meta["format"] < 3 and "distortion" in config:
+            config["distortion"] = re.sub(r"\bpim\b", "pim-bands", config["distortion"])
+        return Weights(meta["model"], config, state)
     except NewerWeights:
         raise
     except FileNotFoundError:
