@@ -23,7 +23,8 @@ SQUARED_ERROR_PER_UNIT = {
     "ssim": 470.0,
     "nlpd": 950.0,
     "lpips": 370.0,
-    "pim": 38.0,
+    "pim": 250.0,
+    "pim-bands": 38.0,
 }
 _TERM = re.compile(r"(?:([0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
 _PLUS = re.compile(r"(?<![0-9.]e)\+")  # not that of 1e+2
