@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import runpy
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +13,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from tests.conftest import SMALL, cropped
 from tfc_models import evaluation, metrics, models, pictures
 from tfc_models.metrics import pairs
+from tfc_models.models.distortion import default_lambda, parsed, squared_error_lambda
 from training.linear_start import linear_start, quantization_step
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "training" / "configs"
 
 
 def pair(side: int = 192) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +110,24 @@ def test_every_distortion_has_a_lambda_and_a_linear_start_of_its_own(name):
 def test_a_distortion_without_a_known_scale_needs_a_lambda():
     with pytest.raises(ValueError, match=r"semantic has no default lambda.*give lmbda"):
         models.build("bls2017", **SMALL["bls2017"], distortion="semantic")
+    with pytest.raises(ValueError, match="semantic has no default lambda"):
+        models.build("bls2017", **SMALL["bls2017"], distortion="mse + 2*semantic")
     assert models.build("bls2017", **SMALL["bls2017"], distortion="semantic", lmbda=1.0).lmbda == 1
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_configs_leave_the_lambda_to_the_distortion(path):
+    config = runpy.run_path(str(path))["CONFIG"]
+    if config.model in models.names() and "distortion" not in config.arguments:
+        assert "lmbda" not in config.arguments or path.stem.startswith("hific")
+
+
+def test_default_lambdas_of_sums_spend_about_as_much_rate_as_squared_error():
+    for text in ("mse", "ms-ssim", "mse + 38*pim-bands", "2*lpips", "ssim", "nlpd", "pim"):
+        terms = parsed(text)
+        lmbda = default_lambda(terms)
+        assert squared_error_lambda(lmbda, terms) == pytest.approx(0.01)
+    assert default_lambda(parsed("mse + 38*pim-bands")) == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ms-ssim"])

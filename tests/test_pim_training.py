@@ -75,7 +75,7 @@ def test_pairs_of_folders_of_frames(tmp_path):
 
 def test_pairs_of_videos(tmp_path):
     """A scene that moves, a cut to one that stands still, and a file that is no video."""
-    av = pytest.importorskip("av", reason="needs PyAV: pip install 'tfc-models[video]'")
+    av = pytest.importorskip("av", reason="needs PyAV: pip install av")
     path = tmp_path / "walk.mp4"
     with av.open(str(path), "w") as video:
         stream = video.add_stream("mpeg4", rate=20)
@@ -265,7 +265,7 @@ def test_training_begins_with_what_is_shipped():
 
 def test_an_unfinished_table_is_not_taken_for_all(tmp_path, monkeypatch):
     """Whoever is killed while videos are read begins anew."""
-    pytest.importorskip("av", reason="needs PyAV: pip install 'tfc-models[video]'")
+    pytest.importorskip("av", reason="needs PyAV: pip install av")
     (tmp_path / "a.mp4").write_bytes(b"")
 
     def dies(*unused):

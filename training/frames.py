@@ -164,7 +164,7 @@ def extract(paths: list[pathlib.Path], folder: pathlib.Path, limits: Limits) -> 
     try:
         import av  # noqa: F401
     except ImportError:
-        raise DataError("videos need PyAV: pip install 'tfc-models[video]'.") from None
+        raise DataError("videos need PyAV: pip install av.") from None
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, path in enumerate(paths):

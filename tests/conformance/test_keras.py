@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +13,9 @@ import tensorflow as tf
 from tests.conftest import GOLDEN, SMALL, cropped, golden_model, without_graphs
 from tfc_models import models
 from tfc_models.codec import Codec
-from tfc_models.layers import Chain, Conv2D
+from tfc_models.layers import Chain, CompressionLayer, Conv2D, Residual
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def changed(name: str):
@@ -68,6 +74,70 @@ def test_every_format_restores_a_frozen_model(model_name, tmp_path):
 def test_a_frozen_model_refuses_the_legacy_format_that_would_lose_its_tables(tmp_path):
     with pytest.raises(ValueError, match=r"\.weights\.h5"):
         golden_model("bls2017").save_weights(tmp_path / "weights.h5")
+
+
+def test_a_frozen_model_is_no_keras_savedmodel(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in \.keras; Codec\(model\)\.save"):
+        golden_model("bls2017").save(tmp_path / "saved")
+
+
+def test_checkpoints_of_other_weights_leave_a_frozen_model_as_it_is(tmp_path):
+    model = golden_model("bls2017")
+    own = tf.train.Checkpoint(model=model).save(str(tmp_path / "own"))
+    fresh = models.build("bls2017", **model.config)
+    unfrozen = tf.train.Checkpoint(model=fresh).save(str(tmp_path / "unfrozen"))
+    fresh.freeze()
+    other = tf.train.Checkpoint(model=fresh).save(str(tmp_path / "other"))
+    image = cropped(64, 64)[None].astype(np.float32)
+    before = model(image).reconstruction
+    for path in (unfrozen, other):
+        with pytest.raises(RuntimeError, match="does not take other weights"):
+            tf.train.Checkpoint(model=model).restore(path)
+        np.testing.assert_array_equal(model(image).reconstruction, before)
+    tf.train.Checkpoint(model=model).restore(own)
+    np.testing.assert_array_equal(model(image).reconstruction, before)
+
+
+def test_weights_of_other_widths_are_refused_in_one_line(tmp_path):
+    model = golden_model("bls2017")
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = models.build("bls2017", **SMALL["bls2017"])
+    with pytest.raises(ValueError, match=r"another bls2017: \S+ has the shape \(.*, here \("):
+        other.load_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ValueError, match=r"not those of bls2017: they have no analysis/"):
+        other.assign_state({})
+
+
+ONE_STEP = """
+import numpy as np
+import tensorflow as tf
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+from tfc_models import models
+images = np.random.default_rng(0).uniform(0.0, 255.0, [4, 64, 64, 3]).astype(np.float32)
+for replicas in (1, 2):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:replicas]).scope():
+        tf.keras.utils.set_random_seed(1)
+        model = models.build("bls2017", channels=4, latents=6, quantization="round")
+        model.compile(tf.keras.optimizers.SGD(1e-3))
+    before = model.get_weights()
+    model.fit(images, batch_size=4, verbose=0, shuffle=False)
+    print(sum(float(np.abs(a - b).sum()) for a, b in zip(model.get_weights(), before)))
+"""
+
+
+def test_a_step_on_two_replicas_is_the_step_on_one():
+    """In a process of its own: devices are told apart before TensorFlow is used."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ONE_STEP],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = map(float, done.stdout.split())
+    assert two == pytest.approx(one, rel=0.02) and one > 0
 
 
 def test_every_variable_has_a_learning_rate_group(model_name):
@@ -148,6 +218,24 @@ def test_callbacks_stop_early_and_keep_the_best_model(images, tmp_path):
     loaded = tf.keras.models.load_model(best)
     result = loaded.evaluate(images, verbose=0, return_dict=True)
     assert result["loss"] == pytest.approx(min(history["val_loss"]), rel=1e-4)
+
+
+class Scaled(CompressionLayer):
+    """A layer whose author forgot state and assign_state."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight("scale", [], initializer="ones")
+
+    def call(self, inputs):
+        return tf.cast(self.scale, inputs.dtype) * inputs
+
+
+def test_a_layer_whose_variables_are_in_no_state_is_refused():
+    good = models.build("bls2017", **SMALL["bls2017"])
+    for layers in ([Scaled(name="scaled")], [Residual([Scaled(name="scaled")], name="block")]):
+        analysis = Chain([*good.analysis.layers, *layers], name="analysis")
+        with pytest.raises(TypeError, match=r"bls2017, analysis: Scaled scaled has variables"):
+            models.CompressionModel("bls2017", analysis, good.synthesis, good.coder, good.config)
 
 
 def test_a_model_of_other_layers_is_refused_when_it_is_built():

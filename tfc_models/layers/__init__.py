@@ -3,7 +3,13 @@
 from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
 from tfc_models.layers.channel_norm import ChannelNorm
-from tfc_models.layers.compression_layer import CompressionLayer, Parameters, check_layers
+from tfc_models.layers.compression_layer import (
+    CompressionLayer,
+    Parameters,
+    check_layers,
+    check_state,
+    part_of,
+)
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gated import GatedResidual, openings, scattered
@@ -28,6 +34,7 @@ __all__ = [
     "Residual",
     "bfloat16_pays",
     "check_layers",
+    "check_state",
     "checkerboard_mask",
     "compute_dtype",
     "leaky_relu",
@@ -35,6 +42,7 @@ __all__ = [
     "nonlinearity",
     "openings",
     "pad_to_multiple",
+    "part_of",
     "polyphase_kernel",
     "raster_mask",
     "rate_of_each",

@@ -18,11 +18,8 @@ class Chain(CompressionLayer):
     """
 
     def __init__(self, layers: Sequence[CompressionLayer], name: str) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         check_layers(layers, name)
-        names = [layer.name for layer in layers]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"{name}: needs layers with unique names; got {', '.join(names)}.")
         self.layers = list(layers)
 
     @property

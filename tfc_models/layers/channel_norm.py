@@ -25,7 +25,7 @@ class ChannelNorm(CompressionLayer):
         activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.activation = activation
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -37,11 +37,11 @@ class ChannelNorm(CompressionLayer):
         super().build(input_shape)
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
+        """Returns the learned values by name."""
         return {"scale": tf.identity(self.scale), "offset": tf.identity(self.offset)}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
+        """Sets the values that `state` returned."""
         self.scale.assign(state["scale"])
         self.offset.assign(state["offset"])
 

@@ -29,6 +29,10 @@ class CompressionLayer(tf.keras.layers.Layer):
     _frozen = False
     _multiply_in_float32 = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Layers compute in the dtype of their input.
+        super().__init__(*arguments, **{"autocast": False, **options})
+
     @property
     def sublayers(self) -> Sequence[CompressionLayer]:
         """Layers inside this one, with unique names."""
@@ -64,9 +68,7 @@ class CompressionLayer(tf.keras.layers.Layer):
     def assign_state(self, state: dict[str, Any]) -> None:
         """Sets the values that `state` returned."""
         for layer in self.sublayers:
-            prefix = f"{layer.name}/"
-            own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            layer.assign_state(own)
+            layer.assign_state(part_of(state, f"{layer.name}/"))
 
     def variable_groups(self, default: str) -> dict[Any, str]:
         """Returns the learning-rate group of each trainable variable, by its reference."""
@@ -97,8 +99,27 @@ class Parameters(CompressionLayer):
         self.built = True
 
 
-def check_layers(layers: Iterable[Any], owner: str) -> None:
-    """Raises TypeError if a layer does not follow the contract of `CompressionLayer`."""
+def part_of(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Returns the values whose names begin with a prefix, by the rest of their names."""
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+
+def check_state(layer: CompressionLayer, owner: str) -> None:
+    """Raises TypeError if variables of a built layer are not part of its `state`."""
+    inside = {v.ref() for sublayer in layer.sublayers for v in sublayer.variables}
+    if type(layer).state is CompressionLayer.state and any(
+        v.ref() not in inside for v in layer.variables
+    ):
+        raise TypeError(
+            f"{owner}: {type(layer).__name__} {layer.name} has variables of its own; implement "
+            "state and assign_state, or they are lost when the model is saved."
+        )
+    for sublayer in layer.sublayers:
+        check_state(sublayer, owner)
+
+
+def check_layers(layers: Sequence[Any], owner: str) -> None:
+    """Raises an error if layers do not follow the contract, or share a name."""
     for layer in layers:
         if not isinstance(layer, CompressionLayer):
             raise TypeError(
@@ -106,3 +127,6 @@ def check_layers(layers: Iterable[Any], owner: str) -> None:
                 "use a layer of tfc_models.layers, or subclass CompressionLayer and implement "
                 "state and assign_state."
             )
+    names = [layer.name for layer in layers]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{owner}: needs layers with unique names; got {', '.join(names)}.")

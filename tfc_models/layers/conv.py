@@ -80,7 +80,7 @@ class Conv2D(Multiplies):
         kernel: str = "rdft",
         name: str | None = None,
     ) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         if down > 1 and up > 1:
             raise ValueError("a convolution goes down or up, not both.")
         if kernel not in KERNELS:
@@ -149,7 +149,7 @@ class Conv2D(Multiplies):
         return state if self.bias is None else {**state, "bias": tf.identity(self.bias)}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
+        """Sets the values that `state` returned."""
         kernel = state["kernel"]
         self._parameter.assign(
             self._fourier(kernel, inverse=False) if self._transformed else kernel

@@ -41,7 +41,7 @@ class Gain(CompressionLayer):
     parameter_group = "gains"
 
     def __init__(self, filters: int, levels: int, name: str | None = None) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.filters, self.levels = filters, levels
         self.logarithm = self.add_weight("logarithm", [levels, filters], initializer="zeros")
 
@@ -50,11 +50,11 @@ class Gain(CompressionLayer):
         return tf.exp(tf.matmul(weights, self.logarithm))
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
+        """Returns the learned values by name."""
         return {"logarithm": tf.identity(self.logarithm)}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
+        """Sets the values that `state` returned."""
         self.logarithm.assign(state["logarithm"])
 
     def call(self, inputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -67,7 +67,7 @@ class GatedResidual(CompressionLayer):
     def __init__(
         self, filters: int, hidden: int, knots: int, levels: int, noise: int, name: str
     ) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.noise = noise
         self.knots, self.levels = knots, levels
         self.expand = Conv2D(hidden, 3, activation=relu, kernel="plain", name="expand")

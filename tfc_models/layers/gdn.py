@@ -25,7 +25,7 @@ class Relu(CompressionLayer):
     """Rectification in the place of a GDN, with nothing to learn: for comparison."""
 
     def __init__(self, name: str | None = None) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return relu(inputs)
@@ -88,7 +88,6 @@ class GDN(tfc.GDN, Multiplies):
             alpha_parameter=alpha,
             epsilon_parameter=epsilon,
             name=name,
-            autocast=False,
             **kwargs,
         )
         self.form = form
@@ -123,11 +122,11 @@ class GDN(tfc.GDN, Multiplies):
         super().freeze()
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name."""
+        """Returns the learned values by name."""
         return {"beta": self.beta, "gamma": self.gamma}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
+        """Sets the values that `state` returned."""
         for parameter, key in ((self.beta_parameter, "beta"), (self.gamma_parameter, "gamma")):
             value = tf.convert_to_tensor(state[key], tf.float32)
             fresh = tfc.GDNParameter(value, minimum=parameter.minimum, offset=parameter.offset)

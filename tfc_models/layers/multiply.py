@@ -1,10 +1,10 @@
 """Where multiplication happens: natively in the dtype of the maps, or in float32 between them.
 
-A decoder's pictures should agree to a grey level wherever they are decoded, also where one
-machine multiplies in bfloat16 and the other cannot. What such a multiplication computes is
-simple: exact products of bfloat16 numbers, summed in float32, rounded to bfloat16 once at
-the end. A float32 convolution of the same numbers computes the same but for the order of
-the sums, and any processor runs it.
+A decoder's pixels should differ by one grey level, rarely two, wherever they are decoded, also
+where one machine multiplies in bfloat16 and the other cannot. A multiplication in bfloat16
+computes exact products of bfloat16 numbers, sums them in float32, and rounds once at the end. A
+float32 convolution of the same numbers computes the same but for the order of the sums, and any
+processor runs it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Residual(CompressionLayer):
     """x + f(x), where f is a sequence of layers that may contain further residual blocks."""
 
     def __init__(self, layers: Sequence[CompressionLayer], name: str | None = None) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         check_layers(layers, self.name)
         self.layers = list(layers)
 
@@ -54,7 +54,7 @@ class GainedResidual(CompressionLayer):
         kernel: str = "plain",
         name: str | None = None,
     ) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.filters = filters
         self.expand = Conv2D(hidden, sizes[0], activation=relu, kernel=kernel, name="expand")
         self.gain = Gain(hidden, levels, name="gain")

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
-from tfc_models.layers import Chain, compute_dtype, pad_to_multiple
+from tfc_models.layers import Chain, check_state, compute_dtype, pad_to_multiple, part_of
 from tfc_models.layers.tiling import HALO
 from tfc_models.models.distortion import default_lambda, distortions, parsed, prepare
 from tfc_models.models.keras_model import KerasModel, Losses
 from tfc_models.models.photo_like_noise import photo_like_noise
-from tfc_models.models.stored import digest, storable
+from tfc_models.models.stored import check_fit, digest, storable
 
 Before = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
 STRIDE = 16  # pixels a side to one latent; every model here has it
@@ -64,9 +64,11 @@ class CompressionModel(KerasModel):
         self._config = tuple(config.items())
         self.set_bfloat16("auto")
         self(tf.zeros([1, 64, 64, 3]))
+        for network in (analysis, synthesis):
+            check_state(network, f"{name}, {network.name}")
 
     def compile(self, *arguments: Any, **options: Any) -> None:
-        """As Keras' own; loads the weights of the metrics in the distortion first."""
+        """Compiles the model, and loads the weights of the metrics in its distortion."""
         prepare(parsed(self.distortion))
         super().compile(*arguments, **options)
 
@@ -79,8 +81,8 @@ class CompressionModel(KerasModel):
         """Multiplies in bfloat16: "on", "off", or "auto" (only where it pays).
 
         A frozen model's synthesis keeps its maps in `frozen_dtype` whatever the setting: mostly
-        bfloat16, and only multiplies in float32 where it is off: then pictures agree to a grey
-        level between machines with and without (see `tfc_models.layers.multiply`).
+        bfloat16, and only multiplies in float32 where it is off: then pixels differ by one grey
+        level, rarely two, between machines (see `tfc_models.layers.multiply`).
         """
         self._bfloat16 = setting
         dtype = compute_dtype(setting)
@@ -192,7 +194,7 @@ class CompressionModel(KerasModel):
             self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
             self.set_bfloat16(bfloat16)
         else:
-            self.coder.freeze(_part(state, "coder/"))
+            self.coder.freeze(part_of(state, "coder/"))
         for layer in (*self.analysis.layers, *self.synthesis.layers):
             layer.freeze()
         self.set_bfloat16(self.bfloat16)
@@ -218,11 +220,12 @@ class CompressionModel(KerasModel):
         return {**{f"{n}/{k}": v for n, la in layers for k, v in la.state().items()}, **coder}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the learned values that `state` gave."""
+        """Sets the learned values that `state` returned."""
         self.require_unfrozen("take other weights")
+        check_fit(self.state(), state, self.name)
         for name, layer in self._named_layers().items():
-            layer.assign_state(_part(state, f"{name}/"))
-        self.coder.assign_state(_part(state, "coder/"))
+            layer.assign_state(part_of(state, f"{name}/"))
+        self.coder.assign_state(part_of(state, "coder/"))
 
 
 def _check_parts(name: str, analysis: Any, synthesis: Any, coder: Any) -> None:
@@ -240,7 +243,3 @@ def _check_parts(name: str, analysis: Any, synthesis: Any, coder: Any) -> None:
         raise TypeError(
             f"{name}: the coder is a class of tfc_models.entropy; got {type(coder).__name__}."
         )
-
-
-def _part(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}

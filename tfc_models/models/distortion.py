@@ -50,14 +50,12 @@ def parsed(text: str) -> dict[str, float]:
 
 def squared_error_lambda(lmbda: float, terms: dict[str, float]) -> float:
     """Returns the λ for squared error that spends about the same rate as `lmbda` for `terms`."""
-    known = [name for name in terms if name in SQUARED_ERROR_PER_UNIT]
-    units = sum(terms[name] / SQUARED_ERROR_PER_UNIT[name] for name in known)
-    if not units:
+    if unknown := [name for name in terms if name not in SQUARED_ERROR_PER_UNIT]:
         raise ValueError(
-            f"{' + '.join(terms)} has no default lambda and no linear start: give lmbda, and "
+            f"{unknown[0]} has no default lambda and no linear start: give lmbda, and "
             "start=random or a weights file."
         )
-    return lmbda * units
+    return lmbda * sum(w / SQUARED_ERROR_PER_UNIT[name] for name, w in terms.items())
 
 
 def default_lambda(terms: dict[str, float]) -> float:

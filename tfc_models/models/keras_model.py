@@ -33,9 +33,12 @@ class FrozenState(tf.train.experimental.PythonState):
 
     def deserialize(self, value: bytes) -> None:
         """Freezes the model with a state that `serialize` returned."""
-        if value:
-            with np.load(io.BytesIO(value), allow_pickle=False) as arrays:
-                self._model.restore_frozen(dict(arrays))
+        if not value:
+            # Before any variable is restored: those of layers would not fit the folded kernels.
+            self._model.require_unfrozen("take other weights")
+            return
+        with np.load(io.BytesIO(value), allow_pickle=False) as arrays:
+            self._model.restore_frozen(dict(arrays))
 
 
 class KerasModel(tf.keras.Model):
@@ -88,8 +91,9 @@ class KerasModel(tf.keras.Model):
 
     def restore_frozen(self, state: dict[str, Any]) -> None:
         """Sets the state of a frozen model and freezes this one."""
-        self.assign_state(state)
-        self.freeze(state)
+        if not self.frozen or digest(state) != digest(self.state()):
+            self.assign_state(state)
+            self.freeze(state)
 
     def require_unfrozen(self, verb: str) -> None:
         """Raises RuntimeError if the model is frozen."""
@@ -109,7 +113,8 @@ class KerasModel(tf.keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the saved model was."""
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        if hasattr(self.optimizer, "build"):  # Legacy optimizers build themselves.
+            self.optimizer.build(self.trainable_variables)
 
     # Untracked: running means belong to an epoch and are no weights.
     @tf.__internal__.tracking.no_automatic_dependency_tracking
@@ -126,13 +131,19 @@ class KerasModel(tf.keras.Model):
         """Running means that Keras resets at the start of every epoch, and compiled metrics."""
         return [*getattr(self, "_means", {}).values(), *super().metrics]
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As `tf.keras.Model.make_train_function`; refused once frozen."""
+        self.require_unfrozen("train")
+        return super().make_train_function(force)
+
     def train_step(self, data: Any) -> Losses:
         """Runs one step of `fit`."""
-        self.require_unfrozen("train")
         pictures, _, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             losses = self.example_losses(pictures, training=True)
             loss = tf.reduce_mean(_weighted(losses["loss"], weights))
+            # Gradients are summed over replicas.
+            loss /= tf.distribute.get_strategy().num_replicas_in_sync
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         return self._updated_means(losses, weights)
 
@@ -142,6 +153,8 @@ class KerasModel(tf.keras.Model):
         return self._updated_means(self.example_losses(pictures, training=False), weights)
 
     def _updated_means(self, losses: Losses, weights: tf.Tensor | None) -> Losses:
+        if not hasattr(self, "_means"):
+            self._create_means()
         weights = None if weights is None else tf.reshape(weights, [-1])
         for name, values in losses.items():
             self._means[name].update_state(values, weights)
@@ -192,15 +205,19 @@ class KerasModel(tf.keras.Model):
         """Loads what `save_own_variables` saved."""
         names = list(store.keys())
         if any(":" in name for name in names):
-            state = {n.replace(":", "/"): np.asarray(store[n]) for n in names}
-            if not self.frozen or digest(state) != digest(self.state()):
-                self.restore_frozen(state)
+            self.restore_frozen({n.replace(":", "/"): np.asarray(store[n]) for n in names})
         else:
             super().load_own_variables(store)
 
     def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
-        """As `tf.keras.Model.save`."""
-        if str(filepath).endswith(".keras"):
+        """As `tf.keras.Model.save`; a frozen model as .keras alone."""
+        if not str(filepath).endswith(".keras"):
+            if self.frozen:
+                raise ValueError(
+                    f"{filepath}: a frozen model is saved with a name that ends in .keras; "
+                    "Codec(model).save writes a SavedModel with compress and decompress."
+                )
+        else:
             # ModelCheckpoint of Keras 2.14 passes options of another format, and Keras refuses.
             options.pop("options", None)
         super().save(filepath, *arguments, **options)

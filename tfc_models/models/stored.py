@@ -41,3 +41,15 @@ def digest(state: dict[str, Any]) -> bytes:
         sha.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
         sha.update(value.tobytes())
     return sha.digest()[:DIGEST_BYTES]
+
+
+def check_fit(expected: dict[str, Any], state: dict[str, Any], model: str) -> None:
+    """Raises ValueError unless a state has the expected values in their shapes."""
+    for name, value in expected.items():
+        if name not in state:
+            raise ValueError(f"the weights are not those of {model}: they have no {name}.")
+        here, there = tuple(np.shape(value)), tuple(np.shape(state[name]))
+        if here != there:
+            raise ValueError(
+                f"the weights are of another {model}: {name} has the shape {there}, here {here}."
+            )

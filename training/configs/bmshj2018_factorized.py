@@ -11,7 +11,7 @@ from training.config import Config
 
 CONFIG = Config(
     model="bmshj2018-factorized",
-    arguments={"lmbda": 0.01, "gdn": "gdn"},
+    arguments={"gdn": "gdn"},
     minutes=4,
     crop=192,
     head_start=0.05,

@@ -12,7 +12,7 @@ from training.config import Config
 
 CONFIG = Config(
     model="mbt2018-mean",
-    arguments={"lmbda": 0.01, "gdn": "gdn"},
+    arguments={"gdn": "gdn"},
     minutes=4,
     crop=192,
     head_start=0.05,

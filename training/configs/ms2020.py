@@ -11,7 +11,7 @@ from training.config import Config
 
 CONFIG = Config(
     model="ms2020",
-    arguments={"lmbda": 0.01, "gdn": "gdn1"},
+    arguments={"gdn": "gdn1"},
     minutes=4,
     crop=192,
     head_start=0.05,
