@@ -14,7 +14,7 @@ BYTE_COST = 3  # copies of a request's bytes: as they came, parsed, and the valu
 PIXEL_COST = 32  # bytes for each pixel: decoded picture, latents, result, and its encodings
 TRIM_BYTES = 64 * 2**20  # released since the last trim: then there is another
 TRIM_SECONDS = 1.0  # after that, when answers have gone as well
-FULL = "the server holds as many requests as it has memory for; try again later"
+NO_MEMORY = "the server holds as many requests as it has memory for; try again later"
 
 
 class Budget:
@@ -35,7 +35,7 @@ class Budget:
     def _take(self, count: int, own: int) -> None:
         with self._lock:
             if self._held + count > self._total and self._held > own:
-                raise exhausted(FULL)
+                raise exhausted(NO_MEMORY)
             self._held += count
 
     def _give_back(self, count: int) -> None:
@@ -109,9 +109,17 @@ class Workers:
         """
         if not self._free.acquire(blocking=False):
             raise exhausted(self._refusal)
-        future = self._pool.submit(job, *arguments)
+        # The pool keeps a cancelled item in its queue: that must not keep the arguments.
+        held = [(job, arguments)]
+        future = self._pool.submit(_run, held)
+        future.add_done_callback(lambda _: held.clear())
         future.add_done_callback(lambda _: self._free.release())
         return future
+
+
+def _run(held: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> Any:
+    job, arguments = held.pop()
+    return job(*arguments)
 
 
 def trim() -> None:

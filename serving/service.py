@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from serving.batching import FULL, Batcher
+from serving.batching import QUEUE_FULL, Batcher
 from serving.errors import ServingError, invalid
 from serving.manager import Manager
 from serving.memory import Budget, Share, Workers
@@ -49,7 +49,7 @@ class Service:
     ) -> None:
         self.manager, self.batcher, self.metrics = manager, batcher, metrics
         self.budget, self._limits = budget, limits
-        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, FULL)
+        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, QUEUE_FULL)
 
     def prepare(
         self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], share: Share

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import threading
+import weakref
 
 import grpc
 import pytest
 
-from serving import memory
+from serving import memory, rest
 from serving.errors import ServingError
 from serving.memory import BYTE_COST, PIXEL_COST, Budget, Workers
 
@@ -77,3 +79,25 @@ def test_workers_take_no_more_than_may_wait():
     jobs[2] = workers.submit(leave.wait, 30)
     leave.set()
     assert all(job.result(30) for job in jobs)
+
+
+class Body(bytearray):
+    """Bytes that can be referred to weakly."""
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_a_cancelled_job_lets_go_of_its_arguments(json):
+    """Also while it waits in the queue behind jobs that go on."""
+    leave = threading.Event()
+    workers = rest._converting if json else Workers("test", 2, 2, "too many wait")
+    running = [workers.submit(leave.wait, 30) for _ in range(2)]
+    body = Body(1000)
+    known = weakref.ref(body)
+    job = workers.submit(len, body)
+    del body
+    assert job.cancel()
+    del job
+    gc.collect()
+    assert known() is None
+    leave.set()
+    assert all(one.result(30) for one in running)
