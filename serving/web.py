@@ -21,6 +21,7 @@ from serving.service import Service
 
 READ_SECONDS = 60.0  # for a body to come
 DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, how many limits
+MEMBERS = 4096  # of a gzip file that are read: each takes a decompressor of its own
 PIECE = 2**18  # bytes that are decompressed, or sent, at one time
 SEND_SECONDS = 60.0  # for a client to read a piece of its answer
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
@@ -64,7 +65,8 @@ class Bodies:
             if size > self.limit:
                 raise self._too_large()
             share.take(len(part))
-            parts.append(part)
+            if part:
+                parts.append(part)
         return b"".join(parts)
 
     async def _parts(self, request: fastapi.Request) -> AsyncIterator[bytes]:
@@ -124,19 +126,23 @@ class Gunzip:
 
     def __init__(self) -> None:
         self._member: Any = None
-        self._seen = False
+        self._members = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What further compressed bytes hold.
+        """Decompresses further bytes; there is a piece for each member, if only an empty one.
 
         Raises:
-            ServingError: they are no gzip data.
+            ServingError: they are no gzip data, or have too many members.
         """
         pending = False  # whether there may be more without further bytes
         while data or pending:
             # A file may be of several members, one after the other.
-            member = self._member = self._member or zlib.decompressobj(zlib.MAX_WBITS | 16)
-            self._seen = True
+            if self._member is None:
+                self._members += 1
+                if self._members > MEMBERS:
+                    raise _damaged(f"have over {MEMBERS:,} members")
+                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            member = self._member
             try:
                 piece = member.decompress(data, PIECE)
             except zlib.error:
@@ -145,18 +151,18 @@ class Gunzip:
             pending = len(piece) == PIECE and not member.eof
             if member.eof:
                 self._member = None
-            if piece:
+            if piece or member.eof:
                 yield piece
 
     def check_end(self) -> None:
         """Refuses data that were cut short."""
-        if self._member is not None or not self._seen:
+        if self._member is not None or not self._members:
             raise _damaged()
 
 
-def _damaged() -> ServingError:
+def _damaged(how: str = "are damaged or cut short") -> ServingError:
     code = grpc.StatusCode.INVALID_ARGUMENT
-    return ServingError(code, "the request's gzip data are damaged or cut short", closes=True)
+    return ServingError(code, f"the request's gzip data {how}", closes=True)
 
 
 async def result_of(

@@ -432,3 +432,13 @@ def test_colours():
     for wrong in ("whitish", "#12", "", "#ff000080"):
         with pytest.raises(PictureError, match="is not a colour"):
             pictures.parse_color(wrong)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_of_a_file_with_a_very_long_header_is_not_looked_for(kind):
+    data = file_of(PHOTO, kind)
+    comment = b"\0\0\0\0prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
+    at, part = (33, comment) if kind == "PNG" else (2, b"\xff\xfe\0\2")
+    assert pictures.size_of(data[:at] + 100 * part + data[at:]) == (48, 32)
+    with pytest.raises(PictureError, match="its header has over 8,000 parts"):
+        pictures.size_of(data[:at] + 100_000 * part + data[at:])

@@ -26,6 +26,9 @@ from PIL import Image, ImageCms, ImageColor, ImageOps
 
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
+HEADER_READS = 8000
+"""Parts of a file that `size_of` reads at most: a few dozen hold any real picture's header."""
+
 Color = tuple[int, int, int]
 Source = Union[str, "os.PathLike[str]", bytes]
 
@@ -179,8 +182,25 @@ def size_of(data: bytes) -> tuple[int, int]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _open(io.BytesIO(data)) as image:
+        with _open(_Header(data)) as image:
             return image.size
+
+
+class _Header(io.BytesIO):
+    """Bytes of a picture file that end a search for the size after `HEADER_READS` reads.
+
+    Pillow walks all chunks before the pixels in Python: a file of empty ones takes it seconds.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = HEADER_READS
+
+    def read(self, *size: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise PictureError(f"its header has over {HEADER_READS:,} parts")
+        return super().read(*size)
 
 
 def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
