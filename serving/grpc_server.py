@@ -70,8 +70,11 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             raise exhausted("the server has as many requests under way as it can")
         try:
             with self._service.budget.share() as share:
+                _keep_until_sent(share, context)
                 share.take(request.ByteSize())
-                return self._predicted(request, context, share)
+                answer = self._predicted(request, context, share)
+                share.keep_answer(answer.ByteSize())
+                return answer
         finally:
             self._free.release()
 
@@ -118,6 +121,14 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         answer.model_spec.version.value = servable.version
         answer.metadata[METADATA].Pack(metadata_of(servable))
         return answer
+
+
+def _keep_until_sent(share: Share, context: grpc.ServicerContext) -> None:
+    """Keeps a share until the client has its answer, or is gone."""
+    ended: concurrent.futures.Future = concurrent.futures.Future()
+    share.until(ended)
+    if not context.add_callback(lambda: ended.set_result(None)):
+        ended.set_result(None)
 
 
 def _waited_for(

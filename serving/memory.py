@@ -41,7 +41,7 @@ class Budget:
     def _give_back(self, count: int) -> None:
         with self._lock:
             self._held -= count
-            self._released += count
+            self._released += max(count, 0)
             begins = self._released >= TRIM_BYTES and not self._trims
             self._trims |= begins
         if begins:
@@ -78,6 +78,14 @@ class Share:
             self._holders += 1
         future.add_done_callback(lambda _: self._let_go())
         return future
+
+    def keep_answer(self, byte_count: int) -> None:
+        """Holds what an answer of some bytes costs, and nothing else: the work has ended.
+
+        It is never refused: the answer is there already.
+        """
+        before, self._size = self._size, BYTE_COST * byte_count
+        self._budget._give_back(before - self._size)
 
     def _let_go(self) -> None:
         with self._lock:

@@ -24,6 +24,7 @@ DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, h
 MEMBERS = 4096  # of a gzip file that are read: each takes a decompressor of its own
 PIECE = 2**18  # bytes that are decompressed, or sent, at one time
 SEND_SECONDS = 60.0  # for a client to read a piece of its answer
+LONGEST_SEND_SECONDS = 600.0  # for all of it
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
 
 
@@ -215,7 +216,7 @@ async def answering(
 class Answer:
     """A response in the making, and what the log is to say of it."""
 
-    share: Share  # of a request with a body
+    share: Share | None = None  # of a request with a body
 
     def __init__(self) -> None:
         self.content, self.status, self.details, self.closes = b"", 200, {}, False
@@ -227,6 +228,8 @@ class Answer:
 
     def response(self) -> fastapi.Response:
         """As FastAPI has it."""
+        if self.share is not None and self.status == 200:
+            self.share.keep_answer(len(self.content))
         headers = {"Connection": "close"} if self.closes else None
         return _Response(self.sent, self.content, self.status, headers, "application/json")
 
@@ -240,12 +243,14 @@ class _Response(fastapi.Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": self.status_code}
+        until = time.monotonic() + LONGEST_SEND_SECONDS
         try:
             await send({**head, "headers": self.raw_headers})
             for at in range(0, max(len(self.body), 1), PIECE):
                 piece, more = self.body[at : at + PIECE], at + PIECE < len(self.body)
                 part = {"type": "http.response.body", "body": piece, "more_body": more}
-                await asyncio.wait_for(send(part), SEND_SECONDS)
+                left = max(until - time.monotonic(), 0.0)
+                await asyncio.wait_for(send(part), min(left, SEND_SECONDS))
         except asyncio.TimeoutError:
             return  # What is not sent whole ends the connection.
         finally:

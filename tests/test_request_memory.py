@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import gc
 import threading
+import types
 import weakref
 
 import grpc
 import pytest
+from tensorflow_serving.apis import predict_pb2
 
-from serving import memory, rest
+from serving import grpc_server, memory, rest, web
 from serving.errors import ServingError
 from serving.memory import BYTE_COST, PIXEL_COST, Budget, Workers
 
@@ -54,6 +57,63 @@ def test_a_share_is_held_until_its_work_has_ended():
     work.set_result(None)
     with budget.share() as other:
         other.take(10)
+
+
+def test_an_answer_is_held_at_its_own_size():
+    budget = Budget(BYTE_COST * 100)
+    with budget.share() as share:
+        share.take(100)
+        share.keep_answer(10)
+        with budget.share() as other, pytest.raises(ServingError):
+            other.take(91)
+        with budget.share() as other:
+            other.take(90)
+        share.keep_answer(10**6)  # It is there, however large.
+    with budget.share() as other:
+        other.take(100)
+
+
+class Context:
+    """What a gRPC handler knows of its call."""
+
+    def __init__(self, active: bool) -> None:
+        self.active, self.callbacks = active, []
+
+    def add_callback(self, callback) -> bool:
+        self.callbacks.append(callback)
+        return self.active
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
+    budget = Budget(BYTE_COST * 100)
+    servicer = grpc_server._Prediction(types.SimpleNamespace(budget=budget))
+    answer = predict_pb2.PredictResponse()
+    answer.model_spec.name = "a" * 60
+    monkeypatch.setattr(servicer, "_predicted", lambda *_: answer)
+    context = Context(active)
+    assert servicer._predict(predict_pb2.PredictRequest(), context) is answer
+    with budget.share() as other:
+        other.take(100 - answer.ByteSize())
+        if active:
+            with pytest.raises(ServingError):
+                other.take(1)
+            for callback in context.callbacks:
+                callback()
+        other.take(answer.ByteSize())
+
+
+def test_an_answer_is_not_sent_for_ever(monkeypatch):
+    monkeypatch.setattr(web, "LONGEST_SEND_SECONDS", 0.0)
+    answer = web.Answer()
+    answer.content = b"1"
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(30)
+
+    asyncio.run(answer.response()({}, None, send))
+    assert answer.sent.done()
 
 
 def test_memory_is_returned_after_large_requests(monkeypatch):
