@@ -160,11 +160,12 @@ class Manager:
         return staged
 
     def _check_labels(self, config: ModelConfig, staged: dict[int, _Version]) -> None:
-        """A label may only point to what can be called, or it would break its users."""
-        known = self._versions.get(config.name, {})
+        """Refuses a label of a version that the configuration does not serve."""
+        known, wanted = self._versions.get(config.name, {}), _wanted(config)
         for label, number in config.version_labels.items():
             old = known.get(number)
-            if number not in staged and (old is None or old.servable is None):
+            stays = old is not None and old.servable is not None and old.path == wanted.get(number)
+            if number not in staged and not stays:
                 raise _unusable(
                     f"Request to assign label {label} to version {number} of model "
                     f"{config.name}, which is not available."

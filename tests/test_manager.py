@@ -90,6 +90,16 @@ WRONG = {
         "version_labels { key: 'canary' value: 1 }",
         "Request to assign label canary to version 1 of model m, which is not available",
     ),
+    "a label of what is served, and will not be": (
+        ["b"],
+        "version_labels { key: 's' value: 2 }",
+        "Request to assign label s to version 2 of model m, which is not available",
+    ),
+    "a label of what the policy drops": (
+        ["a"],
+        "model_version_policy { specific { versions: 1 } } version_labels { key: 's' value: 2 }",
+        "Request to assign label s to version 2 of model m, which is not available",
+    ),
     "another model of it": (["b", "broken"], "", "m1 version 1: .*the graph is broken"),
 }
 
