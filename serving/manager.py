@@ -33,6 +33,7 @@ class _Version:
     servable: Servable | None = None
     print: tuple[float, int] = (0.0, 0)
     tried: float = 0.0
+    seconds: float = 0.0  # that loading took
 
 
 class Manager:
@@ -149,7 +150,7 @@ class Manager:
                 if old is not None and old.servable is not None and old.path == path:
                     continue
                 staged[number] = version = _Version(number, path, print=_print_of(path))
-                self._load(version, name)
+                self._load(version, name)  # The caller tells of an error, once.
                 if version.servable is None:
                     raise _unusable(f"{name} version {number}: {version.error.message}")
         except BaseException:
@@ -185,6 +186,7 @@ class Manager:
                     if old is not None and old.servable is not None:
                         replaced.append((name, old))
                     known[number] = version
+                    _log(name, version)
         return replaced
 
     def update(self) -> None:
@@ -236,10 +238,12 @@ class Manager:
                 with self._lock:
                     known[number] = successor
                 self._load(successor, name)
+                _log(name, successor)
                 continue
             # The same number in another folder: what is served stays until that is loaded.
             version.print, version.tried = found, now
             self._load(successor, name)
+            _log(name, successor)
             if successor.servable is not None:
                 with self._lock:
                     known[number] = successor
@@ -266,12 +270,10 @@ class Manager:
         except Exception as error:  # Whatever the folder holds, the server goes on.
             with self._lock:
                 version.state, version.error = State.END, from_tensorflow(error)
-            logging.error("%s version %d: %s", name, version.number, version.error)
             return
         with self._lock:
             version.servable, version.state = servable, State.AVAILABLE
-        seconds = time.monotonic() - start
-        logging.info("%s version %d is available after %.1f s", name, version.number, seconds)
+            version.seconds = time.monotonic() - start
 
     def _unload(self, version: _Version, name: str) -> None:
         with self._lock:
@@ -285,6 +287,14 @@ class Manager:
             logging.info("%s version %d is let go", name, version.number)
 
         threading.Thread(target=finish, name=f"unload-{name}", daemon=True).start()
+
+
+def _log(name: str, version: _Version) -> None:
+    if version.error is not None:
+        logging.error("%s version %d: %s", name, version.number, version.error)
+    else:
+        told = name, version.number, version.seconds
+        logging.info("%s version %d is available after %.1f s", *told)
 
 
 def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
@@ -318,7 +328,18 @@ def _unusable(message: str) -> ServingError:
 def _print_of(path: pathlib.Path) -> tuple[float, int]:
     """What changes when a file of a version does: copies come one file after the other."""
     stats = [p.stat() for p in path.rglob("*")]
-    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
+    return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
+
+
+def _prints(config: ServerConfig) -> list[object]:
+    """For each model the state of its versions' files, or the reason why they cannot be read."""
+    found: list[object] = []
+    for one in config.model_config_list.config:
+        try:
+            found.append({number: _print_of(path) for number, path in _wanted(one).items()})
+        except OSError as error:
+            found.append(str(error))
+    return found
 
 
 def check(config: ServerConfig) -> None:
@@ -361,29 +382,40 @@ def read(path: str) -> ServerConfig:
 class ConfigFile:
     """A configuration file that is looked at again and again.
 
-    One that cannot be served is an error once. It is tried again when it changes, and every
-    minute, for what it names may be there by then.
+    One that cannot be served is an error once. It is tried again when it changes, and when the
+    folders that it names do, which are looked at every minute.
     """
 
     def __init__(self, path: str, manager: Manager) -> None:
         self._path, self._manager = path, manager
-        self._seen, self._tried, self._failure = self._content(), time.monotonic(), ""
+        self._seen, self._looked, self._failure = self._content(), time.monotonic(), ""
+        self._config = ServerConfig()  # the one that failed, and its folders' state then
+        self._folders: list[object] = []
 
     def poll(self) -> None:
         """Reads the file, if it is time to."""
         seen = self._content()
-        again = self._failure and time.monotonic() - self._tried >= RETRY_SECONDS
-        if seen == self._seen and not again:
+        if seen == self._seen and not self._folders_changed():
             return
-        self._seen, self._tried = seen, time.monotonic()
+        self._seen, self._looked = seen, time.monotonic()
+        self._config, self._folders = ServerConfig(), []
         try:
-            self._manager.reload(read(self._path))
+            self._config = read(self._path)
+            self._folders = _prints(self._config)
+            self._manager.reload(self._config)
         except ServingError as error:
             if error.message != self._failure:
                 logging.error("%s", error.message)
             self._failure = error.message
         else:
             self._failure = ""
+
+    def _folders_changed(self) -> bool:
+        """Whether a configuration that failed may be served now."""
+        if not self._failure or time.monotonic() - self._looked < RETRY_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        return self._folders != _prints(self._config)
 
     def _content(self) -> bytes | None:
         try:

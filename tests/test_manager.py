@@ -196,3 +196,28 @@ def test_a_file_that_cannot_be_served_is_one_line_of_the_log(folder, tmp_path, e
     path.unlink()
     file.poll()
     assert manager.find("m").key == ("m", 7) and "No such file" in errors[1]
+
+
+def test_a_version_that_does_not_load_is_tried_again_when_its_folder_changes(
+    folder, tmp_path, errors, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(logging, "info", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
+    path = tmp_path / "config"
+    path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
+    manager = Manager(managers.read(str(path)))
+    manager.update()
+    file = ConfigFile(str(path), manager)
+    said.clear()
+    models = f"{model(folder, 'b', 'n')} {model(folder, 'broken', 'o')}"
+    path.write_text(f"model_config_list {{ {models} }}")
+    for _ in range(3):
+        file.poll()
+    assert errors == ["o version 1: OSError: the graph is broken"] and not said
+    assert Servable.loaded[1:] == [("n", 7)]
+    (folder / "broken" / "1" / "saved_model.pb").write_text("fine, and of another size")
+    file.poll()
+    assert manager.models() == ["n", "o"] and len(errors) == 1
+    available = [line for line in said if "is available" in line]
+    assert [line.split(" is")[0] for line in available] == ["n version 7", "o version 1"]
