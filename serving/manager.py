@@ -47,15 +47,19 @@ class Manager:
         self._versions: dict[str, dict[int, _Version]] = {}
         self._lock = threading.Lock()  # of the tables
         self._updating = threading.Lock()
+        self._problems: dict[str, str] = {}  # that were logged, of models' folders
         check(config)
         self._configs = {c.name: c for c in config.model_config_list.config}
         for one in self._configs.values():
             self._versions[one.name] = {}
-            if not pathlib.Path(one.base_path).is_dir():
-                logging.error("%s: there is no folder %s", one.name, one.base_path)
-            # Told as such until they are loaded.
-            for number, path in _wanted(one).items():
-                self._versions[one.name][number] = _Version(number, path, State.LOADING)
+            try:
+                if not pathlib.Path(one.base_path).is_dir():
+                    logging.error("%s: there is no folder %s", one.name, one.base_path)
+                # Told as such until they are loaded.
+                for number, path in _wanted(one).items():
+                    self._versions[one.name][number] = _Version(number, path, State.LOADING)
+            except OSError as error:  # The others are served, and this one when it can be read.
+                self._tell(one.name, error)
 
     def models(self) -> list[str]:
         """Names of the configured models."""
@@ -119,8 +123,11 @@ class Manager:
             staged: dict[str, dict[int, _Version]] = {}
             try:
                 for one in config.model_config_list.config:
-                    staged[one.name] = self._staged(one)
-                    self._check_labels(one, staged[one.name])
+                    try:
+                        staged[one.name] = self._staged(one)
+                        self._check_labels(one, staged[one.name])
+                    except OSError as error:
+                        raise _unusable(f"{one.name}: {error}") from None
             except BaseException:
                 for version in (v for versions in staged.values() for v in versions.values()):
                     version.servable.close()
@@ -216,8 +223,15 @@ class Manager:
         for name in sorted(set(self._versions) | set(self._configs)):
             try:
                 self._update_one(name)
+                self._problems.pop(name, None)
             except OSError as error:  # The others go on.
-                logging.error("%s: %s", name, error)
+                self._tell(name, error)
+
+    def _tell(self, name: str, error: OSError) -> None:
+        """Logs that a folder cannot be read, unless that was the last that was logged of it."""
+        if self._problems.get(name) != str(error):
+            logging.error("%s: %s", name, error)
+        self._problems[name] = str(error)
 
     def _update_one(self, name: str) -> None:
         config = self._configs.get(name)
@@ -403,10 +417,10 @@ class ConfigFile:
             self._config = read(self._path)
             self._folders = _prints(self._config)
             self._manager.reload(self._config)
-        except ServingError as error:
-            if error.message != self._failure:
-                logging.error("%s", error.message)
-            self._failure = error.message
+        except (ServingError, OSError) as error:
+            if str(error) != self._failure:
+                logging.error("%s", error)
+            self._failure = str(error)
         else:
             self._failure = ""
 

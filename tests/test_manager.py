@@ -221,3 +221,37 @@ def test_a_version_that_does_not_load_is_tried_again_when_its_folder_changes(
     assert manager.models() == ["n", "o"] and len(errors) == 1
     available = [line for line in said if "is available" in line]
     assert [line.split(" is")[0] for line in available] == ["n version 7", "o version 1"]
+
+
+@pytest.mark.parametrize("function", ["_wanted", "_print_of"])
+def test_a_folder_that_cannot_be_read_is_tried_again(
+    folder, tmp_path, errors, monkeypatch, function
+):
+    path = tmp_path / "config"
+    path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
+    read = getattr(managers, function)
+
+    def denied(of) -> None:
+        where = pathlib.Path(getattr(of, "base_path", of))
+        if "b" in where.parts:
+            raise PermissionError(13, "Permission denied", str(where))
+        return read(of)
+
+    monkeypatch.setattr(managers, function, denied)
+    monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
+    manager = Manager(config(model(folder, "a"), model(folder, "b", "n")))
+    for _ in range(3):
+        manager.update()
+    assert manager.ready() == ["m"] and len(errors) == 1 and "Permission denied" in errors[0]
+    errors.clear()
+    manager = Manager(managers.read(str(path)))
+    manager.update()
+    file = ConfigFile(str(path), manager)
+    path.write_text(f"model_config_list {{ {model(folder, 'b')} }}")
+    for _ in range(3):
+        file.poll()
+    assert len(errors) == 1 and errors[0].startswith("m: ") and "Permission denied" in errors[0]
+    assert manager.find("m").key == ("m", 2)
+    monkeypatch.setattr(managers, function, read)
+    file.poll()
+    assert manager.find("m").key == ("m", 7)
