@@ -83,6 +83,8 @@ class Manager:
                     raise not_found(f"Servable not found for request: Latest({name})")
                 version = max(ready)
             if version not in ready:
+                if version in known and known[version].state == State.LOADING:
+                    raise unavailable(f"{name} version {version} is loading; try again later")
                 raise not_found(f"Servable not found for request: Specific({name}, {version})")
             return ready[version].servable
 

@@ -154,7 +154,14 @@ def test_a_model_that_waits_for_its_first_version_does_not_hold_up_others(folder
 
 
 def test_versions_are_loading_until_they_are_loaded(folder, errors):
-    manager = Manager(config(model(folder, "a"), model(folder, "broken", "n")))
+    labels = "version_labels { key: 's' value: 2 }"
+    manager = Manager(config(model(folder, "a", more=labels), model(folder, "broken", "n")))
+    for chosen in ({"version": 2}, {"label": "s"}):
+        with pytest.raises(ServingError, match="m version 2 is loading; try again") as caught:
+            manager.find("m", **chosen)
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(ServingError, match="not found"):
+        manager.find("m", 9)
     for name, number in (("m", 2), ("n", 1)):
         (state,) = manager.status(name).model_version_status
         assert (state.version, state.state) == (number, managers.State.LOADING)
