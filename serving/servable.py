@@ -21,7 +21,7 @@ from tfc_models.codec import register_ops
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
-PICTURES, BITSTREAMS = "image_bytes", "bitstream_bytes"
+PICTURES, BITSTREAMS, PIXELS = "image_bytes", "bitstream_bytes", "image"
 
 Arrays = dict[str, np.ndarray]
 

@@ -19,8 +19,8 @@ from serving.errors import ServingError, invalid
 from serving.manager import Manager
 from serving.memory import Budget, Share, Workers
 from serving.metrics import Metrics
-from serving.servable import PICTURES, Arrays, Servable
-from serving.weighing import pixels_of
+from serving.servable import BITSTREAMS, PICTURES, PIXELS, Arrays, Servable
+from serving.weighing import pixels_of, sizes_of
 from tfc_models import pictures
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
@@ -30,7 +30,7 @@ requests_log = logging.getLogger("serving.requests")
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Of pictures that are decoded here."""
+    """Largest pictures that are accepted, as files, bitstreams or pixels."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_side: int = DEFAULT_MAX_SIDE
@@ -63,19 +63,33 @@ class Service:
         if servable.takes_pictures(signature):
             share.take(pixels=sum(map(self._pixels, arrays[PICTURES])))
             return share.until(self.decoders.submit(self._prepared, arrays))
-        # The graph refuses what claims to be larger.
-        share.take(pixels=min(pixels_of(arrays), size * self._limits.max_pixels))
+        self._check_sizes(arrays)
+        share.take(pixels=pixels_of(arrays))
         done: concurrent.futures.Future = concurrent.futures.Future()
         done.set_result(arrays)
         return done
 
-    def _pixels(self, data: bytes) -> int:
-        """What a picture's header claims, unless that is over the limits."""
+    def _check_sizes(self, arrays: Arrays) -> None:
+        """Refuses bitstreams and pixels over the limits."""
+        for size in sizes_of(arrays.get(BITSTREAMS, np.array([], object))):
+            self._check_size(*size)
+        if PIXELS in arrays and arrays[PIXELS].ndim > 1:
+            height, width = arrays[PIXELS].shape[:2]
+            self._check_size(width, height)
+
+    def _check_size(self, width: int, height: int) -> None:
         try:
-            width, height = pictures.size_of(data)
             pictures.check_size(width, height, self._limits.max_pixels, self._limits.max_side)
         except pictures.PictureError as error:
             raise invalid(str(error)) from None
+
+    def _pixels(self, data: bytes) -> int:
+        """Reads a picture's size from its header, and refuses one over the limits."""
+        try:
+            width, height = pictures.size_of(data)
+        except pictures.PictureError as error:
+            raise invalid(str(error)) from None
+        self._check_size(width, height)
         return width * height
 
     def _prepared(self, arrays: Arrays) -> Arrays:

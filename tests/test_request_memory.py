@@ -10,12 +10,17 @@ import types
 import weakref
 
 import grpc
+import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
 from serving import grpc_server, memory, rest, web
+from serving.batching import Batcher, Parameters
 from serving.errors import ServingError
 from serving.memory import BYTE_COST, PIXEL_COST, Budget, Workers
+from serving.metrics import Metrics
+from serving.service import Limits, Service
+from tfc_models.codec import container
 
 
 def test_bytes_and_pixels_come_out_of_one_budget():
@@ -127,6 +132,64 @@ def test_memory_is_returned_after_large_requests(monkeypatch):
     with budget.share() as share:
         share.take(pixels=memory.TRIM_BYTES / PIXEL_COST)
     assert trimmed.wait(30)
+
+
+class Echo:
+    """A servable that takes what it is given."""
+
+    def checked(self, signature, inputs):
+        return dict(inputs)
+
+    def batches(self, signature):
+        return signature == "decompress"
+
+    def takes_pictures(self, signature):
+        return False
+
+
+@pytest.fixture
+def prepare():
+    """Prepares inputs for a call, in a service of small limits; returns what they cost."""
+    batcher, budget = Batcher(Parameters(4, 0, 2, 1), Metrics()), Budget(2**30)
+    service = Service(None, batcher, Metrics(), budget, Limits(max_pixels=5000, max_side=100))
+
+    def cost(name: str, array: np.ndarray) -> int:
+        signature = "decompress" if name == "bitstream_bytes" else "compress_tensor"
+        with budget.share() as share:
+            service.prepare(Echo(), signature, {name: array}, share).result(30)
+            return share._size
+
+    yield cost
+    batcher.close()
+
+
+def stream(width: int, height: int) -> bytes:
+    """The header of a bitstream."""
+    sizes = container.varint(height) + container.varint(width)
+    return container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + sizes + bytes(9)
+
+
+def test_limits_hold_for_bitstreams_and_pixels(prepare):
+    for width, height, says in (
+        (80, 70, "80×70 is 5,600 pixels, over the limit of 5,000"),
+        (101, 2, "101×2 has a side over the limit of 100"),
+    ):
+        several = np.array([stream(8, 8), stream(width, height)], object)
+        for name, array in (
+            ("bitstream_bytes", several),
+            ("image", np.zeros((height, width, 3), np.uint8)),
+        ):
+            with pytest.raises(ServingError, match=says) as caught:
+                prepare(name, array)
+            assert caught.value.http_status == 400
+
+
+def test_bitstreams_and_pixels_cost_what_they_claim(prepare):
+    files = [stream(100, 50), stream(60, 80)]
+    assert prepare("bitstream_bytes", np.array(files, object)) == PIXEL_COST * (5000 + 4800)
+    assert prepare("image", np.zeros((50, 100, 3), np.uint8)) == PIXEL_COST * 5000
+    assert prepare("image", np.zeros((50, 100, 1), np.uint8)) == PIXEL_COST * 5000
+    assert prepare("others", np.zeros((7, 50, 100, 3), np.uint8)) == PIXEL_COST * 35000
 
 
 def test_workers_take_no_more_than_may_wait():
