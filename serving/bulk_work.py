@@ -182,6 +182,19 @@ def found(pattern: str, command: str) -> list[str]:
     return sorted(p for p in paths if f"/{RECORDS}/" not in p and not p.endswith(".part"))
 
 
+def with_utf8_names(paths: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The paths that are UTF-8, as tables and workers get them, and failures of the others."""
+    named, failed = [], []
+    for path in paths:
+        try:
+            path.encode("utf-8")
+            named.append(path)
+        except UnicodeEncodeError:
+            shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
+            failed.append({"file": shown, "reason": "its name is not UTF-8: rename it."})
+    return named, failed
+
+
 def base_of(pattern: str) -> str:
     """The folder that names are relative to: what comes before the first sign of a pattern."""
     wild = _WILD.search(pattern)
