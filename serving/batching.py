@@ -179,12 +179,19 @@ class Batcher:
                     self._changed.notify_all()
 
     def _oldest(self) -> _Task | None:
-        """The oldest task that may run now: large ones wait for each other, and no others do."""
+        """The oldest task that may run now.
+
+        Large ones wait for those before them, so that none is overtaken without end; small ones
+        wait for no large one.
+        """
         most = LARGE_CALLS * self.parameters.num_batch_threads
+        waits = False  # whether an older large one does
         for task in self._tasks:
-            small = task.weight <= LARGEST_BATCH
-            if small or not self._large or self._large + task.weight <= most:
+            if task.weight <= LARGEST_BATCH:
                 return task
+            if not waits and (not self._large or self._large + task.weight <= most):
+                return task
+            waits = True
         return None
 
     def _take(self, first: _Task) -> list[_Task]:
