@@ -24,7 +24,7 @@ class Budget:
     """
 
     def __init__(self, total: int) -> None:
-        self._total, self._held, self._released = total, 0, 0
+        self.total, self._held, self._released = total, 0, 0
         self._trims = False
         self._lock = threading.Lock()
 
@@ -34,7 +34,7 @@ class Budget:
 
     def _take(self, count: int, own: int) -> None:
         with self._lock:
-            if self._held + count > self._total and self._held > own:
+            if self._held + count > self.total and self._held > own:
                 raise exhausted(NO_MEMORY)
             self._held += count
 

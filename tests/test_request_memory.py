@@ -92,7 +92,7 @@ class Context:
 @pytest.mark.parametrize("active", [True, False])
 def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
     budget = Budget(BYTE_COST * 100)
-    servicer = grpc_server._Prediction(types.SimpleNamespace(budget=budget))
+    servicer = grpc_server._Prediction(types.SimpleNamespace(budget=budget), 1)
     answer = predict_pb2.PredictResponse()
     answer.model_spec.name = "a" * 60
     monkeypatch.setattr(servicer, "_predicted", lambda *_: answer)
@@ -106,6 +106,12 @@ def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
             for callback in context.callbacks:
                 callback()
         other.take(answer.ByteSize())
+
+
+def test_grpc_messages_that_are_received_at_a_time_are_within_the_budget_s_order():
+    assert grpc_server.threads_for(1536 * 2**20, 64 * 2**20) == 48
+    assert grpc_server.threads_for(1536 * 2**20, 2**20) == 64
+    assert grpc_server.threads_for(2**20, 64 * 2**20) == 16  # Some for health checks, always.
 
 
 def test_an_answer_is_not_sent_for_ever(monkeypatch):
