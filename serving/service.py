@@ -1,4 +1,4 @@
-"""What both transports do with a request: find the model, run it, count it, log it."""
+"""Steps that both transports share: find the model, run it, count the request, log it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import io
 import json
-import logging
 import time
 from collections.abc import Mapping
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 from serving.batching import QUEUE_FULL, Batcher
 from serving.errors import ServingError, invalid
+from serving.log import requests_log
 from serving.manager import Manager
 from serving.memory import Budget, Share, Workers
 from serving.metrics import Metrics
@@ -25,7 +25,6 @@ from tfc_models import pictures
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 DECODERS = 2  # pictures that are decoded at a time
-requests_log = logging.getLogger("serving.requests")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Service:
 
 
 def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
-    """What a batched call gives, waited for."""
+    """Waits for the result of a batched call."""
     try:
         return future.result(timeout)
     except concurrent.futures.TimeoutError:
