@@ -143,7 +143,7 @@ def _keep_until_sent(share: Share, context: grpc.ServicerContext) -> None:
 def _waited_for(
     future: concurrent.futures.Future, context: grpc.ServicerContext, timeout: float
 ) -> dict[str, np.ndarray]:
-    """What a future gives, which is cancelled when the client is gone."""
+    """Waits for a future, and cancels it when the client is gone."""
     if not context.add_callback(future.cancel):
         future.cancel()
     return result_of(future, timeout)

@@ -24,7 +24,7 @@ RETRY_SECONDS = 60.0  # after which a version that did not load is tried again
 
 @dataclasses.dataclass
 class _Version:
-    """What is known of a version, and its signatures while they can be called."""
+    """State of a version, and its signatures while they can be called."""
 
     number: int
     path: pathlib.Path
@@ -333,7 +333,7 @@ def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
 
 
 def _places(config: ModelConfig) -> tuple[str, str]:
-    """What says which versions are served."""
+    """The parts of a configuration that choose the versions."""
     return config.base_path, str(config.model_version_policy)
 
 
@@ -342,7 +342,7 @@ def _unusable(message: str) -> ServingError:
 
 
 def _print_of(path: pathlib.Path) -> tuple[float, int]:
-    """What changes when a file of a version does: copies come one file after the other."""
+    """A value that changes when a file of a version does: copies come one file after the other."""
     stats = [p.stat() for p in path.rglob("*")]
     return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
 

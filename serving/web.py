@@ -1,4 +1,4 @@
-"""What answers to HTTP requests have in common: bodies, waiting, errors."""
+"""Parts that all answers to HTTP requests share: bodies, waiting, errors."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _damaged(how: str = "are damaged or cut short") -> ServingError:
 async def result_of(
     request: fastapi.Request, future: concurrent.futures.Future, timeout: float
 ) -> Any:
-    """What a future gives; it is cancelled when the client is gone or the time is over."""
+    """Waits for a future, and cancels it when the client is gone or the time is over."""
     waiting = asyncio.wrap_future(future)
     until = time.monotonic() + timeout
     while True:
@@ -195,7 +195,7 @@ def late() -> ServingError:
 async def answering(
     service: Service, request: fastapi.Request, api: str, model: str, predicted: bool
 ) -> AsyncIterator[Answer]:
-    """Whatever goes wrong in the block is an answer too; counts and logs the request."""
+    """Turns errors in the block into answers; counts and logs the request."""
     started, answer, error = time.monotonic(), Answer(), None
     answer.details.update(method=request.method, path=request.url.path)
     try:

@@ -148,7 +148,7 @@ class Page:
         return answering(self._service, request, "PAGE", "", False)
 
     def _models(self) -> list[dict[str, Any]]:
-        """What is served and codes pictures."""
+        """Lists the served models that code pictures."""
         found = []
         for servable in self._codecs():
             known = servable.signature_defs
