@@ -118,8 +118,8 @@ class Client:
             name = self._rng.choice([*JUNK, *PAGE_JUNK])
             path, body, headers = PAGE_JUNK.get(name) or (PREDICT, JUNK[name], {})
             status, text = self._posted(body, path, headers)
-            # Large ones may find no room.
-            wanted = (400, 429) if len(body) > 10**6 else (400,)
+            # Large ones may find no room, and a connection may be closed before all is sent.
+            wanted = (0, 400, 429) if len(body) > 10**6 else (400,)
             return f"junk, {name}", "" if status in wanted else f"{status} {text[:100]!r}"
         jobs: list[Callable[[], tuple[str, str]]] = [self._grpc_junk, self._too_large, self._gone]
         return self._rng.choice(jobs)()
