@@ -4,8 +4,9 @@ python -m benchmarks.soak --minutes 10
 
 Seven requests in ten are good, half of them by REST and half by gRPC, and are compared bit for
 bit with a direct call of the same SavedModel in this process. The others are junk: malformed, no
-picture, a header that claims 3.6 gigapixels, a body over the limit, a client that leaves in the
-middle of its request or before its answer. Ends with an error if a good request got anything
+picture, a header that claims 3.6 gigapixels or has half a million parts, a large file with a
+wrong fingerprint, gzip data of many empty members, a body over the limit, a client that leaves in
+the middle of its request or before its answer. Ends with an error if a good request got anything
 else than its right answer, if junk got anything else than a client's error, or if memory after
 the first part strays by more than 5 %.
 
@@ -20,6 +21,7 @@ import argparse
 import base64
 import binascii
 import collections
+import gzip
 import http.client
 import io
 import json
@@ -31,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -42,6 +44,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predict
+from tfc_models.codec import container
 
 PARTS = 10
 REFUSED = "refused for now"  # A good request that has no room, which is an answer, too.
@@ -58,6 +61,18 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header) - 4) + header + check
 
 
+def many_chunks() -> bytes:
+    """A PNG file with 500,000 empty chunks before its pixels."""
+    chunk = struct.pack(">I", 0) + b"prVt" + struct.pack(">I", binascii.crc32(b"prVt"))
+    return bomb() + chunk * 500_000
+
+
+def large_file() -> bytes:
+    """A bitstream of 6 MB whose fingerprint is wrong."""
+    start = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4)
+    return start + container.varint(8) * 2 + bytes(6_000_000)
+
+
 JUNK = {
     "empty": b"",
     "cut": b"{",
@@ -66,9 +81,15 @@ JUNK = {
     "no bitstream": b'{"signature_name": "decompress", "instances": ["not a file"]}',
     "no signature": b'{"signature_name": "none", "instances": ["x"]}',
     "bomb": predict("compress", bomb()),
+    "many chunks": predict("compress", many_chunks()),
     "numbers": json.dumps(
         {"signature_name": "compress_tensor", "inputs": [[[255, 0, 256]] * 400] * 400}
     ).encode(),
+}
+# To other addresses than predict's: path, body and headers.
+PAGE_JUNK = {
+    "large file": ("/page/decompress", large_file(), {}),
+    "gzip members": ("/page/picture", gzip.compress(b"") * 300_000, {"Content-Encoding": "gzip"}),
 }
 
 
@@ -94,9 +115,12 @@ class Client:
             problem = ask()
             return ("refused for now", "") if problem == REFUSED else (kind, problem)
         if draw < 0.9:
-            name = self._rng.choice(list(JUNK))
-            status, text = self._posted(JUNK[name])
-            return f"junk, {name}", "" if status == 400 else f"{status} {text[:100]!r}"
+            name = self._rng.choice([*JUNK, *PAGE_JUNK])
+            path, body, headers = PAGE_JUNK.get(name) or (PREDICT, JUNK[name], {})
+            status, text = self._posted(body, path, headers)
+            # Large ones may find no room, and a connection may be closed before all is sent.
+            wanted = (0, 400, 429) if len(body) > 10**6 else (400,)
+            return f"junk, {name}", "" if status in wanted else f"{status} {text[:100]!r}"
         jobs: list[Callable[[], tuple[str, str]]] = [self._grpc_junk, self._too_large, self._gone]
         return self._rng.choice(jobs)()
 
@@ -111,9 +135,11 @@ class Client:
         self._rest.close()
         self._channel.close()
 
-    def _posted(self, body: bytes) -> tuple[int, bytes]:
+    def _posted(
+        self, body: bytes, path: str = PREDICT, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         try:
-            self._rest.request("POST", PREDICT, body)
+            self._rest.request("POST", path, body, headers or {})
             answer = self._rest.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -28,7 +28,7 @@ from serving.weighing import pixels_of
 LARGEST_BATCH = 2.0**21
 # Pixels, for each worker, of larger calls that run at a time: a call takes memory by its pixels.
 LARGE_CALLS = 2.0**23
-FULL = "The batch scheduling queue to which this task was submitted is full"
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Batcher:
             if self._closed:
                 raise unavailable("the server is shutting down")
             if self._waiting + task.size > self.parameters.capacity:
-                raise exhausted(FULL)
+                raise exhausted(QUEUE_FULL)
             servable.hold()
             self._tasks.append(task)
             self._wait_for(task.size)
@@ -140,7 +140,7 @@ class Batcher:
     def check_room(self, size: int = 1) -> None:
         """Refuses what would be refused later, before work is spent on it."""
         if self._waiting + size > self.parameters.capacity:
-            raise exhausted(FULL)
+            raise exhausted(QUEUE_FULL)
 
     def close(self, seconds: float | None = None) -> bool:
         """Takes no more; returns when what was taken is answered, or False after `seconds`."""
@@ -179,12 +179,19 @@ class Batcher:
                     self._changed.notify_all()
 
     def _oldest(self) -> _Task | None:
-        """The oldest task that may run now: large ones wait for each other, and no others do."""
+        """The oldest task that may run now.
+
+        Large ones wait for those before them, so that none is overtaken without end; small ones
+        wait for no large one.
+        """
         most = LARGE_CALLS * self.parameters.num_batch_threads
+        waits = False  # whether an older large one does
         for task in self._tasks:
-            small = task.weight <= LARGEST_BATCH
-            if small or not self._large or self._large + task.weight <= most:
+            if task.weight <= LARGEST_BATCH:
                 return task
+            if not waits and (not self._large or self._large + task.weight <= most):
+                return task
+            waits = True
         return None
 
     def _take(self, first: _Task) -> list[_Task]:

@@ -64,15 +64,19 @@ class _Do(beam.DoFn):
             yield beam.pvalue.TaggedOutput("failed", {"file": path, "reason": reason})
 
 
-def pipeline(root: beam.Pipeline, paths: list[str], job: work.Job) -> None:
-    """From paths to files, and two tables."""
+def pipeline(
+    root: beam.Pipeline, paths: list[str], job: work.Job, unnamed: list[dict[str, str]]
+) -> None:
+    """From paths to files, and two tables; `unnamed` has failed before it is begun."""
     results = (
         root
         | "Paths" >> beam.Create(paths)
         | "Spread" >> beam.Reshuffle()
         | "Do" >> beam.ParDo(_Do(job)).with_outputs("failed", main="done")
     )
-    for name, rows in (("results", results.done), ("failed", results.failed)):
+    unnamed = root | "Names" >> beam.Create(unnamed)
+    failed = (results.failed, unnamed) | beam.Flatten()
+    for name, rows in (("results", results.done), ("failed", failed)):
         table = f"{job.output}/{name}.csv"
         (
             rows
@@ -93,9 +97,7 @@ def run(command: str, beam_flags: list[str]) -> int:
     paths = work.found(_INPUT.value, command)
     if not paths:
         raise ValueError(f"{_INPUT.value}: no such files.")
-    for path in paths:
-        if not path.isprintable():  # Tables and workers get names as UTF-8.
-            raise ValueError(f"{path!a}: rename it in printable UTF-8.")
+    paths, unnamed = work.with_utf8_names(paths)
     base = work.base_of(_INPUT.value)
     output = _OUTPUT.value.rstrip("/")
     settings = _MODEL.value, _QUALITY.value, _MAX_PIXELS.value, _REALISM.value
@@ -104,7 +106,7 @@ def run(command: str, beam_flags: list[str]) -> int:
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)
-    pipeline(root, paths, job)
+    pipeline(root, paths, job, unnamed)
     result = root.run()
     result.wait_until_finish()
     counts = {
@@ -112,7 +114,7 @@ def run(command: str, beam_flags: list[str]) -> int:
         for counter in result.metrics().query()["counters"]
         if counter.key.metric.namespace == "bulk"
     }
-    failed = counts.get("failed", 0)
+    failed = counts.get("failed", 0) + len(unnamed)
     print(
         f"{counts.get('done', 0)} files done, {counts.get('done_before', 0)} done before, "
         f"{failed} failed; {counts.get('bytes_in', 0):,} bytes in, "

@@ -1,4 +1,4 @@
-"""What `serving.bulk` does with a file, whatever runs it and wherever."""
+"""The work of `serving.bulk` on one file, independent of the runner."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from apache_beam.utils import shared
 import tfc_models
 from tfc_models import evaluation, pictures, zoo
 from tfc_models.cli.coding import is_compressed
+from tfc_models.cli.errors import BACKGROUND
 from tfc_models.cli.plan import UNREADABLE, renamed
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec, checked_realism
@@ -95,7 +96,7 @@ class Job:
             flag = " --max_pixels raises it." if error.limit == "max_pixels" else ""
             raise ValueError(f"{error}{flag}") from None
         except pictures.TransparencyError as error:
-            raise ValueError(f"{error} For example --background white.") from None
+            raise ValueError(f"{error} {BACKGROUND}") from None
         record["seconds"] = round(time.perf_counter() - start, 4)
         record = {"file": path, "bytes_in": len(data), **record}
         if target := self._target_of(path):
@@ -132,7 +133,7 @@ class Job:
         return pictures.read(data, self.background, max_pixels=self.max_pixels).coded
 
     def _settings(self, path: str) -> list[Any]:
-        """What makes a result what it is: with another, a file is done again."""
+        """Values that a result depends on: when one differs, the file is done again."""
         found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
         if self.background is not None:
             found += ["background", *self.background]
@@ -157,7 +158,7 @@ class Job:
         return None
 
     def without_clashes(self, paths: Sequence[str]) -> Job:
-        """The job, told which files would be written to one place: none of these is done."""
+        """Adds the files that share an output, which all fail, to the job."""
         by_target: dict[str | None, list[str]] = {}
         for path in paths:
             by_target.setdefault(self._target_of(path), []).append(path)
@@ -180,6 +181,19 @@ def found(pattern: str, command: str) -> list[str]:
     else:
         paths = _matches(pattern)
     return sorted(p for p in paths if f"/{RECORDS}/" not in p and not p.endswith(".part"))
+
+
+def with_utf8_names(paths: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The paths that are UTF-8, as tables and workers get them, and failures of the others."""
+    named, failed = [], []
+    for path in paths:
+        try:
+            path.encode("utf-8")
+            named.append(path)
+        except UnicodeEncodeError:
+            shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
+            failed.append({"file": shown, "reason": "its name is not UTF-8: rename it."})
+    return named, failed
 
 
 def base_of(pattern: str) -> str:
@@ -228,7 +242,7 @@ def write_table(path: str, rows: list[dict[str, Any]]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, without a traceback."""
+    """Describes an error in one line, without a traceback."""
     lines = str(error).strip().splitlines() or [""]
     ours = isinstance(error, (ValueError, OSError, BitstreamError)) and lines[0]
     return lines[0] if ours else f"{type(error).__name__}: {lines[0]}"

@@ -27,8 +27,8 @@ class TimedConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_answering():  # The next request had come already.
-            self._stop_timer()
+        if self.conn.trailing_data[0]:  # The next request had come already, or a part of it.
+            self._watch_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

@@ -1,4 +1,4 @@
-"""What goes wrong with a request, in the codes of gRPC and the words of TF Serving."""
+"""Errors of requests, in the codes of gRPC and the words of TF Serving."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def failed(message: str) -> ServingError:
 
 
 def from_tensorflow(error: Exception) -> ServingError:
-    """What a graph's failure is to the one who asked: one line of it."""
+    """Converts a graph's failure to an error of one line."""
     if isinstance(error, ServingError):
         return error
     if not isinstance(error, tf.errors.OpError):

@@ -96,7 +96,7 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def _largest_side(limits: dict[str, object]) -> int:
-    """Of a square picture that the export accepts."""
+    """Side of a square picture that the export accepts."""
     pixels = int(limits.get("max_pixels", DEFAULT_MAX_PIXELS))
     return min(int(limits.get("max_side", DEFAULT_MAX_SIDE)), math.isqrt(pixels))
 

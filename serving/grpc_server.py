@@ -27,8 +27,9 @@ from serving.memory import Share
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.service import Service, result_of
 
-THREADS = 64  # They only wait: what runs at a time is the batcher's affair.
-PREDICTIONS = 56  # of them; the others answer health checks, status and metadata
+THREADS = 64  # at most. They only wait: what runs at a time is the batcher's affair.
+OTHERS = 8  # of them, which answer health checks, status and metadata
+MESSAGES = 2  # budgets that messages which are received at a time, one a thread, may come to
 METADATA = "signature_def"
 LONGEST_SECONDS = 3600.0  # that a request waits, whatever its deadline
 
@@ -52,10 +53,18 @@ def _find(service: Service, spec: model_pb2.ModelSpec) -> Servable:
     return service.manager.find(*_wanted(spec))
 
 
+def threads_for(budget: int, max_message_bytes: int) -> int:
+    """How many requests are received and answered at a time.
+
+    A message is counted when it is there: so many of the largest may not exceed the budget far.
+    """
+    return min(max(MESSAGES * budget // max_message_bytes, 2 * OTHERS), THREADS)
+
+
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, at_a_time: int) -> None:
         self._service = service
-        self._free = threading.Semaphore(PREDICTIONS)
+        self._free = threading.Semaphore(at_a_time)
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec, size = request.model_spec, request.ByteSize()
@@ -70,8 +79,11 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             raise exhausted("the server has as many requests under way as it can")
         try:
             with self._service.budget.share() as share:
+                _keep_until_sent(share, context)
                 share.take(request.ByteSize())
-                return self._predicted(request, context, share)
+                answer = self._predicted(request, context, share)
+                share.keep_answer(answer.ByteSize())
+                return answer
         finally:
             self._free.release()
 
@@ -120,10 +132,18 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         return answer
 
 
+def _keep_until_sent(share: Share, context: grpc.ServicerContext) -> None:
+    """Keeps a share until the client has its answer, or is gone."""
+    ended: concurrent.futures.Future = concurrent.futures.Future()
+    share.until(ended)
+    if not context.add_callback(lambda: ended.set_result(None)):
+        ended.set_result(None)
+
+
 def _waited_for(
     future: concurrent.futures.Future, context: grpc.ServicerContext, timeout: float
 ) -> dict[str, np.ndarray]:
-    """What a future gives, which is cancelled when the client is gone."""
+    """Waits for a future, and cancels it when the client is gone."""
     if not context.add_callback(future.cancel):
         future.cancel()
     return result_of(future, timeout)
@@ -205,10 +225,12 @@ class GrpcServer:
 
     def __init__(self, service: Service, address: str, max_message_bytes: int) -> None:
         self._service = service
+        threads = threads_for(service.budget.total, max_message_bytes)
         self._server = grpc.server(
-            concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
-            # As many again may wait for a thread; more are refused at once.
-            maximum_concurrent_rpcs=2 * THREADS,
+            concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            # As many again may wait for a thread; more are refused at once. A message is received
+            # by its thread: until then it is no more than gRPC's window.
+            maximum_concurrent_rpcs=2 * threads,
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -216,7 +238,7 @@ class GrpcServer:
             ],
         )
         add = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
-        add(_Prediction(service), self._server)
+        add(_Prediction(service, threads - OTHERS), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(service), self._server)
         self._health = health.HealthServicer()
         self._told: set[str] = set()

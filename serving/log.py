@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 
-from serving.service import requests_log
-
+requests_log = logging.getLogger("serving.requests")
 _relays: list[subprocess.Popen] = []  # which end by themselves
 # Runs beside the server, so that it tells of a crash as well. It ends with the server.
 RELAY = """
@@ -26,14 +25,23 @@ for line in sys.stdin.buffer:
 """
 
 
-def set_up() -> None:
-    """Makes every line of stderr a JSON object, also what C libraries print."""
-    stream = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
+def relay_stderr() -> None:
+    """Makes what C libraries print on stderr lines of JSON.
+
+    Called before TensorFlow is imported, which prints lines at that time. Python's own stderr,
+    with errors about flags, stays text until `set_up`.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
     relay = subprocess.Popen([sys.executable, "-IS", "-c", RELAY], stdin=subprocess.PIPE)
     _relays.append(relay)
     os.dup2(relay.stdin.fileno(), 2)
     relay.stdin.close()
-    handler = logging.StreamHandler(stream)
+
+
+def set_up() -> None:
+    """Makes every line of Python's stderr a JSON object."""
+    handler = logging.StreamHandler(sys.stderr)
+    sys.stderr = sys.__stderr__  # Which the relay reads.
     handler.setFormatter(_Lines())
     root = logging.getLogger()
     root.handlers = [handler]

@@ -24,7 +24,7 @@ RETRY_SECONDS = 60.0  # after which a version that did not load is tried again
 
 @dataclasses.dataclass
 class _Version:
-    """What is known of a version, and its signatures while they can be called."""
+    """State of a version, and its signatures while they can be called."""
 
     number: int
     path: pathlib.Path
@@ -33,6 +33,7 @@ class _Version:
     servable: Servable | None = None
     print: tuple[float, int] = (0.0, 0)
     tried: float = 0.0
+    seconds: float = 0.0  # that loading took
 
 
 class Manager:
@@ -46,15 +47,19 @@ class Manager:
         self._versions: dict[str, dict[int, _Version]] = {}
         self._lock = threading.Lock()  # of the tables
         self._updating = threading.Lock()
+        self._problems: dict[str, str] = {}  # that were logged, of models' folders
         check(config)
         self._configs = {c.name: c for c in config.model_config_list.config}
         for one in self._configs.values():
             self._versions[one.name] = {}
-            if not pathlib.Path(one.base_path).is_dir():
-                logging.error("%s: there is no folder %s", one.name, one.base_path)
-            # Told as such until they are loaded.
-            for number, path in _wanted(one).items():
-                self._versions[one.name][number] = _Version(number, path, State.LOADING)
+            try:
+                if not pathlib.Path(one.base_path).is_dir():
+                    logging.error("%s: there is no folder %s", one.name, one.base_path)
+                # Told as such until they are loaded.
+                for number, path in _wanted(one).items():
+                    self._versions[one.name][number] = _Version(number, path, State.LOADING)
+            except OSError as error:  # The others are served, and this one when it can be read.
+                self._tell(one.name, error)
 
     def models(self) -> list[str]:
         """Names of the configured models."""
@@ -78,6 +83,8 @@ class Manager:
                     raise not_found(f"Servable not found for request: Latest({name})")
                 version = max(ready)
             if version not in ready:
+                if version in known and known[version].state == State.LOADING:
+                    raise unavailable(f"{name} version {version} is loading; try again later")
                 raise not_found(f"Servable not found for request: Specific({name}, {version})")
             return ready[version].servable
 
@@ -118,8 +125,11 @@ class Manager:
             staged: dict[str, dict[int, _Version]] = {}
             try:
                 for one in config.model_config_list.config:
-                    staged[one.name] = self._staged(one)
-                    self._check_labels(one, staged[one.name])
+                    try:
+                        staged[one.name] = self._staged(one)
+                        self._check_labels(one, staged[one.name])
+                    except OSError as error:
+                        raise _unusable(f"{one.name}: {error}") from None
             except BaseException:
                 for version in (v for versions in staged.values() for v in versions.values()):
                     version.servable.close()
@@ -149,7 +159,7 @@ class Manager:
                 if old is not None and old.servable is not None and old.path == path:
                     continue
                 staged[number] = version = _Version(number, path, print=_print_of(path))
-                self._load(version, name)
+                self._load(version, name)  # The caller tells of an error, once.
                 if version.servable is None:
                     raise _unusable(f"{name} version {number}: {version.error.message}")
         except BaseException:
@@ -160,11 +170,12 @@ class Manager:
         return staged
 
     def _check_labels(self, config: ModelConfig, staged: dict[int, _Version]) -> None:
-        """A label may only point to what can be called, or it would break its users."""
-        known = self._versions.get(config.name, {})
+        """Refuses a label of a version that the configuration does not serve."""
+        known, wanted = self._versions.get(config.name, {}), _wanted(config)
         for label, number in config.version_labels.items():
             old = known.get(number)
-            if number not in staged and (old is None or old.servable is None):
+            stays = old is not None and old.servable is not None and old.path == wanted.get(number)
+            if number not in staged and not stays:
                 raise _unusable(
                     f"Request to assign label {label} to version {number} of model "
                     f"{config.name}, which is not available."
@@ -184,6 +195,7 @@ class Manager:
                     if old is not None and old.servable is not None:
                         replaced.append((name, old))
                     known[number] = version
+                    _log(name, version)
         return replaced
 
     def update(self) -> None:
@@ -213,8 +225,15 @@ class Manager:
         for name in sorted(set(self._versions) | set(self._configs)):
             try:
                 self._update_one(name)
+                self._problems.pop(name, None)
             except OSError as error:  # The others go on.
-                logging.error("%s: %s", name, error)
+                self._tell(name, error)
+
+    def _tell(self, name: str, error: OSError) -> None:
+        """Logs that a folder cannot be read, unless that was the last that was logged of it."""
+        if self._problems.get(name) != str(error):
+            logging.error("%s: %s", name, error)
+        self._problems[name] = str(error)
 
     def _update_one(self, name: str) -> None:
         config = self._configs.get(name)
@@ -235,10 +254,12 @@ class Manager:
                 with self._lock:
                     known[number] = successor
                 self._load(successor, name)
+                _log(name, successor)
                 continue
             # The same number in another folder: what is served stays until that is loaded.
             version.print, version.tried = found, now
             self._load(successor, name)
+            _log(name, successor)
             if successor.servable is not None:
                 with self._lock:
                     known[number] = successor
@@ -265,12 +286,10 @@ class Manager:
         except Exception as error:  # Whatever the folder holds, the server goes on.
             with self._lock:
                 version.state, version.error = State.END, from_tensorflow(error)
-            logging.error("%s version %d: %s", name, version.number, version.error)
             return
         with self._lock:
             version.servable, version.state = servable, State.AVAILABLE
-        seconds = time.monotonic() - start
-        logging.info("%s version %d is available after %.1f s", name, version.number, seconds)
+            version.seconds = time.monotonic() - start
 
     def _unload(self, version: _Version, name: str) -> None:
         with self._lock:
@@ -284,6 +303,14 @@ class Manager:
             logging.info("%s version %d is let go", name, version.number)
 
         threading.Thread(target=finish, name=f"unload-{name}", daemon=True).start()
+
+
+def _log(name: str, version: _Version) -> None:
+    if version.error is not None:
+        logging.error("%s version %d: %s", name, version.number, version.error)
+    else:
+        told = name, version.number, version.seconds
+        logging.info("%s version %d is available after %.1f s", *told)
 
 
 def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
@@ -306,7 +333,7 @@ def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
 
 
 def _places(config: ModelConfig) -> tuple[str, str]:
-    """What says which versions are served."""
+    """The parts of a configuration that choose the versions."""
     return config.base_path, str(config.model_version_policy)
 
 
@@ -315,9 +342,20 @@ def _unusable(message: str) -> ServingError:
 
 
 def _print_of(path: pathlib.Path) -> tuple[float, int]:
-    """What changes when a file of a version does: copies come one file after the other."""
+    """A value that changes when a file of a version does: copies come one file after the other."""
     stats = [p.stat() for p in path.rglob("*")]
-    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
+    return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
+
+
+def _prints(config: ServerConfig) -> list[object]:
+    """For each model the state of its versions' files, or the reason why they cannot be read."""
+    found: list[object] = []
+    for one in config.model_config_list.config:
+        try:
+            found.append({number: _print_of(path) for number, path in _wanted(one).items()})
+        except OSError as error:
+            found.append(str(error))
+    return found
 
 
 def check(config: ServerConfig) -> None:
@@ -360,29 +398,40 @@ def read(path: str) -> ServerConfig:
 class ConfigFile:
     """A configuration file that is looked at again and again.
 
-    One that cannot be served is an error once. It is tried again when it changes, and every
-    minute, for what it names may be there by then.
+    One that cannot be served is an error once. It is tried again when it changes, and when the
+    folders that it names do, which are looked at every minute.
     """
 
     def __init__(self, path: str, manager: Manager) -> None:
         self._path, self._manager = path, manager
-        self._seen, self._tried, self._failure = self._content(), time.monotonic(), ""
+        self._seen, self._looked, self._failure = self._content(), time.monotonic(), ""
+        self._config = ServerConfig()  # the one that failed, and its folders' state then
+        self._folders: list[object] = []
 
     def poll(self) -> None:
         """Reads the file, if it is time to."""
         seen = self._content()
-        again = self._failure and time.monotonic() - self._tried >= RETRY_SECONDS
-        if seen == self._seen and not again:
+        if seen == self._seen and not self._folders_changed():
             return
-        self._seen, self._tried = seen, time.monotonic()
+        self._seen, self._looked = seen, time.monotonic()
+        self._config, self._folders = ServerConfig(), []
         try:
-            self._manager.reload(read(self._path))
-        except ServingError as error:
-            if error.message != self._failure:
-                logging.error("%s", error.message)
-            self._failure = error.message
+            self._config = read(self._path)
+            self._folders = _prints(self._config)
+            self._manager.reload(self._config)
+        except (ServingError, OSError) as error:
+            if str(error) != self._failure:
+                logging.error("%s", error)
+            self._failure = str(error)
         else:
             self._failure = ""
+
+    def _folders_changed(self) -> bool:
+        """Whether a configuration that failed may be served now."""
+        if not self._failure or time.monotonic() - self._looked < RETRY_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        return self._folders != _prints(self._config)
 
     def _content(self) -> bytes | None:
         try:

@@ -14,7 +14,7 @@ BYTE_COST = 3  # copies of a request's bytes: as they came, parsed, and the valu
 PIXEL_COST = 32  # bytes for each pixel: decoded picture, latents, result, and its encodings
 TRIM_BYTES = 64 * 2**20  # released since the last trim: then there is another
 TRIM_SECONDS = 1.0  # after that, when answers have gone as well
-FULL = "the server holds as many requests as it has memory for; try again later"
+NO_MEMORY = "the server holds as many requests as it has memory for; try again later"
 
 
 class Budget:
@@ -24,7 +24,7 @@ class Budget:
     """
 
     def __init__(self, total: int) -> None:
-        self._total, self._held, self._released = total, 0, 0
+        self.total, self._held, self._released = total, 0, 0
         self._trims = False
         self._lock = threading.Lock()
 
@@ -34,14 +34,14 @@ class Budget:
 
     def _take(self, count: int, own: int) -> None:
         with self._lock:
-            if self._held + count > self._total and self._held > own:
-                raise exhausted(FULL)
+            if self._held + count > self.total and self._held > own:
+                raise exhausted(NO_MEMORY)
             self._held += count
 
     def _give_back(self, count: int) -> None:
         with self._lock:
             self._held -= count
-            self._released += count
+            self._released += max(count, 0)
             begins = self._released >= TRIM_BYTES and not self._trims
             self._trims |= begins
         if begins:
@@ -79,6 +79,14 @@ class Share:
         future.add_done_callback(lambda _: self._let_go())
         return future
 
+    def keep_answer(self, byte_count: int) -> None:
+        """Holds what an answer of some bytes costs, and nothing else: the work has ended.
+
+        It is never refused: the answer is there already.
+        """
+        before, self._size = self._size, BYTE_COST * byte_count
+        self._budget._give_back(before - self._size)
+
     def _let_go(self) -> None:
         with self._lock:
             self._holders -= 1
@@ -109,9 +117,17 @@ class Workers:
         """
         if not self._free.acquire(blocking=False):
             raise exhausted(self._refusal)
-        future = self._pool.submit(job, *arguments)
+        # The pool keeps a cancelled item in its queue: that must not keep the arguments.
+        held = [(job, arguments)]
+        future = self._pool.submit(_run, held)
+        future.add_done_callback(lambda _: held.clear())
         future.add_done_callback(lambda _: self._free.release())
         return future
+
+
+def _run(held: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> Any:
+    job, arguments = held.pop()
+    return job(*arguments)
 
 
 def trim() -> None:

@@ -13,7 +13,7 @@ _BOUNDS = [round(10.0 * 1.8**i, 1) for i in range(33)]
 
 
 class Metrics:
-    """What a server counts."""
+    """Counters of a server."""
 
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()

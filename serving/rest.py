@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import re
 import time
 from typing import Any
@@ -17,7 +16,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from serving import rest_json
 from serving.errors import ServingError, invalid, not_found
 from serving.grpc_server import metadata_of
-from serving.memory import Share
+from serving.memory import NO_MEMORY, Share, Workers
 from serving.page import Page
 from serving.servable import Servable
 from serving.service import Service
@@ -25,7 +24,8 @@ from serving.web import Bodies, answering, late, result_of
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _LARGEST = 2**63 - 1
-_converting = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="json")
+# Two at a time: numbers in JSON keep a processor busy for seconds.
+_converting = Workers("json", 2, 4096, NO_MEMORY)  # The budget bounds these long before.
 _PREFIX = (
     r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 )
@@ -108,7 +108,6 @@ async def _call(
             "Was: tensorflow/serving/predict"
         )
     until = time.monotonic() + timeout
-    # Two at a time: numbers in JSON keep a processor busy for seconds.
     parsed = share.until(_converting.submit(rest_json.parse, body, servable))
     signature, kind, inputs = await result_of(request, parsed, timeout)
     prepared = service.prepare(servable, signature, inputs, share)

@@ -21,7 +21,7 @@ from tfc_models.codec import register_ops
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
-PICTURES, BITSTREAMS = "image_bytes", "bitstream_bytes"
+PICTURES, BITSTREAMS, PIXELS = "image_bytes", "bitstream_bytes", "image"
 
 Arrays = dict[str, np.ndarray]
 
@@ -48,11 +48,11 @@ class Servable:
         self._warm_up()
 
     def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef | None:
-        """What a signature takes and gives; none of that name is none."""
+        """Finds the inputs and outputs of a signature; None where there is none of that name."""
         return self.signature_defs.get(name or DEFAULT_SIGNATURE)
 
     def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """What a signature makes of inputs that it takes."""
+        """Calls a signature with inputs that it takes."""
         name = signature or DEFAULT_SIGNATURE
         self.hold()
         try:
@@ -168,7 +168,7 @@ def _check_shape(name: str, shape: tuple[int, ...], wanted: tf.TensorShape) -> N
 
 
 def _signature_defs(path: pathlib.Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """Of the file itself: metadata is to be as it was exported."""
+    """Reads signatures from the file itself: metadata is to be as it was exported."""
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     for graph in saved.meta_graphs:
         if "serve" in graph.meta_info_def.tags:

@@ -19,10 +19,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from serving import log
+
+if __name__ == "__main__":
+    log.relay_stderr()
+
 import uvicorn
 from absl import app, flags, logging
 
-from serving import log
 from serving import manager as managers
 from serving import page as pages
 from serving.batching import Batcher, Parameters
@@ -81,7 +85,7 @@ _GRACE = flags.DEFINE_float("shutdown_seconds", 30.0, "for what was accepted, at
 
 
 def models_config() -> managers.model_server_config_pb2.ModelServerConfig:
-    """What the flags say is to be served."""
+    """Reads the models' configuration from the flags."""
     if bool(_CONFIG_FILE.value) == bool(_BASE_PATH.value):
         raise ValueError("give --model_config_file, or --model_name and --model_base_path.")
     if _CONFIG_FILE.value:
@@ -181,7 +185,7 @@ class Server:
             self._try(self._grpc.update_health)
 
     def _try(self, job: Callable[[], None]) -> None:
-        """Whatever is on the disk, the server goes on."""
+        """Runs a job and logs its error: the server goes on, whatever is on the disk."""
         try:
             job()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What both transports do with a request: find the model, run it, count it, log it."""
+"""Steps that both transports share: find the model, run it, count the request, log it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import io
 import json
-import logging
 import time
 from collections.abc import Mapping
 
@@ -14,23 +13,23 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from serving.batching import FULL, Batcher
+from serving.batching import QUEUE_FULL, Batcher
 from serving.errors import ServingError, invalid
+from serving.log import requests_log
 from serving.manager import Manager
 from serving.memory import Budget, Share, Workers
 from serving.metrics import Metrics
-from serving.servable import PICTURES, Arrays, Servable
-from serving.weighing import pixels_of
+from serving.servable import BITSTREAMS, PICTURES, PIXELS, Arrays, Servable
+from serving.weighing import pixels_of, sizes_of
 from tfc_models import pictures
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 DECODERS = 2  # pictures that are decoded at a time
-requests_log = logging.getLogger("serving.requests")
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Of pictures that are decoded here."""
+    """Largest pictures that are accepted, as files, bitstreams or pixels."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_side: int = DEFAULT_MAX_SIDE
@@ -49,7 +48,7 @@ class Service:
     ) -> None:
         self.manager, self.batcher, self.metrics = manager, batcher, metrics
         self.budget, self._limits = budget, limits
-        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, FULL)
+        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, QUEUE_FULL)
 
     def prepare(
         self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], share: Share
@@ -63,19 +62,33 @@ class Service:
         if servable.takes_pictures(signature):
             share.take(pixels=sum(map(self._pixels, arrays[PICTURES])))
             return share.until(self.decoders.submit(self._prepared, arrays))
-        # The graph refuses what claims to be larger.
-        share.take(pixels=min(pixels_of(arrays), size * self._limits.max_pixels))
+        self._check_sizes(arrays)
+        share.take(pixels=pixels_of(arrays))
         done: concurrent.futures.Future = concurrent.futures.Future()
         done.set_result(arrays)
         return done
 
-    def _pixels(self, data: bytes) -> int:
-        """What a picture's header claims, unless that is over the limits."""
+    def _check_sizes(self, arrays: Arrays) -> None:
+        """Refuses bitstreams and pixels over the limits."""
+        for size in sizes_of(arrays.get(BITSTREAMS, np.array([], object))):
+            self._check_size(*size)
+        if PIXELS in arrays and arrays[PIXELS].ndim > 1:
+            height, width = arrays[PIXELS].shape[:2]
+            self._check_size(width, height)
+
+    def _check_size(self, width: int, height: int) -> None:
         try:
-            width, height = pictures.size_of(data)
             pictures.check_size(width, height, self._limits.max_pixels, self._limits.max_side)
         except pictures.PictureError as error:
             raise invalid(str(error)) from None
+
+    def _pixels(self, data: bytes) -> int:
+        """Reads a picture's size from its header, and refuses one over the limits."""
+        try:
+            width, height = pictures.size_of(data)
+        except pictures.PictureError as error:
+            raise invalid(str(error)) from None
+        self._check_size(width, height)
         return width * height
 
     def _prepared(self, arrays: Arrays) -> Arrays:
@@ -116,7 +129,7 @@ class Service:
 
 
 def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
-    """What a batched call gives, waited for."""
+    """Waits for the result of a batched call."""
     try:
         return future.result(timeout)
     except concurrent.futures.TimeoutError:

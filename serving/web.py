@@ -1,4 +1,4 @@
-"""What answers to HTTP requests have in common: bodies, waiting, errors."""
+"""Parts that all answers to HTTP requests share: bodies, waiting, errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from serving.service import Service
 
 READ_SECONDS = 60.0  # for a body to come
 DISCARD_SECONDS, DISCARDED = 5.0, 2  # for a body that is too large: how long, how many limits
+MEMBERS = 4096  # of a gzip file that are read: each takes a decompressor of its own
 PIECE = 2**18  # bytes that are decompressed, or sent, at one time
 SEND_SECONDS = 60.0  # for a client to read a piece of its answer
+LONGEST_SEND_SECONDS = 600.0  # for all of it
 LOOK_SECONDS = 0.25  # how often to look whether the client is still there
 
 
@@ -64,7 +66,8 @@ class Bodies:
             if size > self.limit:
                 raise self._too_large()
             share.take(len(part))
-            parts.append(part)
+            if part:
+                parts.append(part)
         return b"".join(parts)
 
     async def _parts(self, request: fastapi.Request) -> AsyncIterator[bytes]:
@@ -124,19 +127,23 @@ class Gunzip:
 
     def __init__(self) -> None:
         self._member: Any = None
-        self._seen = False
+        self._members = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What further compressed bytes hold.
+        """Decompresses further bytes; there is a piece for each member, if only an empty one.
 
         Raises:
-            ServingError: they are no gzip data.
+            ServingError: they are no gzip data, or have too many members.
         """
         pending = False  # whether there may be more without further bytes
         while data or pending:
             # A file may be of several members, one after the other.
-            member = self._member = self._member or zlib.decompressobj(zlib.MAX_WBITS | 16)
-            self._seen = True
+            if self._member is None:
+                self._members += 1
+                if self._members > MEMBERS:
+                    raise _damaged(f"have over {MEMBERS:,} members")
+                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            member = self._member
             try:
                 piece = member.decompress(data, PIECE)
             except zlib.error:
@@ -145,24 +152,24 @@ class Gunzip:
             pending = len(piece) == PIECE and not member.eof
             if member.eof:
                 self._member = None
-            if piece:
+            if piece or member.eof:
                 yield piece
 
     def check_end(self) -> None:
         """Refuses data that were cut short."""
-        if self._member is not None or not self._seen:
+        if self._member is not None or not self._members:
             raise _damaged()
 
 
-def _damaged() -> ServingError:
+def _damaged(how: str = "are damaged or cut short") -> ServingError:
     code = grpc.StatusCode.INVALID_ARGUMENT
-    return ServingError(code, "the request's gzip data are damaged or cut short", closes=True)
+    return ServingError(code, f"the request's gzip data {how}", closes=True)
 
 
 async def result_of(
     request: fastapi.Request, future: concurrent.futures.Future, timeout: float
 ) -> Any:
-    """What a future gives; it is cancelled when the client is gone or the time is over."""
+    """Waits for a future, and cancels it when the client is gone or the time is over."""
     waiting = asyncio.wrap_future(future)
     until = time.monotonic() + timeout
     while True:
@@ -188,7 +195,7 @@ def late() -> ServingError:
 async def answering(
     service: Service, request: fastapi.Request, api: str, model: str, predicted: bool
 ) -> AsyncIterator[Answer]:
-    """Whatever goes wrong in the block is an answer too; counts and logs the request."""
+    """Turns errors in the block into answers; counts and logs the request."""
     started, answer, error = time.monotonic(), Answer(), None
     answer.details.update(method=request.method, path=request.url.path)
     try:
@@ -209,7 +216,7 @@ async def answering(
 class Answer:
     """A response in the making, and what the log is to say of it."""
 
-    share: Share  # of a request with a body
+    share: Share | None = None  # of a request with a body
 
     def __init__(self) -> None:
         self.content, self.status, self.details, self.closes = b"", 200, {}, False
@@ -221,6 +228,8 @@ class Answer:
 
     def response(self) -> fastapi.Response:
         """As FastAPI has it."""
+        if self.share is not None and self.status == 200:
+            self.share.keep_answer(len(self.content))
         headers = {"Connection": "close"} if self.closes else None
         return _Response(self.sent, self.content, self.status, headers, "application/json")
 
@@ -234,12 +243,14 @@ class _Response(fastapi.Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": self.status_code}
+        until = time.monotonic() + LONGEST_SEND_SECONDS
         try:
             await send({**head, "headers": self.raw_headers})
             for at in range(0, max(len(self.body), 1), PIECE):
                 piece, more = self.body[at : at + PIECE], at + PIECE < len(self.body)
                 part = {"type": "http.response.body", "body": piece, "more_body": more}
-                await asyncio.wait_for(send(part), SEND_SECONDS)
+                left = max(until - time.monotonic(), 0.0)
+                await asyncio.wait_for(send(part), min(left, SEND_SECONDS))
         except asyncio.TimeoutError:
             return  # What is not sent whole ends the connection.
         finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -20,8 +21,15 @@ def pixels_of(inputs: Mapping[str, np.ndarray]) -> float:
         if array.dtype.kind == "O":
             total += sum(claimed(value) for value in array.ravel() if isinstance(value, bytes))
         elif array.dtype == np.uint8:
-            total += math.prod(array.shape[:2])
+            total += math.prod(array.shape[:-1] if array.ndim > 2 else array.shape)
     return total
+
+
+def sizes_of(bitstreams: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Width and height that each bitstream claims, without those whose header is damaged."""
+    for data in bitstreams.ravel():
+        with contextlib.suppress(BitstreamError):  # The graph says what is wrong with it.
+            yield container.claimed_size(data)
 
 
 def claimed(data: bytes) -> float:

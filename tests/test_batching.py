@@ -182,6 +182,19 @@ def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch)
     assert batcher.close(30)
 
 
+def test_a_very_large_picture_is_not_overtaken_by_large_ones(monkeypatch):
+    weights = {1: 18e6, 2: 20e6, 3: 3e6, 4: 10.0}
+    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 3), Metrics())
+    futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
+    assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
+    assert not servable.begun.acquire(timeout=0.1)
+    assert [f.running() for f in futures] == [True, False, False, True]
+    servable.leave.set()
+    assert [f.result(30)["y"].tolist() for f in futures] == [[2], [4], [6], [8]]
+    assert batcher.close(30)
+
+
 def test_pixels_are_those_that_a_header_claims():
     picture = io.BytesIO()
     Image.new("RGB", (300, 200)).save(picture, "JPEG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import pathlib
 import subprocess
 import sys
@@ -45,6 +46,22 @@ def folder(tmp_path) -> pathlib.Path:
     (path / "broken.png").write_bytes(b"no picture")
     (path / "note.txt").write_text("not meant")
     return path
+
+
+def test_names_of_every_kind(tmp_path):
+    """One that is not UTF-8 fails alone; spaces and signs that are not printable are names."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    names = ["10.00\u202fAM.png", "a\u00adb.png", "other.png"]
+    for name in names:
+        Image.fromarray(cropped(40, 40)).save(folder / name)
+    os.rename(folder / names[2], os.fsencode(folder) + b"/\xff.png")
+    said = bulk("compress", f"--input={folder}", f"--output={out}", code=1)
+    assert "2 files done, 0 done before, 1 failed" in said
+    assert sorted(p.name for p in out.glob("*.tfcm")) == ["10.00\u202fAM.tfcm", "a\u00adb.tfcm"]
+    (failed,) = table(out / "failed.csv")
+    expected = {"file": f"{folder}/\\udcff.png", "reason": "its name is not UTF-8: rename it."}
+    assert failed == expected
 
 
 @pytest.mark.slow

@@ -33,7 +33,12 @@ def told(talk: Callable[..., Awaitable[bytes]]) -> bytes:
 
     async def run() -> bytes:
         config = uvicorn.Config(
-            application, http=Impatient, lifespan="off", log_config=None, ws="none"
+            application,
+            http=Impatient,
+            lifespan="off",
+            log_config=None,
+            ws="none",
+            timeout_keep_alive=75,  # As the server's, and longer than the tests wait.
         )
         config.load()
         state = ServerState()

@@ -29,6 +29,12 @@ def test_the_server_runs_as_an_unprivileged_user(path):
     assert last == "USER"
 
 
+def test_the_log_level_is_the_server_s_own():
+    """At level 2 TensorFlow prints lines at every import."""
+    settings = [argument for name, argument in instructions(SERVER) if name in ("ENV", "ARG")]
+    assert settings and not any("TF_CPP_" in argument for argument in settings)
+
+
 def test_the_page_is_off_by_default():
     (entry,) = (json.loads(a) for name, a in instructions(SERVER) if name == "ENTRYPOINT")
     assert entry[:3] == ["python", "-m", "serving.server"] and "--page=false" in entry

@@ -90,6 +90,16 @@ WRONG = {
         "version_labels { key: 'canary' value: 1 }",
         "Request to assign label canary to version 1 of model m, which is not available",
     ),
+    "a label of what is served, and will not be": (
+        ["b"],
+        "version_labels { key: 's' value: 2 }",
+        "Request to assign label s to version 2 of model m, which is not available",
+    ),
+    "a label of what the policy drops": (
+        ["a"],
+        "model_version_policy { specific { versions: 1 } } version_labels { key: 's' value: 2 }",
+        "Request to assign label s to version 2 of model m, which is not available",
+    ),
     "another model of it": (["b", "broken"], "", "m1 version 1: .*the graph is broken"),
 }
 
@@ -144,7 +154,14 @@ def test_a_model_that_waits_for_its_first_version_does_not_hold_up_others(folder
 
 
 def test_versions_are_loading_until_they_are_loaded(folder, errors):
-    manager = Manager(config(model(folder, "a"), model(folder, "broken", "n")))
+    labels = "version_labels { key: 's' value: 2 }"
+    manager = Manager(config(model(folder, "a", more=labels), model(folder, "broken", "n")))
+    for chosen in ({"version": 2}, {"label": "s"}):
+        with pytest.raises(ServingError, match="m version 2 is loading; try again") as caught:
+            manager.find("m", **chosen)
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(ServingError, match="not found"):
+        manager.find("m", 9)
     for name, number in (("m", 2), ("n", 1)):
         (state,) = manager.status(name).model_version_status
         assert (state.version, state.state) == (number, managers.State.LOADING)
@@ -186,3 +203,62 @@ def test_a_file_that_cannot_be_served_is_one_line_of_the_log(folder, tmp_path, e
     path.unlink()
     file.poll()
     assert manager.find("m").key == ("m", 7) and "No such file" in errors[1]
+
+
+def test_a_version_that_does_not_load_is_tried_again_when_its_folder_changes(
+    folder, tmp_path, errors, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(logging, "info", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
+    path = tmp_path / "config"
+    path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
+    manager = Manager(managers.read(str(path)))
+    manager.update()
+    file = ConfigFile(str(path), manager)
+    said.clear()
+    models = f"{model(folder, 'b', 'n')} {model(folder, 'broken', 'o')}"
+    path.write_text(f"model_config_list {{ {models} }}")
+    for _ in range(3):
+        file.poll()
+    assert errors == ["o version 1: OSError: the graph is broken"] and not said
+    assert Servable.loaded[1:] == [("n", 7)]
+    (folder / "broken" / "1" / "saved_model.pb").write_text("fine, and of another size")
+    file.poll()
+    assert manager.models() == ["n", "o"] and len(errors) == 1
+    available = [line for line in said if "is available" in line]
+    assert [line.split(" is")[0] for line in available] == ["n version 7", "o version 1"]
+
+
+@pytest.mark.parametrize("function", ["_wanted", "_print_of"])
+def test_a_folder_that_cannot_be_read_is_tried_again(
+    folder, tmp_path, errors, monkeypatch, function
+):
+    path = tmp_path / "config"
+    path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
+    read = getattr(managers, function)
+
+    def denied(of) -> None:
+        where = pathlib.Path(getattr(of, "base_path", of))
+        if "b" in where.parts:
+            raise PermissionError(13, "Permission denied", str(where))
+        return read(of)
+
+    monkeypatch.setattr(managers, function, denied)
+    monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
+    manager = Manager(config(model(folder, "a"), model(folder, "b", "n")))
+    for _ in range(3):
+        manager.update()
+    assert manager.ready() == ["m"] and len(errors) == 1 and "Permission denied" in errors[0]
+    errors.clear()
+    manager = Manager(managers.read(str(path)))
+    manager.update()
+    file = ConfigFile(str(path), manager)
+    path.write_text(f"model_config_list {{ {model(folder, 'b')} }}")
+    for _ in range(3):
+        file.poll()
+    assert len(errors) == 1 and errors[0].startswith("m: ") and "Permission denied" in errors[0]
+    assert manager.find("m").key == ("m", 2)
+    monkeypatch.setattr(managers, function, read)
+    file.poll()
+    assert manager.find("m").key == ("m", 7)

@@ -23,9 +23,11 @@ from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tests.test_pictures import png_16, rgb_profile
 from tfc_models import cli, evaluation, samples
+from tfc_models.codec import container
 
 MANY_RATES, ONE_RATE = "gained-stem4", "mbt2018-mean"
 LIMIT = 400_000
+CUT = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + b"\x08\x08" + bytes(9)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +263,8 @@ BAD = {
     "/page/picture?": (file_of(cropped(50, 50))[:-900], 400, "the picture is damaged"),
     "/page/picture?a": (b"", 400, "the file is empty"),
     "/page/compress?model=many&quality=5": (file_of(cropped(250, 240)), 400, "over the limit"),
-    "/page/decompress": (b"\xf1TC\x01damaged", 400, "damaged: the file was cut short"),
+    "/page/decompress": (b"\xf1TC\x01damaged", 400, "damaged: the model's name cannot be read"),
+    "/page/decompress?": (CUT, 400, "damaged: the file was cut short"),
     "/page/peer?name=gif&size=5": (b"", 404, "there is no codec gif"),
     "/page/peer?name=jpeg&size=5": (b"", 400, "the file is empty"),
 }

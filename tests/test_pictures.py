@@ -401,10 +401,8 @@ def test_grey_files_are_coded_as_one_channel(kind):
 
 
 def test_colour_files_stay_colour():
-    equal = np.repeat(PHOTO[..., :1], 3, axis=2)  # Whatever the pixels are.
-    for picture in (equal, PHOTO):
-        assert not pictures.read(file_of(picture, "PNG")).is_grey
-        assert np.array_equal(pictures.read(file_of(picture, "PNG")).coded, picture)
+    picture = pictures.read(file_of(PHOTO, "PNG"))
+    assert not picture.is_grey and np.array_equal(picture.coded, PHOTO)
     assert pictures.read(png_16(PHOTO.astype(int) * 257, 2)).bits == 16
     on_red = pictures.read(file_of(Image.new("LA", (8, 8), (200, 128)), "PNG"), background=RED)
     assert not on_red.is_grey and on_red.pixels[0, 0, 0] > on_red.pixels[0, 0, 1]
@@ -432,3 +430,25 @@ def test_colours():
     for wrong in ("whitish", "#12", "", "#ff000080"):
         with pytest.raises(PictureError, match="is not a colour"):
             pictures.parse_color(wrong)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_of_a_file_with_a_very_long_header_is_not_looked_for(kind):
+    data = file_of(PHOTO, kind)
+    comment = b"\0\0\0\0prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
+    at, part = (33, comment) if kind == "PNG" else (2, b"\xff\xfe\0\2")
+    assert pictures.size_of(data[:at] + 100 * part + data[at:]) == (48, 32)
+    with pytest.raises(PictureError, match="its header has over 8,000 parts"):
+        pictures.size_of(data[:at] + 100_000 * part + data[at:])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_a_grey_picture_of_three_channels_is_grey(kind):
+    grey = PHOTO[..., 0]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    picture = pictures.read(file_of(pictures.as_rgb(grey), kind, **options))
+    assert picture.is_grey and np.array_equal(picture.coded, grey)
+    coloured = pictures.as_rgb(grey)
+    coloured[-1, -1, 2] ^= 1  # One value of one channel.
+    picture = pictures.read(file_of(coloured, kind, **options))
+    assert not picture.is_grey and np.array_equal(picture.coded, coloured)

@@ -304,6 +304,7 @@ def test_metrics_and_the_log(server):
     assert names == {":tensorflow:serving:request_count"}
     # From the first line on: the fixture's process has imported TensorFlow itself.
     lines = [json.loads(line) for line in server.lines]
+    assert any("tensorflow/" in line.get("message", "") for line in lines[:9])
     requests = [line for line in lines if line.get("method") == "POST" and "bytes_in" in line]
     assert {"time", "model", "status", "ms", "bytes_out"} <= requests[-1].keys()
 

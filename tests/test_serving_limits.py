@@ -183,6 +183,7 @@ def test_an_answer_that_nobody_reads_is_held_against_the_budget(narrow):
     host, port = narrow.rest.removeprefix("http://").split(":")
     noise = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), np.uint8)
     body = file_of(noise, "JPEG", quality=15)
+    other = file_of(np.full((1000, 1900, 3), 90, np.uint8))  # Fits, but for an answer beside it.
     head = f"POST /page/picture HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
@@ -190,8 +191,9 @@ def test_an_answer_that_nobody_reads_is_held_against_the_budget(narrow):
         connection.sendall(head.encode() + body)
         assert connection.recv(12) == b"HTTP/1.1 200"
         for _ in range(20):
-            assert narrow.ask("/page/picture", PNG)[0] == 429
-    answered(narrow, "/page/picture", PNG)
+            assert narrow.ask("/page/picture", other)[0] == 429
+        answered(narrow, "/page/picture", PNG)  # It is held at its own size.
+    answered(narrow, "/page/picture", other)
 
 
 def test_the_log_is_json_whatever_libraries_print(narrow):

@@ -26,6 +26,9 @@ from PIL import Image, ImageCms, ImageColor, ImageOps
 
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
+HEADER_READS = 8000
+"""Parts of a file that `size_of` reads at most: a few dozen hold any real picture's header."""
+
 Color = tuple[int, int, int]
 Source = Union[str, "os.PathLike[str]", bytes]
 
@@ -100,7 +103,7 @@ class Picture(NamedTuple):
     Attributes:
         pixels: sRGB 0–255, height × width × 3.
         notes: remarks for the user, each a sentence.
-        is_grey: whether the file has one channel of colour, and the three of `pixels` are equal.
+        is_grey: whether the three channels of `pixels` are equal, however the file stores them.
         bits: bits a sample in the file, where these are more than 8; else 8.
     """
 
@@ -111,7 +114,7 @@ class Picture(NamedTuple):
 
     @property
     def coded(self) -> np.ndarray:
-        """Pixels as a codec takes them: height × width of a grey file, else `pixels`."""
+        """Pixels as a codec takes them: height × width of a grey picture, else `pixels`."""
         return np.ascontiguousarray(self.pixels[..., 0]) if self.is_grey else self.pixels
 
 
@@ -179,8 +182,25 @@ def size_of(data: bytes) -> tuple[int, int]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _open(io.BytesIO(data)) as image:
+        with _open(_Header(data)) as image:
             return image.size
+
+
+class _Header(io.BytesIO):
+    """Bytes of a picture file that end a search for the size after `HEADER_READS` reads.
+
+    Pillow walks all chunks before the pixels in Python: a file of empty ones takes it seconds.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = HEADER_READS
+
+    def read(self, *size: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise PictureError(f"its header has over {HEADER_READS:,} parts")
+        return super().read(*size)
 
 
 def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
@@ -285,8 +305,9 @@ def _converted(image: Image.Image, background: Color | None) -> Picture:
     image = _upright(image, notes)
     image, alpha = _split_alpha(image, depth, image.info.get("transparency"))
     image = _flatten(_to_srgb(_to_8_bits(image, depth), profile, notes), alpha, background)
-    is_grey = image.mode == "L"
-    return Picture(as_rgb(np.array(image)), tuple(notes), is_grey, depth.bits)
+    pixels = np.array(image)
+    is_grey = image.mode == "L" or _has_equal_channels(pixels)
+    return Picture(as_rgb(pixels), tuple(notes), is_grey, depth.bits)
 
 
 def _note_further_frames(image: Image.Image, notes: list[str]) -> None:
@@ -409,6 +430,17 @@ def _neutral(image: Image.Image) -> Image.Image:
     # Rounding alone moves a channel by one level.
     tinted = max(np.abs(red - green).max(), np.abs(blue - green).max()) > 1
     return image if tinted else image.getchannel("G")
+
+
+def _has_equal_channels(pixels: np.ndarray) -> bool:
+    """Whether an RGB picture is grey: some formats, such as WebP, have no grey pictures."""
+    # A few rows show that of almost every picture in colour.
+    few = pixels[:: max(len(pixels) // 16, 1)]
+    return all(
+        np.array_equal(part[..., 0], part[..., channel])
+        for part in (few, pixels)
+        for channel in (1, 2)
+    )
 
 
 def _flatten(image: Image.Image, alpha: np.ndarray | None, background: Color | None) -> Image.Image:

@@ -14,7 +14,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8501"
 
 
 class ServerError(Exception):
-    """What a server answered, in one line; `status` is HTTP's number or gRPC's word."""
+    """An error that a server answered, in one line; `status` is HTTP's number or gRPC's word."""
 
     def __init__(self, status: int | str, message: str) -> None:
         super().__init__(message)

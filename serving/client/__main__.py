@@ -18,7 +18,7 @@ from absl import app, flags
 
 from serving.client import DEFAULT_SERVER, Client, ServerError
 from tfc_models import pictures
-from tfc_models.cli.errors import CommandError
+from tfc_models.cli.errors import BACKGROUND, CommandError
 from tfc_models.cli.writing import check_new, write_file
 
 _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
@@ -32,7 +32,7 @@ _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "seconds to wait", 0.001)
 
 
 def run(command: str, files: list[str]) -> None:
-    """What the command line asks for."""
+    """Runs the command."""
     with Client(_SERVER.value, _MODEL.value, _TIMEOUT.value) as client:
         if command == "status" and not files:
             states = client.status()
@@ -65,7 +65,7 @@ def _upright(path: pathlib.Path, data: bytes) -> bytes:
     try:
         picture = pictures.read(data, background)
     except pictures.TransparencyError as error:
-        raise ValueError(f"{path}: {error} For example --background white.") from None
+        raise ValueError(f"{path}: {error} {BACKGROUND}") from None
     except pictures.PictureError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in picture.notes:

@@ -148,7 +148,7 @@ class Page:
         return answering(self._service, request, "PAGE", "", False)
 
     def _models(self) -> list[dict[str, Any]]:
-        """What is served and codes pictures."""
+        """Lists the served models that code pictures."""
         found = []
         for servable in self._codecs():
             known = servable.signature_defs
@@ -239,14 +239,16 @@ class Page:
     ) -> bytes:
         """By whichever model made the file."""
         try:
-            header = container.inspect(body)
-            longest = max(header.width, header.height)
-            pictures.check_size(header.width, header.height, self._max_pixels, longest)
+            size = container.claimed_size(body)
+            pictures.check_size(*size, self._max_pixels, max(size))
+            share.take(pixels=size[0] * size[1])
+            # Takes the fingerprint of the whole file, which is a second for some megabytes.
+            job = share.until(self._service.decoders.submit(container.inspect, body))
+            header = await result_of(request, job, SECONDS)
         except container.BitstreamError as error:
             raise invalid(str(error)) from None
         except pictures.PictureTooLargeError as error:
             raise self._too_large(error) from None
-        share.take(pixels=header.width * header.height)
         refused = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):
             # Whose file it is shows in decoding; it may be of a model without such a decoder.

@@ -16,6 +16,9 @@ USAGE = 2
 INTERRUPTED = 130
 """Exit code: Ctrl-C, as shells have it."""
 
+BACKGROUND = "For example --background white."
+"""Remedy for a transparent picture."""
+
 
 class CommandError(Exception):
     """A file cannot be done, or the whole command cannot."""
@@ -53,7 +56,7 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, PictureTooLargeError):
         return f" --{error.limit.replace('_', '-')} raises it."
     if isinstance(error, TransparencyError):
-        return " For example --background white."
+        return f" {BACKGROUND}"
     return " Name that with -m." if isinstance(error, UnknownModelError) else ""
 
 

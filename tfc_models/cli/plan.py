@@ -119,6 +119,8 @@ def plan(
             is_done = existing == "skip" and os.path.isfile(target)
             may_exist = is_done or existing == "replace"
             error = _obstacle(source, target, may_exist, may_make_folder=folder is not None)
+            if not error and not is_done:
+                error = _closed(target)
         jobs.append(Job(source, target, error, is_done))
     return _without_collisions(jobs)
 
@@ -175,6 +177,13 @@ def _obstacle(
         if not target.parent.is_dir() and not may_make_folder:
             return f"there is no folder {target.parent} to write to."
         check_new(target, force)
+    except (CommandError, OSError) as error:
+        return one_line(error)
+    return ""
+
+
+def _closed(target: pathlib.Path) -> str:
+    try:
         check_place(target)
     except (CommandError, OSError) as error:
         return one_line(error)

@@ -441,7 +441,7 @@ def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
 
 
 def _channel_mean(picture: tf.Tensor) -> tf.Tensor:
-    """The rounded mean over channels, which stays: the grey nearest to a colour."""
+    """Rounded mean of the three channels, as a picture of one channel."""
     total = tf.reduce_sum(tf.cast(picture, tf.int32), axis=2, keepdims=True)
     return tf.cast((total + 1) // 3, tf.uint8)
 

@@ -35,7 +35,7 @@ from tfc_models.codec.farmhash import fingerprint64
 
 MAGIC = b"\xf1TC"
 VERSION, FLAGS_VERSION = 1, 2
-"""Of files without flags, and with."""
+"""Format versions: of files without flags, of files with flags."""
 GREY = 1
 """Flag: the picture has one channel."""
 KNOWN_FLAGS = GREY

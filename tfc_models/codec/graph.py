@@ -49,7 +49,7 @@ def string_fingerprint(data: tf.Tensor) -> tf.Tensor:
 def latent_fingerprint(
     latent: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rate: tf.Tensor, flags: tf.Tensor
 ) -> tf.Tensor:
-    """Of the integers of a latent, of the sizes that its picture is cropped to, and of flags."""
+    """Fingerprint of a latent's integers, its picture's sizes, the rate setting and the flags."""
     sizes = tf.stack([tf.cast(value, tf.int32) for value in (height, width, rate)])
     flags = tf.cast(flags, tf.int32)
     flags = tf.repeat(flags, tf.cast(flags > 0, tf.int32))  # None: as files without have it.

@@ -56,7 +56,7 @@ def code(
 
 
 def measure(picture: np.ndarray, coded: Coded) -> Figures:
-    """The figures of a coded picture, sRGB, uint8, height × width × 3, or × nothing if grey."""
+    """Measures a coded picture: sRGB, uint8, height × width × 3, or height × width if grey."""
     from tfc_models import metrics  # Needs TensorFlow, which takes seconds to import.
 
     height, width = picture.shape[:2]

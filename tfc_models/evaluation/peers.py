@@ -66,7 +66,7 @@ class Peer:
         return sorted({round(quality) for quality in qualities})
 
     def encode(self, picture: np.ndarray, setting: float) -> bytes:
-        """A whole file for an sRGB picture, uint8, height × width × 3, or × nothing if grey."""
+        """Encodes an sRGB picture, uint8, height × width × 3, or height × width if grey."""
         image, buffer = Image.fromarray(picture), io.BytesIO()
         if self.by_rate:
             # OpenJPEG counts in compression ratios. The samples' own bits a pixel are one, and

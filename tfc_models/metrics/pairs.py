@@ -23,12 +23,12 @@ def mean(
     axes: tuple[int, ...],
     window: int = 1,
 ) -> tf.Tensor:
-    """The mean over `axes`, with rows among them, of maps of two batches.
+    """Averages maps of two batches over `axes`, which include the rows.
 
-    Maps of a large picture would take gigabytes, and are made strip by strip.
+    Computes them strip by strip: maps of a large picture take gigabytes.
 
     Args:
-        maps: of float32 batches; has a row for each window.
+        maps: function of two float32 batches; its result has a row for each window.
         a: a batch of what `compared` gives.
         b: the other.
         axes: to average over.
