@@ -109,7 +109,7 @@ def test_pairs_of_videos(tmp_path):
 def test_videos_need_their_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"")
-    with pytest.raises(DataError, match=r"tfc-models\[video\]"):
+    with pytest.raises(DataError, match="videos need PyAV: pip install av"):
         find_pairs(f"video:{tmp_path}/*.mp4", tmp_path / "out", LIMITS)
 
 
