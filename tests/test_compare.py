@@ -32,7 +32,7 @@ def test_a_sheet_and_a_table(capsys):
     assert captured.err == "photo.png → photo.compare.png\n"
     assert all(title in captured.out for title in [*TITLES, "graded", "quality 50"])
     page = pixels_of("photo.compare.png")
-    assert page.shape[1] == 3 * (sheet.WHOLE[0] + sheet.GAP) + sheet.GAP
+    assert page.shape[1] == 4 * (sheet.WHOLE[0] + sheet.GAP) + sheet.GAP  # two rows of seven
 
 
 def test_nobody_gets_more_bytes_than_ours(capsys):

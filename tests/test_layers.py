@@ -27,6 +27,7 @@ from tfc_models.layers import (
 )
 from tfc_models.layers import polyphase_kernel as polyphase
 from tfc_models.layers.conv import fourier_basis
+from tfc_models.layers.precision import multiplies_bfloat16
 from training import config as configs
 
 
@@ -237,6 +238,28 @@ def test_the_bfloat16_switch():
     assert compute_dtype("auto") == (tf.bfloat16 if bfloat16_pays() else tf.float32)
     with pytest.raises(ValueError, match="on, off, auto"):
         compute_dtype("yes")
+
+
+NATIVE = "processor: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "environment", "expected"),
+    [
+        (NATIVE, {}, True),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, True),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, False),
+        (NATIVE, {"TF_ENABLE_ONEDNN_OPTS": "0"}, False),
+        ("flags : fpu avx512f amx_bf16", {}, True),
+        ("flags : fpu avx512f", {}, False),
+        ("", {}, False),
+    ],
+)
+def test_auto_depends_on_the_machine_and_its_settings_and_not_on_time(
+    cpuinfo, environment, expected
+):
+    assert multiplies_bfloat16(cpuinfo, environment) == expected
 
 
 @pytest.mark.parametrize("isa", ["SSE41", "AVX2"])

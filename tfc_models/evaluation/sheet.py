@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,7 +40,7 @@ class Entry(NamedTuple):
     lines: tuple[str, ...]
 
 
-def contact_sheet(entries: Sequence[Entry], columns: int = 3) -> np.ndarray:
+def contact_sheet(entries: Sequence[Entry], columns: int | None = None) -> np.ndarray:
     """All pictures, which are of one size, with the same detail of each; the first is the
     original.
 
@@ -54,6 +55,8 @@ def contact_sheet(entries: Sequence[Entry], columns: int = 3) -> np.ndarray:
         if detail is not None:
             images.append(enlarged(detail.of(entry.pixels)))
         tiles.append(tile(images, entry.title, entry.lines, max(WHOLE[0], DETAIL[0])))
+    # Two rows where that is possible.
+    columns = columns or max(3, math.ceil(len(tiles) / 2))
     return arranged(tiles, columns)
 
 
