@@ -29,7 +29,7 @@ async def application(scope, receive, send) -> None:
 
 
 def told(talk: Callable[..., Awaitable[bytes]]) -> bytes:
-    """What a client gets that talks to a server, until the server closes the connection."""
+    """Sends bytes to a server and returns its answers until it closes the connection."""
 
     async def run() -> bytes:
         config = uvicorn.Config(

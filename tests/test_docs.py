@@ -1,4 +1,4 @@
-"""What the documentation says that can be checked without running it."""
+"""Checks of the documentation that need no run of its commands."""
 
 from __future__ import annotations
 

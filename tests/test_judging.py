@@ -134,7 +134,7 @@ def pims():
 
 @pytest.fixture(scope="module")
 def pieces():
-    """Of photos that PIM-bands has not seen, 72×72."""
+    """Crops of 72×72 pixels of photos that PIM-bands was not trained on."""
     corners = {"chelsea": (80, 100), "coffee": (100, 150)}
     return [
         np.ascontiguousarray(getattr(data, name)()[y : y + 72, x : x + 72])

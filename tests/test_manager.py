@@ -15,7 +15,7 @@ from serving.manager import ConfigFile, Manager, ServerConfig
 
 
 class Servable:
-    """What a folder of a version holds, unless its file says that it is broken."""
+    """Stands in for a servable; its file can say that the version is broken."""
 
     loaded: list[tuple[str, int]]
     closed: list[tuple[str, int]]

@@ -79,7 +79,7 @@ def test_an_answer_is_held_at_its_own_size():
 
 
 class Context:
-    """What a gRPC handler knows of its call."""
+    """Stands in for the context of a gRPC call."""
 
     def __init__(self, active: bool) -> None:
         self.active, self.callbacks = active, []

@@ -176,7 +176,7 @@ def test_weights_of_a_later_release_are_refused_by_name(tmp_path):
 
 
 def test_a_distortion_of_an_earlier_release_keeps_its_meaning(tmp_path):
-    """What was called pim is pim-bands; in files of today pim is pim."""
+    """Files of older formats call pim-bands pim; current files keep both names."""
     for number, metric in ((2, "pim-bands"), (files.FORMAT, "pim")):
         meta = {"format": number, "model": "bls2017", "config": {"distortion": "mse + 40*pim"}}
         np.savez(tmp_path / "weights.npz", __meta__=np.array(json.dumps(meta)))

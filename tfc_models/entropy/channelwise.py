@@ -23,8 +23,8 @@ from tfc_models.entropy.hyperprior import (
     SCALES,
     Told,
 )
-from tfc_models.entropy.reading import GainedReading, ReadingHyperprior, shifts_of
-from tfc_models.layers import Chain, CompressionLayer, Conv2D
+from tfc_models.entropy.reading import GainedReading, ReadingHyperprior
+from tfc_models.layers import Chain, CompressionLayer, Conv2D, part_of
 
 # A correction, in a frozen model, is looked up: tanh of multiples of 2^-5, between -4 and 4.
 TANH_BITS, TANH_REACH = 5, 4
@@ -237,7 +237,7 @@ class ChannelwiseHyperprior(ReadingHyperprior):
         self._seen, self._corrections = own.pop("seen"), own.pop("corrections")
         self.exact = ExactNetwork(self.hyper_synthesis.layers, own, activated=True)
         scales = ExactNetwork(
-            self.scale_synthesis.layers, shifts_of(shifts, "scales"), activated=True
+            self.scale_synthesis.layers, part_of(shifts, "scales/"), activated=True
         )
         self._readers["scales"] = scales
         for i, networks in enumerate(self.slices):
@@ -245,7 +245,7 @@ class ChannelwiseHyperprior(ReadingHyperprior):
             for kind, network in networks._asdict().items():
                 name = f"slice{i}/{kind}"
                 self._readers[name] = ExactNetwork(
-                    network.layers, shifts_of(shifts, name), integers[kind]
+                    network.layers, part_of(shifts, f"{name}/"), integers[kind]
                 )
 
     def _shifts(self) -> dict[str, np.ndarray]:

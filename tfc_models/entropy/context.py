@@ -15,8 +15,8 @@ from tfc_models.entropy.exact import (
     find_shifts,
 )
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALES
-from tfc_models.entropy.reading import GainedReading, ReadingHyperprior, shifts_of
-from tfc_models.layers import CompressionLayer, Conv2D, MaskedConv2D, tiled
+from tfc_models.entropy.reading import GainedReading, ReadingHyperprior
+from tfc_models.layers import CompressionLayer, Conv2D, MaskedConv2D, part_of, tiled
 
 
 class ContextHyperprior(ReadingHyperprior):
@@ -135,7 +135,7 @@ class ContextHyperprior(ReadingHyperprior):
         inputs = self._read_integers(self._seen)
         for i, layer in enumerate([self.context, *self.parameters]):
             last = layer is self.parameters[-1]
-            own = shifts_of(shifts, layer.name)
+            own = part_of(shifts, f"{layer.name}/")
             network = ExactNetwork([layer], own, inputs, activated=not last)
             self._readers[layer.name], inputs = network, network.outputs
             if self._reads_features(i + 1):

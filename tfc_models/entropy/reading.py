@@ -99,8 +99,3 @@ class GainedReading(ReadingHyperprior, GainedHyperprior):
                 "training went astray."
             )
         return {**super()._integer_gains(gain), "inverse_gain": inverse.astype(np.int32)}
-
-
-def shifts_of(shifts: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """Of the exponents of several networks, those of one."""
-    return {k[len(name) + 1 :]: v for k, v in shifts.items() if k.startswith(f"{name}/")}

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior
-from tfc_models.entropy.reading import shifts_of
-from tfc_models.layers import Chain, CompressionLayer, Conv2D
+from tfc_models.layers import Chain, CompressionLayer, Conv2D, part_of
 
 
 class TwoNetworkHyperprior(MeanScaleHyperprior):
@@ -51,7 +50,7 @@ class TwoNetworkHyperprior(MeanScaleHyperprior):
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         super()._make_exact({k: v for k, v in shifts.items() if "/" not in k})
-        self._exact_means = ExactNetwork(self.mean_synthesis.layers, shifts_of(shifts, "means"))
+        self._exact_means = ExactNetwork(self.mean_synthesis.layers, part_of(shifts, "means/"))
 
     def _shifts(self) -> dict[str, np.ndarray]:
         means = {f"means/{k}": v for k, v in self._exact_means.shifts.items()}

@@ -14,6 +14,7 @@ from tfc_models.layers import (
     GatedResidual,
     openings,
     pad_to_multiple,
+    part_of,
     rate_of_each,
     scattered,
 )
@@ -136,5 +137,4 @@ class RealismDecoder(tf.keras.Model):
         if ours != {k: tuple(v.shape) for k, v in state.items()}:
             raise ValueError(f"the weights are not those of a {self.name} of this shape.")
         for name, block in self._named().items():
-            start = len(name) + 1
-            block.assign_state({k[start:]: v for k, v in state.items() if k.startswith(f"{name}/")})
+            block.assign_state(part_of(state, f"{name}/"))

@@ -107,7 +107,8 @@ def build_model(weights: Weights) -> CompressionModel:
 
     # Kernels are stored plain, and nothing here trains: no need for the Fourier domain.
     model = models.build(weights.model, **{**weights.config, "kernel": "plain"})
-    model.assign_state(weights.state)
     if weights.frozen:
-        model.freeze(weights.state)
+        model.restore_frozen(weights.state)
+    else:
+        model.assign_state(weights.state)
     return model
