@@ -85,7 +85,7 @@ def test_real_strings_are_as_long_as_estimated(scale, name):
     y = tf.constant(np.random.default_rng(2).normal(size=[1, count, 1, 1]) * scale, tf.float32)
     index = np.rint(63.0 * np.log(scale / 0.11) / np.log(256 / 0.11))
     index, zero = tf.fill(y.shape, float(index)), tf.zeros_like(y)
-    strings, seeds = coder._encoded(y, index, zero)
+    strings, seeds = coder._encoded(coder.symbols_of(y, zero), index, zero)
     _, bits = coder._estimated(y, index, zero)
     assert 8 * len(strings.numpy()[0]) == pytest.approx(float(bits[0]), rel=0.01)
     assert int.from_bytes(seeds.numpy()[0], "little", signed=True) == int(coder._seeds(y)[0])

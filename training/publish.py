@@ -20,6 +20,7 @@ from absl import flags, logging
 from tfc_models import evaluation, pictures, zoo
 from tfc_models.codec import Codec
 from tfc_models.codec.container import DEFAULT_QUALITY
+from tfc_models.entropy import exact
 from tfc_models.remote import sha256_of
 from tfc_models.zoo import files
 from training import data, program
@@ -37,6 +38,10 @@ _SELECTED = flags.DEFINE_string(
 _SUMMARY = flags.DEFINE_string("summary", "", "one line for the list of models")
 _NOTE = flags.DEFINE_string("note", "", "how it was trained: command, machine, time, data, terms")
 _DEFAULT = flags.DEFINE_bool("default", False, "make it the zoo's default")
+_WEIGHT_BITS = flags.DEFINE_integer(
+    "weight_bits", exact.WEIGHT_BITS, "of the exact networks: more cost less rate, and time", 2, 16
+)
+_ACTIVATION_BITS = flags.DEFINE_integer("activation_bits", exact.ACTIVATION_BITS, "likewise", 2, 16)
 _FOLDER = flags.DEFINE_string("folder", str(zoo.FOLDER), "where the zoo's weights are")
 
 QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -124,6 +129,11 @@ def publish() -> None:
     version = max(versions, default=0) + 1
     stem = _NAME.value if version == 1 else f"{_NAME.value}.v{version}"
     model = zoo.build_model(files.read(pathlib.Path(_WEIGHTS.value)))
+    if _WEIGHT_BITS.present or _ACTIVATION_BITS.present:
+        if not hasattr(model.coder, "weight_bits"):
+            raise ValueError(f"{model.name} has no exact networks: leave out --weight_bits.")
+        model.coder.weight_bits = _WEIGHT_BITS.value
+        model.coder.activation_bits = _ACTIVATION_BITS.value
     codec = Codec(model, _NAME.value, calibration_batch(_CALIBRATION.value))
     rows = validated(codec, _VALIDATION.value) if _VALIDATION.value else []
     others = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,17 +19,26 @@ from tfc_models.codec.container import (
     BitstreamError,
     UnknownModelError,
 )
+from tfc_models.codec.exported import GREY_OR_RGB, REALISM_RANGE, Exported
+from tfc_models.codec.refinement import Refiner, checked_effort
+from tfc_models.codec.tuning import (
+    Tuning,
+    check_size,
+    distortion_of,
+    prepare_metrics,
+    squared_error_weight,
+    tuning_of,
+)
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.models import STRIDE, CompressionModel
 from tfc_models.models.realism import RealismDecoder
+from tfc_models.pictures import as_rgb
 from tfc_models.zoo import decoders
 
 PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
-GREY_OR_RGB = tf.TensorSpec([None, None, None], tf.uint8)
 # Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
-REALISM_RANGE = "realism is a number from 0 to 1; got "
 
 
 class Codec(tf.Module):
@@ -80,6 +88,22 @@ class Codec(tf.Module):
             self._decompress_one, input_signature=arguments, autograph=False
         )
         self._decode = tf.function(self._latents, input_signature=arguments, autograph=False)
+        self._analyse = tf.function(
+            self._analysed,
+            input_signature=[GREY_OR_RGB, tf.TensorSpec([], tf.int32)],
+            autograph=False,
+        )
+        hyper_channels = model.coder.hyperprior.channels if "z" in model.coder.parts else 1
+        integers, hyper_integers = (
+            tf.TensorSpec([1, None, None, channels], tf.float32)
+            for channels in (model.latent_channels, hyper_channels)
+        )
+        self._write_symbols = tf.function(
+            self._compress_symbols,
+            input_signature=[GREY_OR_RGB, tf.TensorSpec([], tf.int32), integers, hyper_integers],
+            autograph=False,
+        )
+        self._refiners: dict[Tuning, Refiner] = {}
         self._decompress_sharp = tf.function(
             self._decompress_one,
             input_signature=[*arguments, tf.TensorSpec([], tf.float32)],
@@ -114,13 +138,31 @@ class Codec(tf.Module):
             self._realism = decoders.build(decoders.read(self._realism), self.model)
         return self._realism
 
-    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+    def compress(
+        self,
+        picture: np.ndarray,
+        quality: int | None = None,
+        effort: int = 0,
+        tune: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> bytes:
         """A file for an sRGB picture.
 
         Args:
             picture: uint8, height × width × 3, or height × width of a grey picture.
             quality: 0 to 100, of a model of many rates; by default 50.
+            effort: 0, a single pass, to 9. Higher levels search better integers for this image
+                (see `tfc_models.codec.refinement`): smaller files at equal quality, more time,
+                the same time to decode. Rate + λ · distortion is never above that of effort 0.
+            tune: the distortion of the search: "psnr", "ms-ssim", "nlpd", "lpips", "pim", … or
+                a sum such as "psnr + 2*lpips"; by default what the model was trained for.
+            progress: is called during a search with the units of work done and all of them.
         """
+        effort = checked_effort(effort)
+        if tune is not None:
+            tuning_of(tune, self.model)
+            if not effort:
+                raise ValueError("tune needs an effort above 0: a single pass has nothing to tune.")
         picture = np.asarray(picture)
         is_picture = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
         if picture.dtype != np.uint8 or not is_picture:
@@ -134,9 +176,54 @@ class Codec(tf.Module):
             )
         pixels = tf.constant(picture[..., None] if picture.ndim == 2 else picture)
         try:
-            return self._compress(pixels, self.rate_setting(quality)).numpy()
+            rate = self.rate_setting(quality)
+            data = self._compress(pixels, rate).numpy()
+            return self._refined(picture, data, rate, effort, tune, progress) if effort else data
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(reason(error)) from None
+
+    def refiner(self, tuning: Tuning) -> Refiner:
+        """Returns the search of better integers for a distortion."""
+        if tuning not in self._refiners:
+            prepare_metrics(tuning)
+            self._refiners[tuning] = Refiner(self.model, tuning)
+        return self._refiners[tuning]
+
+    def _refined(
+        self,
+        picture: np.ndarray,
+        data: bytes,
+        rate: int,
+        effort: int,
+        tune: str | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> bytes:
+        """Returns the file that a search found, or the given one if that costs less."""
+        tuning = tuning_of(tune, self.model)
+        check_size(tuning, picture.shape)
+        refiner = self.refiner(tuning)
+        pixels = tf.constant(picture[..., None] if picture.ndim == 2 else picture)
+        y = self._analyse(pixels, rate)
+        total, done = refiner.ticks(y.shape[1], y.shape[2], effort), 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            if progress:
+                progress(done, total)
+
+        setting = tf.constant(rate, tf.float32)
+        rgb = as_rgb(picture)
+        symbols, z = refiner.search(rgb[None], y, setting, tf.constant(effort), tick)
+        found = self._write_symbols(pixels, rate, symbols, z).numpy()
+
+        def cost_of(file: bytes) -> float:
+            decoded = as_rgb(self.decompress(file, 2**62, 2**62))
+            distortion = distortion_of(tuning, rgb, decoded)
+            bits = 8.0 * len(file) / (picture.shape[0] * picture.shape[1])
+            return bits + float(squared_error_weight(self.model, setting)) * distortion
+
+        return found if cost_of(found) < cost_of(data) else data
 
     def rate_setting(self, quality: int | None) -> int:
         """What a file says for a quality, or one line about why there is none such."""
@@ -198,6 +285,38 @@ class Codec(tf.Module):
             raise BitstreamError(reason(error)) from None
 
     def _compress_one(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        y = self._analysed(picture, rate)
+        encoded = self.model.coder.encode(y, tf.cast(rate, tf.float32))
+        return self._file(picture, rate, *encoded)
+
+    def _compress_symbols(
+        self, picture: tf.Tensor, rate: tf.Tensor, symbols: tf.Tensor, z: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the file of chosen integers; of the picture only the shape matters."""
+        encoded = self.model.coder.encode_symbols(symbols, z, tf.cast(rate, tf.float32))
+        return self._file(picture, rate, *encoded)
+
+    def _file(
+        self,
+        picture: tf.Tensor,
+        rate: tf.Tensor,
+        strings: tuple[tf.Tensor, ...],
+        y_hat: tf.Tensor,
+    ) -> tf.Tensor:
+        height, width, channels = tf.unstack(tf.shape(picture))
+        return graph.write(
+            self.model_name,
+            self.digest_bytes,
+            height,
+            width,
+            rate,
+            tf.where(tf.equal(channels, 1), container.GREY, 0),
+            tuple(s[0] for s in strings),
+            tf.cast(y_hat * LATENT_UNITS, tf.int32),
+        )
+
+    def _analysed(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        """Returns latents of a picture, not quantized."""
         height, width = tf.shape(picture)[0], tf.shape(picture)[1]
         picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
         channels = tf.shape(picture)[2]
@@ -215,18 +334,7 @@ class Codec(tf.Module):
         y = tiled(to_latents, padded, STRIDE, 1, latents, halo=self.model.halo)
         # A comparison with NaN is false; the range coder would never come back from one.
         codable = tf.reduce_all(tf.abs(y) < LARGEST_LATENT)
-        y = graph.checked(y, codable, "the weights give latents that cannot be coded")
-        strings, y_hat = self.model.coder.encode(y, setting)
-        return graph.write(
-            self.model_name,
-            self.digest_bytes,
-            height,
-            width,
-            rate,
-            tf.where(grey, container.GREY, 0),
-            tuple(s[0] for s in strings),
-            tf.cast(y_hat * LATENT_UNITS, tf.int32),
-        )
+        return graph.checked(y, codable, "the weights give latents that cannot be coded")
 
     def _latents(
         self, data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor
@@ -285,6 +393,8 @@ class Codec(tf.Module):
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_side: int = DEFAULT_MAX_SIDE,
         quality: int | None = None,
+        max_effort: int = 0,
+        tune: str | None = None,
     ) -> None:
         """Writes a SavedModel that needs only the op library (see `register_ops`).
 
@@ -303,6 +413,9 @@ class Codec(tf.Module):
             max_pixels: what its decoder accepts, and its encoder.
             max_side: the longest side, likewise.
             quality: of a model of many rates, what `compress` compresses at.
+            max_effort: above 0, `compress_at_effort` also takes an effort up to this for each
+                picture (and a quality, of a model of many rates); see `compress`.
+            tune: the distortion of that signature's search.
 
         Picture files are what TensorFlow decodes: PNG, JPEG, BMP, and the first frame of a
         GIF, grey or RGB, 8 or 16 bits; grey ones decode to one channel. Unlike
@@ -312,95 +425,12 @@ class Codec(tf.Module):
         before = self.model.bfloat16
         self.model.set_bfloat16(bfloat16)
         try:
-            exported = _Exported(self, max_pixels, max_side, quality)
+            exported = Exported(
+                self, max_pixels, max_side, quality, checked_effort(max_effort), tune
+            )
             tf.saved_model.save(exported, str(path), signatures=exported.functions)
         finally:
             self.model.set_bfloat16(before)
-
-
-class _Exported(tf.Module):
-    """The signatures of a codec, and of its variables only those that they read."""
-
-    def __init__(self, codec: Codec, max_pixels: int, max_side: int, quality: int | None) -> None:
-        super().__init__(name="codec")
-        max_pixels = tf.constant(max_pixels, tf.int64)
-        max_side = tf.constant(max_side, tf.int64)
-
-        rate = tf.constant(codec.rate_setting(quality))
-        faithful = tf.constant(0.0)
-        # Functions of their own: traced, saved and loaded once, and not for each signature.
-        encode = tf.function(codec._compress_one, autograph=False)
-        decode = tf.function(codec._decompress_one, autograph=False)
-
-        def compress_file(data: tf.Tensor, rate: tf.Tensor = rate) -> tf.Tensor:
-            return encode(_decoded_picture(data, max_pixels, max_side), rate)
-
-        def compress_pair(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            data, quality = pair
-            known = (quality >= 0) & (quality <= LARGEST_QUALITY)
-            line = f"quality is a whole number from 0 to {LARGEST_QUALITY}; got "
-            return compress_file(
-                data, graph.checked(quality, known, line, tf.strings.as_string(quality))
-            )
-
-        def decompress_file(data: tf.Tensor, realism: tf.Tensor | None = None) -> tf.Tensor:
-            picture = decode(data, max_pixels, max_side, realism)
-            # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
-            return tf.io.encode_png(picture, compression=1)
-
-        def decompress_pair(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            data, realism = pair
-            known = (realism >= 0.0) & (realism <= 1.0)
-            number = tf.strings.as_string(realism)
-            return decompress_file(data, graph.checked(realism, known, REALISM_RANGE, number))
-
-        def each(one: Any, values: Any) -> tf.Tensor:
-            return tf.map_fn(one, values, fn_output_signature=tf.string, parallel_iterations=1)
-
-        def compress(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"bitstream_bytes": each(compress_file, image_bytes)}
-
-        def decompress(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"image_bytes": each(decompress_file, bitstream_bytes)}
-
-        def compress_tensor(image: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"bitstream_bytes": encode(image, rate)}
-
-        def compress_at_quality(image_bytes: tf.Tensor, quality: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"bitstream_bytes": each(compress_pair, (image_bytes, quality))}
-
-        def decompress_at_realism(
-            bitstream_bytes: tf.Tensor, realism: tf.Tensor = faithful
-        ) -> dict[str, tf.Tensor]:
-            of_each = tf.broadcast_to(realism, tf.shape(bitstream_bytes))
-            return {"image_bytes": each(decompress_pair, (bitstream_bytes, of_each))}
-
-        def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"image": decode(bitstream_bytes, max_pixels, max_side)}
-
-        strings, string = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
-        specs = {
-            compress: {"image_bytes": strings},
-            decompress: {"bitstream_bytes": strings},
-            compress_tensor: {"image": GREY_OR_RGB},
-            decompress_tensor: {"bitstream_bytes": string},
-        }
-        if codec.many_rates:
-            numbers = tf.TensorSpec([None], tf.int32)
-            specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
-        if codec.has_realism:
-            codec.realism_decoder()  # Read outside of graphs.
-            anything = tf.TensorSpec(None, tf.float32)  # One for each, or one for all.
-            specs[decompress_at_realism] = {"bitstream_bytes": strings, "realism": anything}
-        self.functions, used = {}, {}
-        for function, inputs in specs.items():
-            named = [tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()]
-            # Not the concrete function, which does not know its defaults.
-            traced = tf.function(function, input_signature=named, autograph=False)
-            used.update({v.ref(): v for v in traced.get_concrete_function().variables})
-            self.functions[function.__name__] = traced
-        self.functions["serving_default"] = self.functions["compress"]
-        self.used_variables = list(used.values())
 
 
 def checked_realism(realism: float) -> float:
@@ -419,25 +449,6 @@ def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ..
             raise ValueError(f"{name} is a whole number from 1 on; got {limit!r}.")
         limits.append(tf.constant(min(int(limit), 2**62), tf.int64))
     return tf.constant(container.as_bytes(data)), *limits
-
-
-def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
-    """A picture file as uint8, RGB or grey; see `Codec.save` for which."""
-    too_large = "the picture is over the limit of this model"
-    claimed = graph.claimed_size(data)
-    within = (claimed[0] * claimed[1] <= max_pixels) & (tf.reduce_max(claimed) <= max_side)
-    data = graph.checked(data, within, too_large)  # Before a decoder believes it.
-    picture = tf.io.decode_image(data, channels=0, expand_animations=False)
-    shape = tf.shape(picture, tf.int64)
-    channels = shape[2]
-    within = (shape[0] * shape[1] <= max_pixels) & (tf.reduce_max(shape[:2]) <= max_side)
-    picture = graph.checked(picture, within, too_large)
-    colours = tf.where(channels > 2, tf.constant(3, tf.int64), 1)
-    opaque = tf.reduce_all(picture[..., colours:] == 255)
-    picture = graph.checked(
-        picture, opaque, "the picture has transparency: flatten it on a background first"
-    )[..., :colours]
-    return tf.ensure_shape(picture, GREY_OR_RGB.shape)
 
 
 def _channel_mean(picture: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.context import ContextHyperprior, GainedContext
-from tfc_models.entropy.hyperprior import DISTRIBUTIONS, SCALES, Told, parts_of_scales, scale_of
+from tfc_models.entropy.hyperprior import (
+    DISTRIBUTIONS,
+    SCALES,
+    Quantized,
+    Told,
+    parts_of_scales,
+    scale_of,
+)
 
 
 class AutoregressiveHyperprior(ContextHyperprior):
@@ -44,16 +51,29 @@ class AutoregressiveHyperprior(ContextHyperprior):
         del mean
         return super().quantize(y, None)
 
-    def _parameters_for(
-        self,
-        y: tf.Tensor,
-        noisy: tf.Tensor | None,
-        z_hat: tf.Tensor,
-        rate: tf.Tensor | None,
+    def predict(
+        self, quantized: Quantized, shape: tf.Tensor, z_hat: tf.Tensor, rate: tf.Tensor | None
     ) -> Told:
-        features = self._features(z_hat, tf.shape(y)[1:3])
-        seen = self._to_read(self._stand_in(y, noisy, None), rate)
+        """See the base class."""
+        features = self._features(z_hat, shape)
+        seen = self._to_read(quantized(None), rate)
         return Told(*self._from(features, self._near(seen, features.dtype), rate))
+
+    def symbols_of(self, y: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the latents rounded: means move the distribution instead."""
+        del mean
+        return tf.round(y)
+
+    def from_symbols(self, symbols: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the integers, which are the latents."""
+        del mean
+        return symbols
+
+    def symbol_bits(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tf.Tensor:
+        """See the base class."""
+        return self._element_bits(symbols - mean, index)
 
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
@@ -80,10 +100,12 @@ class AutoregressiveHyperprior(ContextHyperprior):
         fraction = tf.cast(steps - whole * parts, tf.int32)
         return tf.gather(tf.constant(first, tf.int32), index) + fraction, whole
 
-    def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _encoded(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         entries, whole = self._entries(index, mean)
-        order = wavefronts(tf.shape(y)[1:3], self._reach)[0]
-        flat = [tf.gather(_rows(maps), order, axis=1) for maps in (tf.round(y) - whole, entries)]
+        order = wavefronts(tf.shape(symbols)[1:3], self._reach)[0]
+        flat = [tf.gather(_rows(maps), order, axis=1) for maps in (symbols - whole, entries)]
         return (ordered.encode(self, *flat),)
 
     @property

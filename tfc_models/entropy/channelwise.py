@@ -10,17 +10,16 @@ import tensorflow as tf
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.exact import (
-    ExactNetwork,
     Integers,
     activation_integers,
     find_exponent,
-    find_shifts,
 )
 from tfc_models.entropy.hyperprior import (
     INDEX_ORIGIN,
     INDEX_STEP,
     MEAN_BITS,
     SCALES,
+    Quantized,
     Told,
 )
 from tfc_models.entropy.reading import GainedReading, ReadingHyperprior
@@ -154,26 +153,37 @@ class ChannelwiseHyperprior(ReadingHyperprior):
         entry = tf.cast(tf.clip_by_value(entry, -last, last) + last, tf.int32)
         return tf.gather(tf.constant(self._corrections, tf.float32), entry) * 2.0**-MEAN_BITS
 
-    def _parameters_for(
-        self,
-        y: tf.Tensor,
-        noisy: tf.Tensor | None,
-        z_hat: tf.Tensor,
-        rate: tf.Tensor | None,
+    def predict(
+        self, quantized: Quantized, shape: tf.Tensor, z_hat: tf.Tensor, rate: tf.Tensor | None
     ) -> Told:
+        """See the base class."""
+
         def read(index: tf.Tensor, mean: tf.Tensor, channels: slice) -> tf.Tensor:
             del index
-            own = None if noisy is None else noisy[..., channels]
-            return self._stand_in(y[..., channels], own, mean)
+            return quantized(mean, channels)
 
-        return self._walk(self._features(z_hat, tf.shape(y)[1:3]), rate, read)[0]
+        return self._walk(self._features(z_hat, shape), rate, read)[0]
 
-    def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
+        """The channels of each step of decoding."""
+        del shape
+        number = tf.range(self._ends[-1])
+        spans = [self._channels(step) for step in self._steps]
+        return [
+            tf.cast((number >= s.start) & (number < s.stop), tf.float32)[None, None, None]
+            for s in spans
+        ]
+
+    def _encoded(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tuple[tf.Tensor, ...]:
+        del mean
+
         def in_order(maps: tf.Tensor) -> tf.Tensor:
             parts = [maps[..., self._channels(step)] for step in self._steps]
             return tf.concat([tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts], 1)
 
-        return (ordered.encode(self, in_order(y - mean), in_order(index)),)
+        return (ordered.encode(self, in_order(symbols), in_order(index)),)
 
     def _decoded(
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None
@@ -204,12 +214,12 @@ class ChannelwiseHyperprior(ReadingHyperprior):
     ) -> dict[str, np.ndarray]:
         samples = self._hyper_samples(y, rate, representative)
         shifts = super()._find_shifts(y, rate, representative)
-        found = find_shifts(self.scale_synthesis.layers, samples)
+        found = self._shifts_of(self.scale_synthesis.layers, samples)
         shifts.update({f"scales/{k}": v for k, v in found.items()})
         features = self._features(samples[0], tf.shape(y)[1:3])
         told, y_hat = self._walk(features, rate, lambda _, m, c: self.quantize(y[..., c], m))
         seen, before = (self._to_read(m, rate) for m in (y_hat, y_hat - told.correction))
-        shifts["seen"] = find_exponent([seen, before])
+        shifts["seen"] = find_exponent([seen, before], self.activation_bits)
         steps = np.arange(-TANH_REACH, TANH_REACH + 2.0 ** -(TANH_BITS + 1), 2.0**-TANH_BITS)
         shifts["corrections"] = np.rint(2.0 ** (MEAN_BITS - 1) * np.tanh(steps)).astype(np.int8)
         seen, before = (tf.split(m, np.diff(self._ends), axis=-1) for m in (seen, before))
@@ -218,7 +228,7 @@ class ChannelwiseHyperprior(ReadingHyperprior):
             integers = self._integers(i, shifts)
             for kind, network in networks._asdict().items():
                 told, *_ = maps[kind]
-                found = find_shifts(
+                found = self._shifts_of(
                     network.layers, [_joined(*maps[kind])], integers[kind], told.shape[-1]
                 )
                 shifts.update({f"slice{i}/{kind}/{k}": v for k, v in found.items()})
@@ -227,16 +237,18 @@ class ChannelwiseHyperprior(ReadingHyperprior):
     def _integers(self, i: int, shifts: dict[str, np.ndarray]) -> dict[str, Integers]:
         """What each network of a slice reads, frozen."""
         last = f"activations{len(self.hyper_synthesis.layers) - 1}"
-        means, scales = (activation_integers(shifts[k]) for k in (last, f"scales/{last}"))
-        seen = [activation_integers(e) for e in np.split(shifts["seen"], self._ends[1:-1])]
+        bits = self.activation_bits
+        means, scales = (activation_integers(shifts[k], bits) for k in (last, f"scales/{last}"))
+        seen = np.split(shifts["seen"], self._ends[1:-1])
+        seen = [activation_integers(exponent, bits) for exponent in seen]
         parts = self._read_by(i, means, scales, seen, seen[i])
         return {kind: functools.reduce(Integers.beside, own) for kind, own in parts.items()}
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         own = {k: v for k, v in shifts.items() if "/" not in k}
         self._seen, self._corrections = own.pop("seen"), own.pop("corrections")
-        self.exact = ExactNetwork(self.hyper_synthesis.layers, own, activated=True)
-        scales = ExactNetwork(
+        self.exact = self._exact_of(self.hyper_synthesis.layers, own, activated=True)
+        scales = self._exact_of(
             self.scale_synthesis.layers, part_of(shifts, "scales/"), activated=True
         )
         self._readers["scales"] = scales
@@ -244,7 +256,7 @@ class ChannelwiseHyperprior(ReadingHyperprior):
             integers = self._integers(i, shifts)
             for kind, network in networks._asdict().items():
                 name = f"slice{i}/{kind}"
-                self._readers[name] = ExactNetwork(
+                self._readers[name] = self._exact_of(
                     network.layers, part_of(shifts, f"{name}/"), integers[kind]
                 )
 

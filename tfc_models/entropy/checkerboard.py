@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfc_models.entropy import ordered
 from tfc_models.entropy.context import ContextHyperprior, GainedContext
-from tfc_models.entropy.hyperprior import Told
+from tfc_models.entropy.hyperprior import Quantized, Told
 
 
 def board(shape: tf.Tensor) -> tf.Tensor:
@@ -34,21 +34,22 @@ class CheckerboardHyperprior(ContextHyperprior):
     keeps_features = True
     marks_known = True
 
-    def _parameters_for(
-        self,
-        y: tf.Tensor,
-        noisy: tf.Tensor | None,
-        z_hat: tf.Tensor,
-        rate: tf.Tensor | None,
+    def predict(
+        self, quantized: Quantized, shape: tf.Tensor, z_hat: tf.Tensor, rate: tf.Tensor | None
     ) -> Told:
-        shape = tf.shape(y)[1:3]
+        """See the base class."""
         features, first = self._features(z_hat, shape), board(shape)
         index, mean = self._first(features, rate)
-        seen = self._stand_in(y, noisy, mean) * first
+        seen = quantized(mean) * first
         later_index, later_mean = self._later(features, seen, first, rate)
         # Sums of a value and zero, and so exact.
         index = first * index + (1.0 - first) * later_index
         return Told(index, first * mean + (1.0 - first) * later_mean)
+
+    def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
+        """The squares that are decoded first, then the others."""
+        first = board(shape)
+        return [first, 1.0 - first]
 
     def _first(self, features: tf.Tensor, rate: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Scale indexes and means for the squares before which nothing is known."""
@@ -69,9 +70,12 @@ class CheckerboardHyperprior(ContextHyperprior):
         seen = self._to_read(self.quantize(y, self._first(features, rate)[1]) * first, rate)
         return seen, [_marked(seen, first), _marked(tf.zeros_like(seen), tf.zeros_like(first))]
 
-    def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        order, _, _ = _orders(tf.shape(y)[1:3])
-        return (ordered.encode(self, _taken(y - mean, order), _taken(index, order)),)
+    def _encoded(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tuple[tf.Tensor, ...]:
+        del mean
+        order, _, _ = _orders(tf.shape(symbols)[1:3])
+        return (ordered.encode(self, _taken(symbols, order), _taken(index, order)),)
 
     def _decoded(
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None

@@ -8,11 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.exact import (
-    ExactNetwork,
     Integers,
     activation_integers,
     find_exponent,
-    find_shifts,
 )
 from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALES
 from tfc_models.entropy.reading import GainedReading, ReadingHyperprior
@@ -97,14 +95,15 @@ class ContextHyperprior(ReadingHyperprior):
         shifts = super()._find_shifts(y, rate, representative)
         features = self._features(tf.round(self._hyper_latents(y, rate)), tf.shape(y)[1:3])
         seen, samples = self._samples(y, features, rate)
-        shifts["seen"] = find_exponent([seen])
+        shifts["seen"] = find_exponent([seen], self.activation_bits)
         of_features = shifts[f"activations{len(self.hyper_synthesis.layers) - 1}"]
-        of_features, inputs = activation_integers(of_features), self._read_integers(shifts["seen"])
+        of_features = activation_integers(of_features, self.activation_bits)
+        inputs = self._read_integers(shifts["seen"])
         for i, layer in enumerate([self.context, *self.parameters]):
-            found = find_shifts([layer], samples, inputs)
+            found = self._shifts_of([layer], samples, inputs)
             shifts.update({f"{layer.name}/{k}": v for k, v in found.items()})
             samples = [layer(sample) for sample in samples]
-            inputs = activation_integers(found["activations0"])
+            inputs = activation_integers(found["activations0"], self.activation_bits)
             if self._reads_features(i + 1):
                 samples = [tf.concat([features, sample], -1) for sample in samples]
                 inputs = of_features.beside(inputs)
@@ -131,12 +130,12 @@ class ContextHyperprior(ReadingHyperprior):
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         own = {k: v for k, v in shifts.items() if "/" not in k}
         self._seen = own.pop("seen")
-        self.exact = ExactNetwork(self.hyper_synthesis.layers, own, activated=True)
+        self.exact = self._exact_of(self.hyper_synthesis.layers, own, activated=True)
         inputs = self._read_integers(self._seen)
         for i, layer in enumerate([self.context, *self.parameters]):
             last = layer is self.parameters[-1]
             own = part_of(shifts, f"{layer.name}/")
-            network = ExactNetwork([layer], own, inputs, activated=not last)
+            network = self._exact_of([layer], own, inputs, activated=not last)
             self._readers[layer.name], inputs = network, network.outputs
             if self._reads_features(i + 1):
                 inputs = self.exact.outputs.beside(inputs)

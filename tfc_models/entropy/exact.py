@@ -25,7 +25,8 @@ import tensorflow as tf
 from tfc_models.layers import Conv2D, polyphase_kernel
 from tfc_models.layers.activation import LEAK, leaky_relu, relu
 
-# Changing either changes what stored exponents mean, and so what old files decode to.
+# Defaults. A frozen model stores exponents of its weights, and its activation bits where they
+# are not these: changing the latter changes what older files decode to.
 WEIGHT_BITS = 9
 ACTIVATION_BITS = 8
 FLOAT32_EXACT = 2**24
@@ -161,9 +162,9 @@ def latent_integers(channels: int) -> Integers:
     return Integers(np.zeros(channels, np.int32), np.full(channels, LARGEST_INPUT, np.float64))
 
 
-def activation_integers(exponent: np.ndarray) -> Integers:
+def activation_integers(exponent: np.ndarray, bits: int = ACTIVATION_BITS) -> Integers:
     """What comes out of an activation."""
-    return Integers(exponent, np.full(len(exponent), 2**ACTIVATION_BITS - 1, np.float64))
+    return Integers(exponent, np.full(len(exponent), 2**bits - 1, np.float64))
 
 
 class ExactNetwork:
@@ -179,6 +180,7 @@ class ExactNetwork:
         inputs: what it reads; by default rounded latents.
         activated: whether the last layer's activation is applied, and rounded, for further
             exact networks to read.
+        bits: of activations.
     """
 
     def __init__(
@@ -187,8 +189,9 @@ class ExactNetwork:
         shifts: dict[str, np.ndarray],
         inputs: Integers | None = None,
         activated: bool = False,
+        bits: int = ACTIVATION_BITS,
     ) -> None:
-        self.shifts = shifts
+        self.shifts, self.bits = shifts, bits
         self._convs: list[_ExactConv | _ExactParts] = []
         self._activated = activated
         inputs = inputs or latent_integers(layers[0].kernel.shape[2])
@@ -203,7 +206,7 @@ class ExactNetwork:
             else:
                 conv = _ExactParts(layer, inputs, weights, finer, int(shifts[f"first{i}"]))
             self._convs.append(conv)
-            inputs = activation_integers(shifts[f"activations{i}"])
+            inputs = activation_integers(shifts[f"activations{i}"], bits)
         if not activated:
             inputs = Integers(shifts[f"weights{len(layers) - 1}"], inputs.bound)
         self.outputs = inputs
@@ -259,7 +262,7 @@ class ExactNetwork:
         exponent = self.shifts[f"activations{i}"] - self.shifts[f"weights{i}"]
         scale = np.tile(np.exp2(exponent.astype(np.float64)), layer.up**2)
         scale = tf.constant(scale, sums.dtype)
-        largest = 2.0**ACTIVATION_BITS - 1
+        largest = 2.0**self.bits - 1
         if layer.activation is leaky_relu:
             sums = tf.maximum(sums, sums * LEAK)
             return tf.clip_by_value(tf.round(sums * scale), -largest, largest)
@@ -287,6 +290,8 @@ def find_shifts(
     samples: list[tf.Tensor],
     inputs: Integers | None = None,
     first: int = 0,
+    weight_bits: int = WEIGHT_BITS,
+    activation_bits: int = ACTIVATION_BITS,
 ) -> dict[str, np.ndarray]:
     """Chooses every exponent: weights as large as fits, activations by what `samples` excite.
 
@@ -302,7 +307,7 @@ def find_shifts(
     for i, layer in enumerate(layers):
         kernel = layer.kernel.numpy().astype(np.float64)
         kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
-        most = 2.0 ** (WEIGHT_BITS - 1) - 1
+        most = 2.0 ** (weight_bits - 1) - 1
         largest_weight = np.abs(kernel).max(axis=(0, 1, 2))
         shifts[f"weights{i}"] = _power_at_most(most, largest_weight)
         if i == 0 and 0 < first < kernel.shape[2]:
@@ -311,14 +316,14 @@ def find_shifts(
             if finer.max() > 0:
                 shifts.update(finer0=np.maximum(finer, 0), first0=np.array(first, np.int32))
         maps = [layer(sample) for sample in maps]
-        exponent = find_exponent(maps)
+        exponent = find_exponent(maps, activation_bits)
         shifts[f"activations{i}"] = exponent
     return shifts
 
 
-def find_exponent(maps: list[tf.Tensor]) -> np.ndarray:
+def find_exponent(maps: list[tf.Tensor], bits: int = ACTIVATION_BITS) -> np.ndarray:
     """The exponents with which the values of some maps fit into an activation's bits."""
     largest = np.max([tf.reduce_max(tf.abs(m), axis=(0, 1, 2)) for m in maps], axis=0)
     # A channel that never fired keeps the typical scale of its layer.
     largest = np.maximum(largest, 1e-3 * max(float(largest.max()), 1e-6))
-    return _power_at_most(2.0**ACTIVATION_BITS - 1, largest)
+    return _power_at_most(2.0**bits - 1, largest)

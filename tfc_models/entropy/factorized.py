@@ -96,6 +96,13 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         self._require(frozen=True)
         return (super().compress(y),), self.quantize(y)
 
+    def encode_symbols(
+        self, symbols: tf.Tensor, z: tf.Tensor | None = None, rate: tf.Tensor | None = None
+    ) -> tuple[tuple[tf.Tensor], tf.Tensor]:
+        """Returns the strings of chosen integers, and what `decompress` will give."""
+        del z
+        return self.encode(symbols, rate)
+
     def decompress(
         self, strings: tuple[tf.Tensor], shape: tf.Tensor, rate: tf.Tensor | None = None
     ) -> tf.Tensor:
@@ -107,6 +114,31 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         least = positions * float(np.sum(self.least_bits))
         stream = decodable(stream, least, positions * self.channels)
         return super().decompress(stream, shape)
+
+    def symbols_of(self, y: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the integers that latents are coded as."""
+        del mean
+        return tf.round(y)
+
+    def from_symbols(self, symbols: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the integers, which are the latents."""
+        del mean
+        return symbols
+
+    def symbol_bits(
+        self,
+        symbols: tf.Tensor,
+        index: tf.Tensor | None = None,
+        mean: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Bits of every integer under its channel's density, differentiable."""
+        del index, mean
+        return self.prior.log_prob(symbols) / -math.log(2.0)
+
+    def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
+        """One mask of all latents: none helps to predict another."""
+        del shape
+        return [tf.ones([1, 1, 1, 1])]
 
     def random_latents(self, side: int = 16) -> tf.Tensor:
         """Seeded draws from the coding tables, 1 × side × side × channels."""

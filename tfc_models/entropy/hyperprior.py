@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfc_models.entropy import ordered
+from tfc_models.entropy import exact, ordered
 from tfc_models.entropy.exact import ExactNetwork, find_shifts
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
 from tfc_models.entropy.normal_mass import log_box_mass
@@ -30,6 +31,8 @@ LARGEST_INDEX = 2.0**10  # beyond the table on either side, before a rate moves 
 FINEST_PART, LARGEST_WITH_PARTS = 64, 16.0
 REDUCTION = 4  # hyper_analysis divides height and width by it
 ALL = slice(None)  # channels
+# From the means of some channels to their latents as a decoder has them.
+Quantized = Callable[..., tf.Tensor]
 EXACT_TILE = 16  # hyper-latents a side, 1024 pixels
 
 
@@ -74,6 +77,9 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
 
     parts = ("y", "z")
     predicts_means = False
+    # Precision of the exact networks that `freeze` makes: more bits cost less rate, and time.
+    weight_bits = exact.WEIGHT_BITS
+    activation_bits = exact.ACTIVATION_BITS
     index_bits = 0  # behind the point, of what the exact network gives
 
     def __init__(
@@ -150,22 +156,72 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         rate: tf.Tensor | None,
     ) -> Told:
         """What a decoder will predict of `y`, where it has the latents to predict it from."""
-        del noisy
-        return Told(*self._parameters(z_hat, tf.shape(y)[1:3], rate))
+
+        def quantized(mean: tf.Tensor | None, channels: slice = ALL) -> tf.Tensor:
+            own = None if noisy is None else noisy[..., channels]
+            return self._stand_in(y[..., channels], own, mean)
+
+        return self.predict(quantized, tf.shape(y)[1:3], z_hat, rate)
+
+    def predict(
+        self, quantized: Quantized, shape: tf.Tensor, z_hat: tf.Tensor, rate: tf.Tensor | None
+    ) -> Told:
+        """Predicts latents of height and width `shape` from hyper-latents and decoded latents.
+
+        Args:
+            quantized: returns the decoded latents, given their means and a slice of channels;
+                contexts read them.
+            shape: height and width.
+            z_hat: hyper-latents, integers.
+            rate: of each example, where the model has more than one.
+        """
+        del quantized
+        return Told(*self._parameters(z_hat, shape, rate))
+
+    def symbols_of(self, y: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the integers that latents are coded as."""
+        return tf.round(y if mean is None else y - mean)
+
+    def from_symbols(self, symbols: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the latents that a decoder makes of integers, before any correction."""
+        return symbols if mean is None else symbols + mean
+
+    def symbol_bits(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Bits of every integer under its predicted distribution, differentiable."""
+        del mean
+        return self._element_bits(symbols, index)
+
+    def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
+        """Masks of the latents by decoding order: earlier groups help to predict later ones.
+
+        Each mask broadcasts against examples × height × width × channels.
+        """
+        del shape
+        return [tf.ones([1, 1, 1, 1])]
 
     def _noisy_bits(
         self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
     ) -> tf.Tensor:
         """Returns differentiable bits of each example."""
-        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
         del y
         centred = noisy if mean is None else noisy - mean
+        return tf.reduce_sum(self._element_bits(centred, index), axis=(1, 2, 3))
+
+    def _element_bits(self, centred: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Returns differentiable bits of each value, given its difference from the mean."""
+        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
         if self.distribution == "gaussian":
             # tfp's log_prob holds in the tails as well, and takes a third of a training step.
             nats = log_box_mass(centred, scale_of(index))
         else:
             nats = self._make_prior(index).log_prob(centred)
-        return tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+        return nats / -math.log(2.0)
+
+    def hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns hyper-latents, not quantized, of latents."""
+        return self._hyper_latents(y, rate)
 
     def _hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         del rate  # see GainedHyperprior
@@ -262,6 +318,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             shifts = self._find_shifts(y, rate, representative)
         else:
             shifts = {k[6:]: v for k, v in state.items() if k.startswith("exact/")}
+            self.activation_bits = int(shifts.pop("activation_bits", exact.ACTIVATION_BITS))
         self._make_exact(shifts)
         self._freeze_tables(state)
         self._freeze_rates(state)
@@ -272,7 +329,18 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     ) -> dict[str, np.ndarray]:
         """Exponents for the exact networks, by name."""
         samples = self._hyper_samples(y, rate, representative)
-        return find_shifts(self.hyper_synthesis.layers, samples)
+        return self._shifts_of(self.hyper_synthesis.layers, samples)
+
+    def _shifts_of(self, layers: list[Conv2D], *arguments: Any) -> dict[str, np.ndarray]:
+        """Returns `find_shifts` at this coder's precision."""
+        bits = {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits}
+        return find_shifts(layers, *arguments, **bits)
+
+    def _exact_of(
+        self, layers: list[Conv2D], shifts: dict[str, np.ndarray], *arguments: Any, **options: Any
+    ) -> ExactNetwork:
+        """Returns an exact network of this coder's precision."""
+        return ExactNetwork(layers, shifts, *arguments, **options, bits=self.activation_bits)
 
     def _hyper_samples(
         self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
@@ -281,7 +349,7 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         return samples if representative else [*samples, self.hyperprior.random_latents()]
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
-        self.exact = ExactNetwork(self.hyper_synthesis.layers, shifts)
+        self.exact = self._exact_of(self.hyper_synthesis.layers, shifts)
 
     def _freeze_rates(self, state: dict[str, Any] | None) -> None:
         """Makes what a rate changes exact, or takes what is stored; here there is only one."""
@@ -301,14 +369,35 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         z = self._hyper_latents(y, rate)
         told = self._parameters_for(y, None, tf.round(z), rate)
         (z_strings,) = self.hyperprior.compress(z)
-        strings = self._encoded(y, told.index, told.mean)
+        strings = self._encoded(self.symbols_of(y, told.mean), told.index, told.mean)
         return (z_strings, *strings), told.corrected(self.quantize(y, told.mean))
 
+    def encode_symbols(
+        self, symbols: tf.Tensor, z: tf.Tensor, rate: tf.Tensor | None = None
+    ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
+        """Returns the strings of chosen integers, and what `decompress` will give.
+
+        Args:
+            symbols: integers of the latents (see `symbols_of`).
+            z: integers of the hyper-latents.
+            rate: of each example, where the model has more than one.
+        """
+        self._require(frozen=True)
+
+        def quantized(mean: tf.Tensor | None, channels: slice = ALL) -> tf.Tensor:
+            return self.from_symbols(symbols[..., channels], mean)
+
+        told = self.predict(quantized, tf.shape(symbols)[1:3], z, rate)
+        (z_strings,) = self.hyperprior.compress(z)
+        strings = self._encoded(symbols, told.index, told.mean)
+        return (z_strings, *strings), told.corrected(self.from_symbols(symbols, told.mean))
+
     def _encoded(
-        self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
     ) -> tuple[tf.Tensor, ...]:
-        """Strings of the latents."""
-        return (ordered.encode(self, y if mean is None else y - mean, index),)
+        """Strings of the latents' integers."""
+        del mean
+        return (ordered.encode(self, symbols, index),)
 
     def decompress(
         self,
@@ -379,6 +468,8 @@ class ScaleHyperprior(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         if self.frozen:
             state.update(self._tables())
             state.update({f"exact/{k}": v for k, v in self._shifts().items()})
+            if self.activation_bits != exact.ACTIVATION_BITS:
+                state["exact/activation_bits"] = np.array(self.activation_bits, np.int32)
         return state
 
     def _shifts(self) -> dict[str, np.ndarray]:

@@ -55,7 +55,7 @@ class ReadingHyperprior(MeanScaleHyperprior):
         raise NotImplementedError("what z tells here are features, not indexes and means.")
 
     def _read_integers(self, exponent: np.ndarray) -> Integers:
-        return activation_integers(exponent)
+        return activation_integers(exponent, self.activation_bits)
 
     def _shifts(self) -> dict[str, np.ndarray]:
         inner = {

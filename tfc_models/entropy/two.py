@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.entropy.exact import ExactNetwork, find_shifts
+from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.hyperprior import MeanScaleHyperprior
 from tfc_models.layers import Chain, CompressionLayer, Conv2D, part_of
 
@@ -42,15 +42,15 @@ class TwoNetworkHyperprior(MeanScaleHyperprior):
         self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
     ) -> dict[str, np.ndarray]:
         samples = self._hyper_samples(y, rate, representative)
-        means = find_shifts(self.mean_synthesis.layers, samples)
+        means = self._shifts_of(self.mean_synthesis.layers, samples)
         return {
-            **find_shifts(self.hyper_synthesis.layers, samples),
+            **self._shifts_of(self.hyper_synthesis.layers, samples),
             **{f"means/{k}": v for k, v in means.items()},
         }
 
     def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
         super()._make_exact({k: v for k, v in shifts.items() if "/" not in k})
-        self._exact_means = ExactNetwork(self.mean_synthesis.layers, part_of(shifts, "means/"))
+        self._exact_means = self._exact_of(self.mean_synthesis.layers, part_of(shifts, "means/"))
 
     def _shifts(self) -> dict[str, np.ndarray]:
         means = {f"means/{k}": v for k, v in self._exact_means.shifts.items()}

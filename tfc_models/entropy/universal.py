@@ -80,6 +80,8 @@ class UniversalHyperprior(MeanScaleHyperprior):
         self._settings = Parameters([self.nonce, self.alpha], "entropy", name="settings")
         self._estimates = np.zeros(0, np.int16)
 
+    given_levels: tf.Tensor | None = None
+
     def learned_layers(self) -> list[CompressionLayer]:
         """Layers that hold every learned value."""
         return [*super().learned_layers(), self._settings]
@@ -148,8 +150,32 @@ class UniversalHyperprior(MeanScaleHyperprior):
 
     def _symbols(self, y: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What is coded, and the levels of the dither that it was taken under."""
-        level = self._dither(self._seeds(y), tf.shape(y))
+        level = self.dither_levels(y)
         return tf.round(self._softly(y - mean) - self._offset(level)), level
+
+    def dither_levels(self, y: tf.Tensor) -> tf.Tensor:
+        """Returns the level of each latent's dither, which the size of the latents decides.
+
+        For a part of an image, `given_levels` holds the levels of that part.
+        """
+        if self.given_levels is not None:
+            return self.given_levels
+        return self._dither(self._seeds(y), tf.shape(y))
+
+    def symbols_of(self, y: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the integers that latents are coded as, under the dither of their size."""
+        return self._symbols(y, mean)[0]
+
+    def from_symbols(self, symbols: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+        """Returns the latents that a decoder makes of integers."""
+        return symbols + self._estimate(self.dither_levels(symbols)) + mean
+
+    def symbol_bits(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tf.Tensor:
+        """See the base class."""
+        del mean
+        return -self._log2(symbols + self._offset(self.dither_levels(symbols)), index)
 
     def _estimated(
         self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
@@ -232,10 +258,13 @@ class UniversalHyperprior(MeanScaleHyperprior):
         part = level * tf.gather(tf.constant(parts, tf.int32), index) // self.levels_of_dither
         return tf.gather(tf.constant(first, tf.int32), index) + part
 
-    def _encoded(self, y: tf.Tensor, index: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        symbols, level = self._symbols(y, mean)
+    def _encoded(
+        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
+    ) -> tuple[tf.Tensor, ...]:
+        del mean
+        level = self.dither_levels(symbols)
         strings = ordered.encode(self, symbols, self._entries(index, level))
-        return strings, _written(self._seeds(y))
+        return strings, _written(self._seeds(symbols))
 
     def _decoded(
         self, own: list[tf.Tensor], z_hat: tf.Tensor, shape: tf.Tensor, rate: tf.Tensor | None

@@ -202,6 +202,13 @@ class CompressionModel(KerasModel):
         self.train_function = None
         self.trainable = False
 
+    @property
+    def plain_state(self) -> dict[str, Any]:
+        """Every learned value of a frozen model, as it was before freezing."""
+        if not self.frozen:
+            raise RuntimeError("only a frozen model keeps the values before freezing.")
+        return dict(self._plain_state)
+
     def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
         self.coder.freeze(y=self.to_latents(pictures), representative=representative)
 

@@ -1,0 +1,97 @@
+"""The distortion that a search of better integers minimizes, and the cost of a file by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models.metrics import METRICS
+from tfc_models.models import CompressionModel
+from tfc_models.models.distortion import (
+    SQUARED_ERROR_PER_UNIT,
+    distortions,
+    parsed,
+    prepare,
+    squared_error_lambda,
+)
+
+
+class Tuning(NamedTuple):
+    """The distortion of a search: metrics with weights, relative to λ of squared error."""
+
+    terms: tuple[tuple[str, float], ...]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by metric."""
+        return dict(self.terms)
+
+
+def tuning_of(text: str | None, model: CompressionModel) -> Tuning:
+    """Reads the distortion of a search.
+
+    Args:
+        text: a metric, "psnr" for squared error, or a sum such as "psnr + 2*lpips". Weights are
+            relative: metrics are first scaled so that a change of each is worth as much as the
+            change of squared error that usually comes with it. None: the model's own.
+        model: gives the scale.
+    """
+    own = parsed(model.distortion)
+    if text is None:
+        scale = squared_error_lambda(1.0, own)
+        return Tuning(tuple((name, weight / scale) for name, weight in own.items()))
+    terms = parsed(text.replace("psnr", "mse"))
+    if unknown := [name for name in terms if name not in SQUARED_ERROR_PER_UNIT]:
+        choices = ", ".join(["psnr", *list(SQUARED_ERROR_PER_UNIT)[1:]])
+        raise ValueError(f"tune is one of {choices}, or a sum of them; got {unknown[0]!r}.")
+    total = sum(terms.values())
+    scaled = {k: w / total * SQUARED_ERROR_PER_UNIT[k] for k, w in terms.items()}
+    return Tuning(tuple(scaled.items()))
+
+
+def squared_error_weight(model: CompressionModel, rate: tf.Tensor) -> tf.Tensor:
+    """Returns λ of squared error at a rate, against bits per pixel."""
+    scale = squared_error_lambda(1.0, parsed(model.distortion))
+    lmbda = model.lambda_at(rate) if model.many_rates else tf.constant(model.lmbda)
+    return tf.cast(lmbda * scale, tf.float32)
+
+
+def cost(
+    model: CompressionModel,
+    tuning: Tuning,
+    bits_per_pixel: tf.Tensor,
+    picture: tf.Tensor,
+    decoded: tf.Tensor,
+    rate: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the rate–distortion cost of a file in bits per pixel."""
+    distortion, _ = distortions(tuning.weights, picture, decoded)
+    return bits_per_pixel + squared_error_weight(model, rate) * distortion[0]
+
+
+def distortion_of(tuning: Tuning, picture: np.ndarray, decoded: np.ndarray) -> float:
+    """Returns the distortion of uint8 images; squared error row by row, to save memory."""
+    if set(tuning.weights) == {"mse"}:
+        rows = zip(picture.astype(np.int16), decoded)
+        total = sum(float(np.square(a - b, dtype=np.int32).sum()) for a, b in rows)
+        return tuning.weights["mse"] * total / picture.size
+    pair = (tf.constant(pixels[None], tf.float32) for pixels in (picture, decoded))
+    return float(distortions(tuning.weights, *pair)[0][0])
+
+
+def check_size(tuning: Tuning, shape: Sequence[int]) -> None:
+    """Raises an error if an image is too small for a metric of a search."""
+    for name in tuning.weights:
+        if min(shape[:2]) < METRICS[name].least:
+            raise ValueError(
+                f"{name} needs images of at least {METRICS[name].least} pixels on both sides; "
+                f"this one has {shape[1]}×{shape[0]}: tune for another metric."
+            )
+
+
+def prepare_metrics(tuning: Tuning) -> None:
+    """Loads the weights that metrics of a search need."""
+    prepare(tuning.weights)
