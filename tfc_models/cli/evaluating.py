@@ -215,8 +215,11 @@ def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
 
 def _print(rates: list[Any]) -> None:
     for title, (headings, *lines) in evaluation.bd_tables(rates).items():
-        columns = {heading: "right" if heading else "left" for heading in headings}
-        print_table(columns, lines, title=f"BD-rate in {title.partition(',')[0]}")
+        # Without the repeated word eight anchors fit into the usual widths.
+        anchors = [heading.removeprefix("against ") for heading in headings[1:]]
+        columns = {"": "left", **dict.fromkeys(anchors, "right")}
+        name = title.partition(",")[0]
+        print_table(columns, lines, title=f"BD-rate in {name}, against each codec")
     for number, note in enumerate(evaluation.bd_notes(rates), 1):
         print(f"({number}) {note}")
 
