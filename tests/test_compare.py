@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
 import sys
@@ -17,10 +18,12 @@ from tfc_models import evaluation
 from tfc_models.cli import choosing
 from tfc_models.evaluation import PEERS, sheet
 
-pytest.importorskip("pillow_heif")
-pytest.importorskip("pillow_jxl")
 TITLES = ["JPEG", "WebP", "AVIF", "AVIF 4:4:4", "JPEG 2000", "JPEG XL", "HEIC", "HEIC 4:4:4"]
 FEW = "--codecs", "jpeg,webp"
+needs_all = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("pillow_heif", "pillow_jxl")),
+    reason="needs the extra 'peers'",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +34,7 @@ def zoo(monkeypatch, tmp_path) -> None:
     put("photo.png", cropped(180, 240))
 
 
+@needs_all
 def test_a_sheet_and_a_table(capsys):
     assert run("compare", "photo.png") == 0
     assert tree() == {"photo.png", "photo.compare.png"}
@@ -43,6 +47,7 @@ def test_a_sheet_and_a_table(capsys):
     assert page.shape[1] == 5 * (sheet.WHOLE[0] + sheet.GAP) + sheet.GAP  # two rows of ten
 
 
+@needs_all
 def test_nobody_gets_more_bytes_than_ours(capsys):
     assert run("compare", "photo.png", "--json", "--quality", 0, "--quiet") == 0
     ours, *others = json.loads(capsys.readouterr().out)["equal_size"]
@@ -62,6 +67,7 @@ def test_sizes_at_the_quality_of_ours(capsys, metric):
     name = metric.replace("-", "_")
     assert document["equal_quality"]["metric"] == name
     value = document["equal_size"][0][name]
+    assert document["equal_quality"]["value"] == value
     ours, *others = document["equal_quality"]["sizes"]
     assert ours["bytes"] == document["equal_size"][0]["bytes"]
     for item, peer in zip(others, (PEERS["jpeg"], PEERS["webp"])):
@@ -147,6 +153,9 @@ def test_metrics_that_are_not_installed_are_named_and_skipped(monkeypatch, capsy
     document = json.loads(captured.out)
     assert "nlpd" in document["equal_size"][0] and "cvvdp" not in document["equal_size"][0]
     assert document["skipped"][0]["name"] == "ColorVideoVDP"
+    arguments = "--equal", "cvvdp", "--force", "--quiet", *FEW
+    assert run("compare", "photo.png", *arguments) == 1
+    assert one_error(capsys).endswith("pip install cvvdp. It is skipped.\n")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 2), (20, 30)], ids=str)
@@ -165,7 +174,7 @@ def test_a_codec_that_cannot_do_the_picture_is_left_out(monkeypatch, capsys):
         return encode(self, picture, setting)
 
     monkeypatch.setattr(evaluation.Peer, "encode", no_webp)
-    assert run("compare", "photo.png", "--quiet") == 1
+    assert run("compare", "photo.png", "--quiet", *FEW) == 1
     assert one_error(capsys) == "tfc-models compare: WebP: no such size\n"
     assert tree() == {"photo.png", "photo.compare.png"}
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from tfc_models import evaluation
-from tfc_models.cli.errors import UsageError, one_line
+from tfc_models.cli.errors import CommandError, UsageError, one_line
 from tfc_models.cli.report import Reporter, print_table
 from tfc_models.evaluation.quality_metrics import ALWAYS, FURTHER, SHOWN
 
@@ -56,7 +56,7 @@ class Chosen:
             except evaluation.MissingError as error:
                 self._skip(FURTHER[name].short, error, was_asked=True)
             except (OSError, ValueError) as error:
-                raise UsageError(f"{FURTHER[name].short}: {one_line(error)}") from error
+                raise CommandError(f"{FURTHER[name].short}: {one_line(error)}") from error
 
     def _skip(self, title: str, error: Exception, was_asked: bool) -> None:
         """A codec or metric that was asked for by name counts as a failure."""

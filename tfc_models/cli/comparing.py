@@ -67,8 +67,6 @@ def compare(options: argparse.Namespace) -> int:
     equal = (metric_names(options.equal) or ["psnr"])[0]
     reporter = Reporter("compare", options.quiet)
     check_model(options.model)
-    chosen = Chosen(reporter)
-    chosen.add_peers(options.codecs, options.avif_speed)
     try:
         limits = options.max_pixels, options.max_side
         picture = pictures.read(source, options.background, *limits)
@@ -76,6 +74,8 @@ def compare(options: argparse.Namespace) -> int:
         raise CommandError(f"{source}: {one_line(error)}") from error
     for note in picture.notes:
         reporter.line(f"{source}: {note}")
+    chosen = Chosen(reporter)
+    chosen.add_peers(options.codecs, options.avif_speed)
     codec = load_model(options.model)
     chosen.add_metrics(dict.fromkeys([*names, equal]), options)
     setting = _our_setting(codec, options.quality)
@@ -115,7 +115,7 @@ def _compare(
     ours = evaluation.Contender(codec.model_name, "model", (setting,), library)
     compared = [_Compared(ours, coded.pixels, figures, (figures.bytes, ""))]
     target = _target(figures, metric, chosen.metrics)
-    if target is None:
+    if target is None and metric.name in figures.record():
         reporter.line(f"no sizes at equal {metric.short}: that of ours has no finite value.")
     with reporter.progress(chosen.peers, "comparing") as peers:
         for peer in peers:
@@ -222,6 +222,7 @@ def _relative(size: float, compared: Sequence[_Compared]) -> str:
 def _document(
     compared: Sequence[_Compared], metric: Metric, skipped: dict[str, str]
 ) -> dict[str, Any]:
+    ours = compared[0].figures.record()
     sizes = [
         {"codec": item.codec, "bytes": item.equal[0], "setting": item.equal[1]} for item in compared
     ]
@@ -230,7 +231,11 @@ def _document(
             {"codec": item.codec, "setting": item.setting, **item.figures.record()}
             for item in compared
         ],
-        "equal_quality": {"metric": metric.name, "sizes": sizes},
+        "equal_quality": {
+            "metric": metric.name,
+            "value": ours.get(metric.name),
+            "sizes": sizes,
+        },
         "codecs": [item.contender.record() for item in compared],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
     }

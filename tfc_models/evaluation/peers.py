@@ -50,7 +50,7 @@ class Library:
 
 
 def _of_pillow(feature: str) -> Library:
-    """A library that Pillow is built with, by Pillow's name."""
+    """A library that Pillow is built with, by Pillow's name for the feature."""
 
     def load(title: str) -> None:
         if not features.check(feature):
@@ -59,16 +59,20 @@ def _of_pillow(feature: str) -> Library:
                 "pip install --force-reinstall --only-binary :all: pillow"
             )
 
-    return Library(
-        load, lambda: f"{LIBRARIES[feature]} {features.version(feature)}, Pillow {PIL.__version__}"
-    )
+    def version() -> str:
+        # Pillow's "jpg" is either of two libraries.
+        name = "libjpeg_turbo" if feature == "jpg" and features.check("libjpeg_turbo") else feature
+        return f"{LIBRARIES[name]} {features.version(name)}, Pillow {PIL.__version__}"
+
+    return Library(load, version)
 
 
 LIBRARIES = {
+    "avif": "libavif",
+    "jpg": "libjpeg",
+    "jpg_2000": "OpenJPEG",
     "libjpeg_turbo": "libjpeg-turbo",
     "webp": "libwebp",
-    "avif": "libavif",
-    "jpg_2000": "OpenJPEG",
 }
 """Names of the libraries, by the names that Pillow has for them."""
 
@@ -187,7 +191,7 @@ PEERS = {
             "JPEG",
             "JPEG",
             {"optimize": True, "subsampling": "4:2:0"},
-            _of_pillow("libjpeg_turbo"),
+            _of_pillow("jpg"),
             (4, 6, 8, 11, 16, 23, 35, 53, 71, 82, 90, 94),
         ),
         Peer(
