@@ -25,12 +25,19 @@ EXTRAS_REQUIRE = {
     "dev": [
         "hypothesis>=6.100",
         "import-linter>=2.5",
+        "pillow-heif>=1.1.1",
+        "pillow-jxl-plugin>=1.3.4",
         "pytest>=8.1,<9",  # pytest-xdist 3.8 groups no tests under 9.
         "pytest-benchmark>=5",
         "pytest-xdist>=3.6",
         "ruff>=0.12",
         "scikit-image>=0.24",  # Its wheel carries the photos of the demo and the tests.
         "selenium>=4.25",
+    ],
+    # Codecs that `tfc-models evaluate` and `compare` use where they are installed.
+    "peers": [
+        "pillow-heif>=1.1.1",
+        "pillow-jxl-plugin>=1.3.4",
     ],
     "train": [
         "absl-py>=1.4",

@@ -161,3 +161,34 @@ def test_a_plot_of_one_point_and_one_of_nothing():
 def test_analysis_needs_no_tensorflow():
     program = "import sys\nsys.modules['tensorflow'] = None\nfrom tfc_models import analysis"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+LPIPS = analysis.Metric("lpips", "LPIPS", digits=3, higher_is_better=False)
+
+
+def distances(name: str, factor: float = 1.0) -> Curve:
+    """A curve whose LPIPS falls with the rate."""
+    pairs = ((0.25, 0.4), (0.5, 0.3), (1.0, 0.2), (2.0, 0.1))
+    return Curve(name, tuple(Point(factor * r, 30.0, None, {"lpips": d}) for r, d in pairs))
+
+
+def test_of_a_distance_less_is_a_higher_quality():
+    curve = distances("x")
+    assert [quality for _, quality in curve.of(LPIPS)] == [-0.4, -0.3, -0.2, -0.1]
+    assert LPIPS.text(-0.25) == "0.250" and PSNR.text(30.0) == "30.00 dB"
+    assert (PSNR.short, PSNR.unit, LPIPS.short, LPIPS.unit) == ("PSNR", "dB", "LPIPS", "")
+    assert Curve("y", (Point(1.0, 30.0),)).of(LPIPS) == []
+
+
+def test_bd_rate_by_a_distance():
+    assert bd_rate(distances("x").of(LPIPS), distances("y", 0.5).of(LPIPS)) == pytest.approx(-50.0)
+
+
+def test_the_plot_of_a_distance_has_better_higher_up_and_its_own_numbers():
+    axes = analysis.rd_plot([distances("x")], LPIPS).axes[0]
+    assert axes.get_ylabel() == "LPIPS (lower is better)"
+    rates, heights = axes.get_lines()[0].get_data()
+    assert list(heights[np.argsort(rates)]) == sorted(heights)
+    axes.figure.canvas.draw()
+    ticks = [float(label.get_text()) for label in axes.get_yticklabels() if label.get_text()]
+    assert ticks == sorted(ticks, reverse=True) and min(ticks) >= 0.0

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_every_picture_by_every_codec_and_the_means(monkeypatch, capsys):
         ("JPEG", "quality 4"),
     ]
     captured = capsys.readouterr()
-    assert "BD-rate in PSNR" in captured.out and "against WebP" in captured.out
+    assert "BD-rate in PSNR" in captured.out and "Settings" in captured.out
     assert "out: bd_rate.md, journal.jsonl" in captured.err
 
 
@@ -258,6 +259,113 @@ def test_models_of_one_rate_make_a_curve_together():
     assert "(1) a curve needs two points" in pathlib.Path("out/bd_rate.md").read_text()
 
 
+def test_further_metrics_have_means_bd_rates_and_plots():
+    arguments = "--codecs", "jpeg,webp", "--points", 4, "--metrics", "nlpd,ssim,psnr"
+    assert evaluate(*arguments) == 0
+    plots = {f"rd_{name}.{kind}" for name in ("nlpd", "ssim") for kind in ("png", "svg")}
+    assert written() == FILES | plots
+    document = results()
+    for mean in document["means"]:
+        rows = [r for r in document["results"] if r["setting"] == mean["setting"]]
+        rows = [row for row in rows if row["codec"] == mean["codec"]]
+        assert mean["nlpd"] == pytest.approx(np.mean([row["nlpd"] for row in rows]))
+    of = {
+        name: [(m["bpp"], -m["nlpd"]) for m in document["means"] if m["codec"] == name]
+        for name in ("JPEG", "WebP")
+    }
+    found = {(r["metric"], r["codec"], r["anchor"]): r["percent"] for r in document["bd_rates"]}
+    assert found["nlpd", "WebP", "JPEG"] == analysis.bd_rate(of["JPEG"], of["WebP"])
+    assert "## NLPD" in pathlib.Path("out/bd_rate.md").read_text()
+    first = next(csv.DictReader(io.StringIO(pathlib.Path("out/results.csv").read_text())))
+    assert float(first["nlpd"]) == pytest.approx(document["results"][0]["nlpd"], rel=1e-4)
+    # Without the metric its plots would be of another run.
+    assert evaluate("--codecs", "jpeg,webp", "--points", 4) == 0
+    assert written() == FILES
+
+
+def test_a_further_metric_is_measured_once(coded):
+    evaluate("--codecs", "")
+    assert evaluate("--codecs", "", "--metrics", "nlpd") == 0
+    assert evaluate("--codecs", "", "--metrics", "ssim") == 0
+    coded.clear()
+    assert evaluate("--codecs", "", "--metrics", "ssim,nlpd") == 0
+    assert coded == []
+    assert all(row["nlpd"] > 0.0 and row["ssim"] > 0.0 for row in results()["results"])
+
+
+def test_pictures_too_small_for_a_further_metric(capsys):
+    put("in/tiny.png", cropped(20, 20))
+    arguments = "--codecs", "jpeg", "--points", 2, "--metrics", "nlpd"
+    assert run("evaluate", "in", "--out", "out", *arguments) == 0
+    assert "no mean NLPD, for these are too small for it: tiny.png." in capsys.readouterr().err
+    assert {rate["metric"] for rate in results()["bd_rates"]} == {"psnr"}
+
+
+def test_the_settings_of_every_codec_are_listed(capsys):
+    arguments = "--codecs", "jpeg,avif", "--points", 2, "--avif-speed", 10
+    assert run("evaluate", "in", "--out", "out", *arguments) == 0
+    listed = {item["name"]: item for item in results()["codecs"]}
+    assert listed["AVIF"]["options"] == "speed 10, subsampling 4:2:0"
+    assert listed["AVIF"]["settings"] == ["quality 15", "quality 91"]
+    assert listed["quick"]["library"].startswith("tfc-models ")
+    report = pathlib.Path("out/bd_rate.md").read_text()
+    table = pathlib.Path("out/results.csv").read_text()
+    printed = capsys.readouterr().out
+    for item in listed.values():
+        assert all(item["library"] in text for text in (report, printed))
+        assert item["options"] in report and item["options"] in table
+
+
+@pytest.mark.parametrize(("codecs", "code"), [((), 0), (("--codecs", "jpeg,heic"), 1)])
+def test_codecs_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys, codecs, code):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    few = {name: evaluation.PEERS[name] for name in ("jpeg", "heic")}
+    monkeypatch.setattr(evaluation, "PEERS", few)
+    assert evaluate(*codecs) == code
+    reason = "HEIC needs the package pillow-heif: pip install pillow-heif"
+    assert one_error(capsys) == f"tfc-models evaluate: {reason}. It is skipped.\n"
+    assert results()["skipped"] == [{"name": "HEIC", "reason": reason}]
+    assert [item["name"] for item in results()["codecs"]] == ["quick", "JPEG"]
+    assert f"Skipped: {reason}." in pathlib.Path("out/bd_rate.md").read_text()
+
+
+def test_metrics_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert evaluate("--codecs", "jpeg", "--metrics", "butteraugli,nlpd") == 1
+    assert "Butteraugli needs the program butteraugli_main: " in one_error(capsys)
+    assert {rate["metric"] for rate in results()["bd_rates"]} >= {"psnr", "nlpd"}
+
+
+def test_only_codecs_that_are_not_installed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert evaluate("--models", "", "--codecs", "heic") == 1
+    assert "none of the codecs is installed." in capsys.readouterr().err
+    assert not pathlib.Path("out").exists()
+
+
+def test_options_of_an_encoder_are_passed_on_and_told():
+    calls = []
+
+    class Slow(GradedCodec):
+        def compress(self, picture, quality=50, effort=0):
+            calls.append((quality, effort))
+            return super().compress(picture, quality)
+
+    plain, slow = (
+        evaluation.model_contender("m", {"m": Slow()}, 2, **options)
+        for options in ({}, {"effort": 9})
+    )
+    assert [setting.label for setting in plain.settings] == ["quality 0", "quality 100"]
+    assert [s.label for s in slow.settings] == ["quality 0, effort 9", "quality 100, effort 9"]
+    assert (plain.options, slow.options) == ("", "effort 9")
+    assert len({setting.identity for setting in (*plain.settings, *slow.settings)}) == 4
+    picture = cropped(20, 20)
+    for contender in (plain, slow):
+        setting = contender.settings[1]
+        assert setting.decode(setting.encode(picture)).shape == picture.shape
+    assert calls == [(100, 0), (100, 9)]
+
+
 def test_our_own_plots_are_no_pictures():
     assert (
         run("evaluate", "in", "--out", "in/b/out", "--codecs", "jpeg", "--quiet", "--models", "")
@@ -283,11 +391,13 @@ def test_json(capsys):
     [
         (
             ["--codecs", "jpeg,bpg"],
-            "no codec 'bpg'; the codecs are: jpeg, webp, avif, avif-444, jpeg2000",
+            "no codec 'bpg'; the codecs are: jpeg, webp, avif, avif-444, jpeg2000, jpegxl, heic",
         ),
         (["--codecs", "", "--models", ""], "nothing to evaluate"),
         (["--models", "JPEG=one-10+one-20"], "names of their own"),
         (["--models", "a=one-10,a=one-20"], "names of their own"),
+        (["--metrics", "psnr,vmaf"], "no metric 'vmaf'; the metrics are: psnr, ms-ssim, ssim"),
+        (["--avif-speed", "-1"], "from 0 to 10"),
         (["--points", "1"], "2 to 100"),
         (["--points", "many"], "2 to 100"),
         (["--out", "in"], "--out is the folder of the pictures"),
@@ -332,8 +442,8 @@ def test_a_full_disk_ends_the_run(monkeypatch, capsys):
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def on_a_full_disk(self, path):
-        init(self, path)
+    def on_a_full_disk(self, path, metrics=()):
+        init(self, path, metrics)
         self.close()
         self._file = Full()
 
@@ -405,6 +515,13 @@ def test_on_kodak_our_models_are_held_against_every_published_curve():
     row = dict(tables["PSNR (RGB), dB"][1:])
     assert row["BPG 4:4:4"].endswith("%") and row["ELIC 2022"].endswith("%")
     assert "| ELIC 2022 | " in evaluation.bd_markdown([], "Kodak.", rates)
+
+
+def test_points_that_are_no_better_than_cheaper_ones_are_told():
+    points = ("ours", 0.2, 31.0), ("ours", 0.5, 30.0), ("ours", 1.0, 38.0)
+    curves = evaluation.curves(evaluation.means(rows_of(*points, pictures=KODAK[:1])))
+    note = "PSNR of ours: 1 of 3 points are no better than cheaper ones; "
+    assert evaluation.unpaid_points(curves)[0] == f"{note}BD-rates are without them."
 
 
 def test_ranges_that_do_not_overlap_are_told_in_a_note():

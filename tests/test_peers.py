@@ -1,17 +1,40 @@
-"""The standard codecs, through Pillow: settings, sizes, and any picture there and back."""
+"""The standard codecs: settings, sizes, round trips of any picture, and missing libraries."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 
 import numpy as np
 import pytest
+from PIL import features
 
 from tests.conftest import cropped
-from tfc_models.evaluation import PEERS, code, measure, nearest_setting
+from tfc_models.evaluation import (
+    PEERS,
+    MissingError,
+    Peer,
+    at_speed,
+    code,
+    measure,
+    nearest_setting,
+    peer_contender,
+)
 
 QUALITIES = range(1, 101)
-every_peer = pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+MODULES = {"jpegxl": "pillow_jxl", "heic": "pillow_heif", "heic-444": "pillow_heif"}
+PACKAGES = {"pillow_jxl": "pillow-jxl-plugin", "pillow_heif": "pillow-heif"}
+
+
+def needing(name: str) -> object:
+    """A peer by name, whose tests are skipped where its package is not installed."""
+    module = MODULES.get(name)
+    missing = module is not None and importlib.util.find_spec(module) is None
+    return pytest.param(PEERS[name], id=name, marks=pytest.mark.skipif(missing, reason=str(module)))
+
+
+every_peer = pytest.mark.parametrize("peer", [needing(name) for name in PEERS])
 
 
 @pytest.mark.parametrize("size", [0, 10, 994, 1005, 1006, 2500, 10**6])
@@ -69,6 +92,70 @@ def test_any_picture_comes_back_with_its_size(peer, size):
     for setting in peer.curve_settings(2):
         coded = code(picture, lambda pixels, s=setting: peer.encode(pixels, s), peer.decode)
         assert coded.pixels.shape == picture.shape and coded.pixels.dtype == np.uint8
+
+
+@every_peer
+def test_grey_pictures_stay_grey(peer):
+    picture = cropped(61, 47)[..., 0].copy()
+    setting = peer.curve_settings(2)[-1]
+    coded = code(picture, lambda pixels: peer.encode(pixels, setting), peer.decode)
+    assert coded.pixels.shape == (61, 47, 3)
+    assert np.ptp(coded.pixels.astype(int), axis=-1).max() <= 3  # WebP has no grey.
+    assert measure(picture, coded).psnr > 35
+
+
+@pytest.mark.parametrize("names", [("avif", "avif-444"), ("heic", "heic-444")], ids=str)
+def test_full_chroma_keeps_colours_that_halved_chroma_blurs(names):
+    pytest.importorskip(MODULES.get(names[0], "PIL"))
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (255, 0, 0), (0, 0, 255)
+    halved, full = (round_trip(PEERS[name], stripes, 90) for name in names)
+    assert error_of(full, stripes) < 0.2 * error_of(halved, stripes)
+
+
+def round_trip(peer: Peer, picture: np.ndarray, setting: float) -> np.ndarray:
+    return peer.decode(peer.encode(picture, setting))
+
+
+def error_of(pixels: np.ndarray, picture: np.ndarray) -> float:
+    return float(np.mean(np.square(pixels.astype(float) - picture)))
+
+
+def test_avif_at_another_speed_has_other_files_and_another_identity():
+    peer, picture = PEERS["avif"], cropped(128, 128)
+    fast = at_speed(peer, 10)
+    assert (peer.options["speed"], fast.options["speed"]) == (6, 10)
+    assert fast.encode(picture, 50) != peer.encode(picture, 50)
+    identities = {peer_contender(one, 2).settings[0].identity for one in (peer, fast)}
+    assert len(identities) == 2
+    assert at_speed(PEERS["webp"], 10) is PEERS["webp"]
+
+
+@every_peer
+def test_every_codec_says_its_library_its_version_and_its_options(peer):
+    contender = peer_contender(peer, 3)
+    assert (contender.name, contender.kind) == (peer.title, "codec")
+    assert any(character.isdigit() for character in contender.library)
+    assert contender.options and "{" not in contender.options
+    record = contender.record()
+    assert record["settings"] == [setting.label for setting in contender.settings]
+    assert set(record) == {"name", "kind", "library", "options", "settings"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_codec_without_its_package_is_named_with_the_command(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, MODULES[name], None)
+    title, package = PEERS[name].title, PACKAGES[MODULES[name]]
+    with pytest.raises(MissingError) as caught:
+        PEERS[name].load()
+    assert str(caught.value) == f"{title} needs the package {package}: pip install {package}"
+
+
+def test_a_pillow_that_is_built_without_a_codec_says_so(monkeypatch):
+    monkeypatch.setattr(features, "check", lambda feature: feature != "avif")
+    PEERS["webp"].load()
+    with pytest.raises(MissingError, match=r"^AVIF: Pillow .* without avif: pip install"):
+        PEERS["avif"].load()
 
 
 def test_jpeg_2000_codes_colours_together():

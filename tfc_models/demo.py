@@ -91,7 +91,8 @@ def _run(folder: pathlib.Path, model: str) -> None:
 
     def add(name: str, title: str, setting: str, coded: Coded) -> None:
         figures = evaluation.measure(photos[name], coded)
-        results.append(Result(name, title, setting, *figures))
+        # The last field is for further metrics, and empty.
+        results.append(Result(name, title, setting, *figures[:-1]))
         pixels_of[name, title] = coded.pixels
 
     for name, photo in photos.items():

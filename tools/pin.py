@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "dev,train,video,serving,beam,notebooks"
+EXTRAS = "dev,peers,train,video,serving,beam,notebooks"
 HEADER = """\
 # Exact versions of the package and all of its extras, on Linux, for Python {pythons}.
 # Written by tools/pin.py; change setup.py and run it again rather than edit a line here.

@@ -2,7 +2,7 @@
 that are known. Knows neither models nor TensorFlow."""
 
 from tfc_models.analysis.bd_rate import NoOverlapError, bd_rate, pareto
-from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, published
+from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, decibels, published
 from tfc_models.analysis.knee import below_chord, knee
 from tfc_models.analysis.plots import rd_plot, save_plot
 
@@ -14,6 +14,7 @@ __all__ = [
     "Point",
     "bd_rate",
     "below_chord",
+    "decibels",
     "knee",
     "pareto",
     "published",

@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers tell apart. The standard codecs keep
 # theirs from plot to plot; models take theirs in order.
-COLORS = {"JPEG": "#d55e00", "WebP": "#e69f00", "AVIF": "#009e73", "JPEG 2000": "#cc79a7"}
+COLORS = {
+    "JPEG": "#d55e00",
+    "WebP": "#e69f00",
+    "AVIF": "#009e73",
+    "AVIF 4:4:4": "#7f7f00",
+    "JPEG 2000": "#cc79a7",
+    "JPEG XL": "#b2182b",
+    "HEIC": "#a0522d",
+    "HEIC 4:4:4": "#008b8b",
+}
 PALETTES = {
     "model": ("#0072b2", "#56b4e9", "#5b3fa0", "#111111", "#8c564b"),
-    "codec": ("#7f7f00", "#a0522d", "#008b8b"),
+    "codec": ("#4d4d4d", "#b8860b", "#6b8e23"),
     "published": ("#707070", "#959595"),
 }
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
@@ -41,6 +50,8 @@ SETTINGS = {
 def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
     """Quality over rate; the horizontal distance of two curves is what a BD-rate averages.
 
+    Better is always higher up: the axis of a distance runs downwards.
+
     The axes are those of the measured curves, where there are some: published ones often
     reach rates that nobody looks at. A curve without this metric is left out.
 
@@ -59,13 +70,15 @@ def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
         figure = Figure(figsize=SIZE, layout=None)
         axes = figure.add_axes((0.1, 0.12, 0.88, 0.78 if title else 0.85))
         _frame(axes, measured or list(drawn.values()), list(drawn.values()))
+        if not metric.higher_is_better:
+            _name_distances(axes)
         # Of all curves: one that lacks this metric must not change the others' looks.
         styles = _styles(curves)
         for name, points in drawn.items():
             axes.plot(*points.T, label=name, **styles[name])
         _name_curves(axes, drawn, styles)
         axes.set_xlabel("bits per pixel")
-        axes.set_ylabel(metric.title)
+        axes.set_ylabel(metric.title + " (lower is better)" * (not metric.higher_is_better))
         if title:
             axes.set_title(title, loc="left", fontsize=FONT + 2, pad=12)
     return figure
@@ -94,7 +107,8 @@ def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> N
     low, high = rates.min() / room, rates.max() * room
     points = np.concatenate(drawn)
     seen = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
-    margin = max(0.04 * np.ptp(seen), 0.5)
+    # A single point gets a range of a tenth of its value.
+    margin = 0.04 * np.ptp(seen) or 0.05 * abs(seen[0]) or 0.5
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_ylim(seen.min() - margin, seen.max() + margin)
@@ -106,6 +120,14 @@ def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> N
     axes.grid(color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _name_distances(axes: Axes) -> None:
+    """Ticks of a distance, whose negative is drawn."""
+    from matplotlib.ticker import FuncFormatter
+
+    # The sum turns −0 into 0.
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{0.0 - value:.4g}"))
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -11,17 +11,24 @@ from tfc_models import pictures
 from tfc_models.cli import measuring
 from tfc_models.cli.errors import one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
+from tfc_models.evaluation.peers import AVIF_SPEED, AVIF_SPEEDS, PEERS
+from tfc_models.evaluation.quality_metrics import FURTHER
 from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
 
 
 def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
-    """Which metrics, and the weights of those that have some."""
+    """Choice of metrics, and the weights of those that have some."""
     command.add_argument(
         "--metric",
         metavar="NAMES",
         default=measuring.ALL,
         help=f"{', '.join((*measuring.METRICS, *more))}, with commas, or all (default: all)",
     )
+    add_weights(command)
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """Weights of the metrics that have some."""
     command.add_argument(
         "--lpips",
         metavar="WEIGHTS",
@@ -44,6 +51,37 @@ def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
         help="those of a fitted semantic metric, likewise (default: what "
         f"{SEMANTIC_VARIABLE} names)",
     )
+
+
+def add_peers(command: argparse.ArgumentParser) -> None:
+    """Choice of the standard codecs, and of further metrics."""
+    command.add_argument(
+        "--codecs",
+        metavar="NAMES",
+        help=f"standard codecs, of {', '.join(PEERS)}, with commas (default: all that are "
+        "installed)",
+    )
+    command.add_argument(
+        "--avif-speed",
+        metavar="N",
+        type=argument(avif_speed),
+        default=AVIF_SPEED,
+        help="speed of AVIF's encoder, 0 (slowest, smallest files) to 10 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        default="",
+        help=f"metrics beside PSNR and MS-SSIM, of {', '.join(FURTHER)}, with commas",
+    )
+    add_weights(command)
+
+
+def avif_speed(text: str) -> int:
+    """A speed of AVIF's encoder."""
+    if not text.isdecimal() or int(text) not in AVIF_SPEEDS:
+        raise ValueError(f"{text!r} is not a whole number from 0 to {AVIF_SPEEDS[-1]}.")
+    return int(text)
 
 
 def add_inputs(command: argparse.ArgumentParser, text: str) -> None:

@@ -12,16 +12,18 @@ import numpy as np
 
 import tfc_models
 from tfc_models import analysis, evaluation, pictures, remote
+from tfc_models.cli.choosing import Chosen, metric_names, peer_names, print_settings
 from tfc_models.cli.coding import check_model, load_model, silence_tensorflow
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.plan import Found, find_inputs
 from tfc_models.cli.report import Reporter, print_json, print_table
 from tfc_models.cli.writing import make_folder, write_file
+from tfc_models.evaluation.quality_metrics import SHOWN
 from tfc_models.zoo import DEFAULT
 
 JOURNAL = "journal.jsonl"
 TABLES = ("results.csv", "results.json", "bd_rate.md")
-PLOTS = tuple(f"rd_{metric.name}.{kind}" for metric in analysis.METRICS for kind in ("png", "svg"))
+PLOTS = tuple(f"rd_{metric.name}.{kind}" for metric in SHOWN.values() for kind in ("png", "svg"))
 
 
 class _Model(NamedTuple):
@@ -31,25 +33,39 @@ class _Model(NamedTuple):
     parts: tuple[str, ...]
 
 
+class _Results(NamedTuple):
+    """The measurements, and what there is to say about them."""
+
+    rows: list[evaluation.Row]
+    contenders: list[evaluation.Contender]
+    left_out: dict[str, str]
+    skipped: dict[str, str]
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Measures what is not in the journal yet, then writes everything."""
     models = _parse_models(options.models)
-    peers = _parse_codecs(options.codecs)
-    if not models and not peers:
+    metrics = metric_names(options.metrics)
+    if not models and options.codecs is not None and not peer_names(options.codecs):
         raise UsageError("there is nothing to evaluate: give --models or --codecs.")
     out = pathlib.Path(options.out)
     reporter = Reporter("evaluate", options.quiet)
     sources = _sources(options, out, reporter)
     _check_folder(out)
+    silence_tensorflow()
+    chosen = Chosen(reporter)
+    chosen.add_peers(options.codecs, options.avif_speed)
+    if not models and not chosen.peers:
+        raise CommandError("none of the codecs is installed.")
+    chosen.add_metrics(metrics, options)
     make_folder(out)
     try:
-        journal = evaluation.Journal(out / JOURNAL)
+        journal = evaluation.Journal(out / JOURNAL, chosen.metrics)
     except OSError as error:
         raise CommandError(f"cannot write {out / JOURNAL}: {one_line(error)}") from error
     with journal:
-        silence_tensorflow()
         contenders = [_load(model, options.points) for model in models]
-        contenders += [evaluation.peer_contender(peer, options.points) for peer in peers]
+        contenders += [evaluation.peer_contender(peer, options.points) for peer in chosen.peers]
         run = evaluation.Evaluation(sources, contenders, journal)
         with reporter.progress(run.steps, "evaluating") as steps:
             for name, error in run.run(steps):
@@ -59,20 +75,12 @@ def evaluate(options: argparse.Namespace) -> int:
     if not run.rows:
         raise CommandError("no picture could be evaluated.")
     left_out = {name: one_line(error) for name, error in run.left_out.items()}
-    _write(out, options.folder, run.rows, left_out, options, reporter)
+    results = _Results(run.rows, contenders, left_out, chosen.skipped)
+    _write(out, results, options, reporter)
     if run.reused:
         reporter.line(f"{run.reused} of {len(run.steps)} measurements were in {out / JOURNAL}.")
     reporter.line(f"{out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return FAILED if reporter.failures else 0
-
-
-def _parse_codecs(text: str) -> list[evaluation.Peer]:
-    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in evaluation.PEERS:
-            known = ", ".join(evaluation.PEERS)
-            raise UsageError(f"there is no codec {name!r}; the codecs are: {known}.")
-    return [evaluation.PEERS[name] for name in names]
 
 
 def _parse_models(text: str) -> list[_Model]:
@@ -151,27 +159,33 @@ def _check_folder(out: pathlib.Path) -> None:
 
 
 def _write(
-    out: pathlib.Path,
-    folder: str,
-    rows: list[evaluation.Row],
-    left_out: dict[str, str],
-    options: argparse.Namespace,
-    reporter: Reporter,
+    out: pathlib.Path, results: _Results, options: argparse.Namespace, reporter: Reporter
 ) -> None:
+    rows, contenders, left_out, skipped = results
     averages = evaluation.means(rows)
     measured = evaluation.curves(averages)
     listed = list(dict.fromkeys(row.picture for row in rows))
     published = evaluation.published_beside(listed)
     rates = evaluation.bd_rates(measured, published)
     beside_published = evaluation.against_published(measured, listed)
-    document = evaluation.document(rows, averages, [*rates, *beside_published], left_out)
-    own = encodable(pathlib.Path(os.path.abspath(folder)).name)
+    document = evaluation.document(
+        rows, averages, [*rates, *beside_published], left_out, contenders, skipped
+    )
+    own = encodable(pathlib.Path(os.path.abspath(options.folder)).name)
     name = "Kodak" if published else own
     about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
+    remarks = [*evaluation.gaps(rows), *evaluation.unpaid_points(measured)]
+    report = evaluation.bd_markdown(
+        rates,
+        f"{about}.",
+        beside_published,
+        [*remarks, *(f"Skipped: {reason}." for reason in skipped.values())],
+        contenders,
+    )
     files = {
-        "results.csv": evaluation.table(rows, averages).encode(),
+        "results.csv": evaluation.table(rows, averages, contenders).encode(),
         "results.json": (json.dumps(document, indent=1) + "\n").encode(),
-        "bd_rate.md": evaluation.bd_markdown(rates, f"{about}.", beside_published).encode(),
+        "bd_rate.md": report.encode(),
         **_plots([*published, *measured], about),
     }
     for name in (*TABLES, *PLOTS):
@@ -179,18 +193,19 @@ def _write(
             write_file(out / name, files[name], force=True)
         else:
             (out / name).unlink(missing_ok=True)  # Of an earlier run, with other pictures.
-    for gap in evaluation.gaps(rows):
-        reporter.line(gap)
+    for remark in remarks:
+        reporter.line(remark)
     if options.json:
         print_json(document)
     elif not options.quiet:
         _print(rates)
         _print_published(beside_published)
+        print_settings(contenders)
 
 
 def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
     files = {}
-    for metric in analysis.METRICS:
+    for metric in SHOWN.values():
         if any(curve.of(metric) for curve in curves if curve.kind != "published"):
             figure = analysis.rd_plot(curves, metric, about)
             for kind in ("png", "svg"):
@@ -200,8 +215,11 @@ def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
 
 def _print(rates: list[Any]) -> None:
     for title, (headings, *lines) in evaluation.bd_tables(rates).items():
-        columns = {heading: "right" if heading else "left" for heading in headings}
-        print_table(columns, lines, title=f"BD-rate in {title.partition(',')[0]}")
+        # Without the repeated word eight anchors fit into the usual widths.
+        anchors = [heading.removeprefix("against ") for heading in headings[1:]]
+        columns = {"": "left", **dict.fromkeys(anchors, "right")}
+        name = title.partition(",")[0]
+        print_table(columns, lines, title=f"BD-rate in {name}, against each codec")
     for number, note in enumerate(evaluation.bd_notes(rates), 1):
         print(f"({number}) {note}")
 

@@ -30,7 +30,6 @@ from tfc_models.cli import (
     signals,
 )
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
-from tfc_models.evaluation import PEERS
 
 NAME = "tfc-models"
 OVERVIEW = """\
@@ -44,8 +43,8 @@ commands:
   info         what a .tfcm file holds
   models       the models there are
   export       a model as a TensorFlow SavedModel, for servers
-  evaluate     models beside JPEG, WebP, AVIF and JPEG 2000 over a folder of pictures
-  compare      one picture by all of them at one size, side by side
+  evaluate     models beside JPEG, WebP, AVIF, JPEG XL, HEIC … over a folder of pictures
+  compare      one picture by all of them, at one size and at one quality
   metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
   judge        how good metrics are: monotone in corruptions, near to people
   recover      what metrics do not see: pictures found by minimizing them
@@ -78,11 +77,14 @@ quality that -q says; of one with a realism decoder, with decompress_at_realism.
 
 EVALUATE = """\
 Measures codecs over a folder of pictures, from real files, headers included: bits per pixel,
-PSNR, MS-SSIM and seconds, by picture and on average. Writes tables (CSV, JSON), plots (PNG,
-SVG) and BD-rates to a folder. A run that was ended goes on when the command is given again."""
+PSNR, MS-SSIM, further metrics and seconds, by picture and on average. Writes tables (CSV, JSON),
+plots (PNG, SVG), BD-rates by every metric and the settings of all codecs to a folder. A run that
+was ended goes on when the command is given again. Codecs and metrics that are not installed are
+named, with the command that installs them, and skipped."""
 COMPARE = """\
-Compresses one picture with a model, then with JPEG, WebP, AVIF and JPEG 2000 to the same
-size, and writes all results side by side, with an enlarged detail, into one PNG file."""
+Compresses one picture with a model, then with the standard codecs to the same size, and writes
+all results side by side, with an enlarged detail, into one PNG file. Prints the quality at the
+size of the model's file, the size at its quality, and the settings of all codecs."""
 
 METRICS = """\
 Measures how far B is from A: two pictures of one size, or two folders whose pictures have the
@@ -238,12 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         help="models of the zoo or weights files, with commas; models of one rate that make "
         "one curve: name=a+b+c (default: the zoo's default)",
     )
-    command.add_argument(
-        "--codecs",
-        metavar="NAMES",
-        default=",".join(PEERS),
-        help="what to hold them against (default: %(default)s)",
-    )
+    arguments.add_peers(command)
     command.add_argument("--out", metavar="DIR", required=True, help="folder to write to")
     command.add_argument(
         "--points",
@@ -267,6 +264,13 @@ def _parser() -> argparse.ArgumentParser:
         command, "model of the zoo (default: its default one), or a weights file", "default"
     )
     arguments.add_quality(command)
+    arguments.add_peers(command)
+    command.add_argument(
+        "--equal",
+        metavar="METRIC",
+        default="psnr",
+        help="metric of the table of sizes at equal quality (default: %(default)s)",
+    )
     arguments.add_background(command)
     arguments.add_limits(command)
 

@@ -25,10 +25,14 @@ class Reporter:
         if not self._quiet:
             self._print(printable(text))
 
+    def warn(self, text: str) -> None:
+        """A remark that is always shown, and is no failure."""
+        self._print(printable(self._prefix + text))
+
     def error(self, text: str) -> None:
         """A failure, which is counted and always shown."""
         self.failures += 1
-        self._print(printable(self._prefix + text))
+        self.warn(text)
 
     @contextlib.contextmanager
     def progress(self, jobs: list[Any], verb: str) -> Iterator[Iterable[Any]]:

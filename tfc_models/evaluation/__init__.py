@@ -1,47 +1,66 @@
-"""What codecs cost and what they give, measured on real files: ours beside the others'."""
+"""Size, quality and time of codecs, measured on real files: our models beside standard codecs."""
 
-from tfc_models.evaluation.contenders import (
-    Contender,
-    Setting,
-    model_contender,
-    model_setting,
-    peer_contender,
-)
-from tfc_models.evaluation.journal import Journal, JournalError
-from tfc_models.evaluation.measuring import Coded, Figures, code, measure, timed
-from tfc_models.evaluation.peers import PEERS, Peer, nearest_setting
-from tfc_models.evaluation.results import (
-    Picture,
-    Row,
+from tfc_models.evaluation.bd_rates import (
+    BDRate,
     against_published,
     bd_markdown,
     bd_notes,
     bd_rates,
     bd_tables,
+    published_beside,
+    published_tables,
+    settings_table,
+    unpaid_points,
+)
+from tfc_models.evaluation.contenders import (
+    Contender,
+    Setting,
+    model_contender,
+    model_library,
+    model_setting,
+    options_text,
+    peer_contender,
+    peer_setting,
+)
+from tfc_models.evaluation.equal import EqualSize, Trial, size_at_quality
+from tfc_models.evaluation.journal import Journal, JournalError
+from tfc_models.evaluation.measuring import Coded, Figures, code, measure, timed
+from tfc_models.evaluation.packages import MissingError
+from tfc_models.evaluation.peers import PEERS, Peer, at_speed, nearest_setting
+from tfc_models.evaluation.quality_metrics import QualityMetric, quality_metric
+from tfc_models.evaluation.results import (
+    Mean,
+    Picture,
+    Row,
     curves,
     document,
     gaps,
     means,
-    published_beside,
-    published_tables,
     table,
 )
 from tfc_models.evaluation.running import Evaluation, Source
 
 __all__ = [
     "PEERS",
+    "BDRate",
     "Coded",
     "Contender",
+    "EqualSize",
     "Evaluation",
     "Figures",
     "Journal",
     "JournalError",
+    "Mean",
+    "MissingError",
     "Peer",
     "Picture",
+    "QualityMetric",
     "Row",
     "Setting",
     "Source",
+    "Trial",
     "against_published",
+    "at_speed",
     "bd_markdown",
     "bd_notes",
     "bd_rates",
@@ -53,11 +72,18 @@ __all__ = [
     "means",
     "measure",
     "model_contender",
+    "model_library",
     "model_setting",
     "nearest_setting",
+    "options_text",
     "peer_contender",
+    "peer_setting",
     "published_beside",
     "published_tables",
+    "quality_metric",
+    "settings_table",
+    "size_at_quality",
     "table",
     "timed",
+    "unpaid_points",
 ]

@@ -1,4 +1,4 @@
-"""Who takes part: each with the settings that make its curve, all alike to whoever measures."""
+"""Contenders of an evaluation: codecs with the settings that make their curves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tfc_models import __version__
 from tfc_models.codec.container import LARGEST_QUALITY
 from tfc_models.evaluation.peers import Peer
 
 
 class ModelCodec(Protocol):
-    """What is asked of a codec of ours: `tfc_models.Codec` is one."""
+    """A codec of a model, such as `tfc_models.Codec`."""
 
     model_name: str
     digest: str
@@ -33,9 +34,9 @@ class Setting(NamedTuple):
         label: in words.
         identity: changes when files could: codec, version or weights, and setting.
         encode: picture to file.
-        decode: and back.
-        warms_up: what a first, untimed call makes ready for pictures of one size, by a name
-            that settings share; empty where there is no such thing.
+        decode: file to picture.
+        warms_up: names what the first, untimed call for pictures of one size makes ready;
+            settings may share it. Empty where there is no such thing.
     """
 
     label: str
@@ -46,53 +47,97 @@ class Setting(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A codec with settings, or several models of one rate that make a curve together."""
+    """A codec with settings, or several models of one rate that make a curve together.
+
+    Attributes:
+        name: for tables and legends.
+        kind: that of `analysis.Curve`.
+        settings: the points of the curve.
+        library: name and version of what codes.
+        options: what is the same at all settings.
+    """
 
     name: str
-    kind: str  # As analysis.Curve has it.
+    kind: str
     settings: tuple[Setting, ...]
+    library: str = ""
+    options: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """The settings of the codec, for JSON."""
+        labels = [setting.label for setting in self.settings]
+        return {**self._asdict(), "settings": labels}
 
 
 def peer_contender(peer: Peer, points: int) -> Contender:
     """A standard codec at a number of settings."""
+    settings = (peer_setting(peer, setting) for setting in peer.curve_settings(points))
+    return Contender(peer.title, "codec", tuple(settings), peer.version, peer.options_text)
+
+
+def peer_setting(peer: Peer, setting: float) -> Setting:
+    """A standard codec at a setting."""
+    return Setting(
+        label=peer.label(setting),
+        identity=f"{peer.name} ({peer.version}) {sorted(peer.options.items())} {setting!r}",
+        encode=partial(peer.encode, setting=setting),
+        decode=peer.decode,
+    )
+
+
+def model_contender(
+    name: str, codecs: Mapping[str, ModelCodec], points: int, **options: Any
+) -> Contender:
+    """One curve of models by name: each at its rate, or at a number of qualities.
+
+    `options` go to every call of `compress`.
+    """
     settings = (
-        Setting(
-            label=peer.label(setting),
-            identity=f"{peer.name} ({peer.version}) {sorted(peer.options.items())} {setting!r}",
-            encode=partial(peer.encode, setting=setting),
-            decode=peer.decode,
+        model_setting(
+            codec, quality, "" if len(codecs) == 1 and quality is not None else own, **options
         )
-        for setting in peer.curve_settings(points)
+        for own, codec in codecs.items()
+        for quality in qualities_of(codec, points)
     )
-    return Contender(peer.title, "codec", tuple(settings))
-
-
-def model_contender(name: str, codecs: Mapping[str, ModelCodec], points: int) -> Contender:
-    """One curve out of models by name: each at its rate, or at a number of qualities."""
     return Contender(
-        name,
-        "model",
-        tuple(
-            model_setting(codec, quality, "" if len(codecs) == 1 and quality is not None else own)
-            for own, codec in codecs.items()
-            for quality in qualities_of(codec, points)
-        ),
+        name, "model", tuple(settings), model_library(*codecs.values()), options_text(options)
     )
 
 
-def model_setting(codec: ModelCodec, quality: int | None, name: str = "") -> Setting:
-    """A model at a quality, None for its only one; `name` is to be in the label."""
-    labels = [name, "" if quality is None else f"quality {quality}"]
+def model_setting(
+    codec: ModelCodec, quality: int | None, name: str = "", **options: Any
+) -> Setting:
+    """A model at a quality, None for its only one.
+
+    Args:
+        codec: the model's.
+        quality: 0 to 100, or None.
+        name: begins the label.
+        options: further arguments of `compress`; they are in the label and the identity.
+    """
+    labels = [name, "" if quality is None else f"quality {quality}", options_text(options)]
     weights = f"{codec.model_name} {codec.digest}"
-    options: dict[str, Any] = {} if quality is None else {"quality": quality}
+    rate: dict[str, Any] = {} if quality is None else {"quality": quality}
+    identity = f"model {weights} quality {quality}"
     return Setting(
         label=", ".join(filter(None, labels)),
-        identity=f"model {weights} quality {quality}",
-        encode=partial(codec.compress, **options),
-        # What is too large was left out before it came here.
+        identity=f"{identity} {sorted(options.items())}" if options else identity,
+        encode=partial(codec.compress, **rate, **options),
+        # Pictures over the limits were refused when they were read.
         decode=partial(codec.decompress, max_pixels=2**62, max_side=2**62),
         warms_up=weights,
     )
+
+
+def model_library(*codecs: ModelCodec) -> str:
+    """Name and version of this package, with the weights of the models."""
+    weights = ", ".join(f"{codec.model_name} {codec.digest}" for codec in codecs)
+    return f"tfc-models {__version__}, {weights}"
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Options of an encoder, for people."""
+    return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 def qualities_of(codec: ModelCodec, points: int) -> list[int | None]:

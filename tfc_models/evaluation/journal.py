@@ -1,9 +1,10 @@
-"""What has been measured, kept while measuring: a run that was killed goes on where it was.
+"""Measurements, kept while measuring: a run that was killed goes on where it was.
 
 A line of JSON for each picture and setting, appended and flushed at once. A line is used again
 only for the same pixels and the same identity of codec, weights and setting, so a journal may
 serve other codecs, other pictures and other releases too. A line that a kill has cut is passed
-over.
+over. Values of further metrics carry the identity of their metric and are used again only for
+that one; of several lines for one picture and setting, the last has them all.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import hashlib
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
 
 from tfc_models.evaluation.measuring import Figures, finite
+from tfc_models.evaluation.quality_metrics import QualityMetric
 
 FORMAT = 1
 
@@ -38,12 +41,19 @@ class Journal:
     >>> with Journal(folder / "journal.jsonl") as journal:
     ...     figures = journal.find(picture_hash(picture), setting.identity)
 
+    Args:
+        path: the file; made where there is none.
+        metrics: further metrics that a measurement must have.
+
     Raises:
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, metrics: Sequence[QualityMetric] = ()) -> None:
+        self.metrics = tuple(metrics)
         self._known: dict[tuple[str, str], Figures] = {}
+        # Of each picture and setting: values of further metrics, by the metrics' identities.
+        self._further: dict[tuple[str, str], dict[str, float | None]] = {}
         text = path.read_bytes() if path.exists() else b""
         for line in text.splitlines():
             self._remember(line)
@@ -69,16 +79,29 @@ class Journal:
         self._file.close()
 
     def find(self, picture: str, identity: str) -> Figures | None:
-        """What was measured of a picture (its hash) at a setting (its identity)."""
-        return self._known.get((picture, identity))
+        """The measurement of a picture (its hash) at a setting (its identity).
+
+        None where there is none, or one of `metrics` was not measured.
+        """
+        figures = self._known.get((picture, identity))
+        kept = self._further.get((picture, identity), {})
+        if figures is None or not all(metric.identity in kept for metric in self.metrics):
+            return None
+        further = {metric.name: kept[metric.identity] for metric in self.metrics}
+        return figures._replace(further=further)
 
     def add(self, picture: str, identity: str, figures: Figures) -> None:
         """Keeps a measurement, at once and for good."""
+        key = picture, identity
+        kept = self._further.setdefault(key, {})
+        kept.update((m.identity, figures.further[m.name]) for m in self.metrics)
         # JSON has no infinity, the PSNR of a picture that came back unchanged.
-        values = {**figures._asdict(), "psnr": finite(figures.psnr)}
+        values = {**figures._asdict(), "psnr": finite(figures.psnr), "further": kept}
+        if not kept:
+            del values["further"]
         line = {"format": FORMAT, "picture": picture, "setting": identity, **values}
         self._write(json.dumps(line).encode() + b"\n")
-        self._known[picture, identity] = figures
+        self._known[key] = figures
 
     def _write(self, line: bytes) -> None:
         # Unbuffered and in one piece: two runs with one journal must not mix their lines.
@@ -93,8 +116,10 @@ class Journal:
             if item.pop("format") != FORMAT:
                 return
             key = item.pop("picture"), item.pop("setting")
+            further = dict(item.pop("further", {}))
             figures = Figures(**item)
         except (ValueError, TypeError, KeyError, AttributeError):
             return
         psnr = math.inf if figures.psnr is None else figures.psnr
         self._known[key] = figures._replace(psnr=psnr)
+        self._further[key] = further

@@ -1,14 +1,16 @@
-"""One picture through one codec: the file, the picture that comes back, the time, the loss."""
+"""One picture through one codec: the file, the decoded picture, the time, the quality."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfc_models.analysis.curves import NONE_FURTHER
+from tfc_models.evaluation.quality_metrics import ALWAYS, QualityMetric
 from tfc_models.pictures import as_rgb
 
 
@@ -22,10 +24,11 @@ class Coded(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a file costs and how good its picture is.
+    """Size of a file and quality of its picture.
 
     The bytes are those of the whole file, headers included. MS-SSIM is None for pictures
     that are too small for it; PSNR is infinite where the picture came back unchanged.
+    `further` has other metrics by name, None for pictures that are too small.
     """
 
     bytes: int
@@ -34,6 +37,17 @@ class Figures(NamedTuple):
     ms_ssim: float | None
     encode_seconds: float
     decode_seconds: float
+    further: Mapping[str, float | None] = NONE_FURTHER
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric by name."""
+        return self.further[metric] if metric in self.further else getattr(self, metric)
+
+    def record(self) -> dict[str, Any]:
+        """All values by name, for JSON and CSV: infinity, which JSON does not have, is None."""
+        values = {**self._asdict(), "psnr": finite(self.psnr), **self.further}
+        del values["further"]
+        return values
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -55,13 +69,14 @@ def code(
     return Coded(data, pixels, encode_seconds, decode_seconds)
 
 
-def measure(picture: np.ndarray, coded: Coded) -> Figures:
+def measure(picture: np.ndarray, coded: Coded, further: Sequence[QualityMetric] = ()) -> Figures:
     """Measures a coded picture: sRGB, uint8, height × width × 3, or height × width if grey."""
     from tfc_models import metrics  # Needs TensorFlow, which takes seconds to import.
 
     height, width = picture.shape[:2]
-    pair = [as_rgb(pixels)[None] for pixels in (picture, coded.pixels)]
-    psnr, ms_ssim = (float(metrics.METRICS[n].of_pair(*pair)) for n in ("psnr", "ms-ssim"))
+    pair = [as_rgb(pixels) for pixels in (picture, coded.pixels)]
+    batches = [pixels[None] for pixels in pair]
+    psnr, ms_ssim = (float(metrics.METRICS[n].of_pair(*batches)) for n in ALWAYS)
     return Figures(
         bytes=len(coded.data),
         bpp=8 * len(coded.data) / (height * width),
@@ -69,6 +84,7 @@ def measure(picture: np.ndarray, coded: Coded) -> Figures:
         ms_ssim=None if math.isnan(ms_ssim) else ms_ssim,
         encode_seconds=coded.encode_seconds,
         decode_seconds=coded.decode_seconds,
+        further={metric.name: metric.of_pair(*pair) for metric in further},
     )
 
 

@@ -1,12 +1,14 @@
-"""The standard codecs, through Pillow: what ours is held against.
+"""The standard codecs to compare with: those of Pillow, and of plugins for it.
 
-Each is used as somebody who wants small files would: JPEG with 4:2:0 chroma and optimized
-Huffman tables, WebP at its slowest method, AVIF at speed 6 with 4:2:0 and with 4:4:4 chroma, JPEG
-2000 with the colour transform and the 9/7 wavelet. Everything else is Pillow's default.
+The settings are those of a user who wants small files: JPEG with 4:2:0 chroma and optimized
+Huffman tables, WebP at its slowest method, AVIF at speed 6, JPEG 2000 with the colour transform
+and the 9/7 wavelet, JPEG XL at effort 7, HEIC with x265's slow preset. Everything else is the
+library's default.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -17,9 +19,62 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
+from tfc_models.evaluation.packages import (
+    JPEG_XL,
+    MissingError,
+    heif_version,
+    load_heif,
+    load_jpeg_xl,
+)
+
 QUALITIES = tuple(range(1, 101))
+# libjxl takes fractions, and 100 is without loss.
+QUARTERS = tuple(step / 4 for step in range(4, 397))
 # Twice as many bits in 140 steps: any size is hit to half a percent.
 RATES = tuple(0.01 * 2 ** (step / 140) for step in range(1600))
+AVIF_SPEED = 6
+AVIF_SPEEDS = range(11)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The library that does the work.
+
+    Attributes:
+        load: raises MissingError where it is not there; takes the title of the codec.
+        version: name and version; files of another may have other sizes.
+    """
+
+    load: Callable[[str], None]
+    version: Callable[[], str]
+
+
+def _of_pillow(feature: str) -> Library:
+    """A library that Pillow is built with, by Pillow's name for the feature."""
+
+    def load(title: str) -> None:
+        if not features.check(feature):
+            raise MissingError(
+                f"{title}: Pillow {PIL.__version__} is built without {feature}: "
+                "pip install --force-reinstall --only-binary :all: pillow"
+            )
+
+    def version() -> str:
+        # Pillow's "jpg" is either of two libraries.
+        name = "libjpeg_turbo" if feature == "jpg" and features.check("libjpeg_turbo") else feature
+        return f"{LIBRARIES[name]} {features.version(name)}, Pillow {PIL.__version__}"
+
+    return Library(load, version)
+
+
+LIBRARIES = {
+    "avif": "libavif",
+    "jpg": "libjpeg",
+    "jpg_2000": "OpenJPEG",
+    "libjpeg_turbo": "libjpeg-turbo",
+    "webp": "libwebp",
+}
+"""Names of the libraries, by the names that Pillow has for them."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +85,11 @@ class Peer:
         name: on the command line.
         title: for tables and legends.
         pillow_name: the format, as Pillow calls it.
-        options: what the encoder is always given.
-        feature: what Pillow calls the library that does the work.
-        settings: what there is to choose from, by growing size: qualities, or bits per pixel.
+        options: constant options of the encoder.
+        library: the library that does the work.
         ladder: settings from about 0.1 to 2 or 3 bits per pixel, each step of about the same
             factor on photos; curves go along it.
+        settings: all settings by growing size: qualities, or bits per pixel.
         by_rate: whether settings are bits per pixel.
     """
 
@@ -42,15 +97,28 @@ class Peer:
     title: str
     pillow_name: str
     options: dict[str, Any]
-    feature: str
+    library: Library
     ladder: tuple[float, ...]
     settings: tuple[float, ...] = field(default=QUALITIES, repr=False)
     by_rate: bool = False
 
+    def load(self) -> None:
+        """Makes the codec ready.
+
+        Raises:
+            MissingError: its library is not installed; the message has the remedy.
+        """
+        self.library.load(self.title)
+
     @property
     def version(self) -> str:
-        """Which encoder it is: files of another may have other sizes."""
-        return f"{features.version(self.feature)}, Pillow {PIL.__version__}"
+        """Name and version of the library."""
+        return self.library.version()
+
+    @property
+    def options_text(self) -> str:
+        """The constant options, for people."""
+        return ", ".join(f"{name} {value}" for name, value in _flat(self.options).items())
 
     def label(self, setting: float) -> str:
         """A setting in words."""
@@ -67,6 +135,7 @@ class Peer:
 
     def encode(self, picture: np.ndarray, setting: float) -> bytes:
         """Encodes an sRGB picture, uint8, height × width × 3, or height × width if grey."""
+        self.load()
         image, buffer = Image.fromarray(picture), io.BytesIO()
         if self.by_rate:
             # OpenJPEG counts in compression ratios. The samples' own bits a pixel are one, and
@@ -74,12 +143,13 @@ class Peer:
             bits = 24 if picture.ndim == 3 else 8
             options = {"quality_mode": "rates", "quality_layers": [max(bits / setting, 1.001)]}
         else:
-            options = {"quality": int(setting)}
+            options = {"quality": setting}
         image.save(buffer, self.pillow_name, **options, **self.options)
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> np.ndarray:
         """The picture in a file, uint8, height × width × 3."""
+        self.load()
         with Image.open(io.BytesIO(data), formats=[self.pillow_name]) as image:
             return np.array(image.convert("RGB"))
 
@@ -95,6 +165,24 @@ class Peer:
         return nearest_setting(self.settings, size, size_at, over)
 
 
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without nesting."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def _avif(name: str, title: str, subsampling: str) -> Peer:
+    options = {"speed": AVIF_SPEED, "subsampling": subsampling}
+    return Peer(name, title, "AVIF", options, _of_pillow("avif"), (15, 91))
+
+
+def _heic(name: str, title: str, chroma: int) -> Peer:
+    options = {"chroma": chroma, "enc_params": {"preset": "slow"}}
+    return Peer(name, title, "HEIF", options, Library(load_heif, heif_version), (10, 68))
+
+
 PEERS = {
     peer.name: peer
     for peer in (
@@ -103,7 +191,7 @@ PEERS = {
             "JPEG",
             "JPEG",
             {"optimize": True, "subsampling": "4:2:0"},
-            "libjpeg_turbo",
+            _of_pillow("jpg"),
             (4, 6, 8, 11, 16, 23, 35, 53, 71, 82, 90, 94),
         ),
         Peer(
@@ -111,32 +199,43 @@ PEERS = {
             "WebP",
             "WEBP",
             {"method": 6},
-            "webp",
+            _of_pillow("webp"),
             (1, 4, 10, 18, 29, 43, 61, 76, 82, 87, 92, 95),
         ),
-        Peer("avif", "AVIF", "AVIF", {"speed": 6, "subsampling": "4:2:0"}, "avif", (15, 91)),
-        Peer(
-            "avif-444",
-            "AVIF 4:4:4",
-            "AVIF",
-            {"speed": 6, "subsampling": "4:4:4"},
-            "avif",
-            (15, 91),
-        ),
+        _avif("avif", "AVIF", "4:2:0"),
+        _avif("avif-444", "AVIF 4:4:4", "4:4:4"),
         Peer(
             "jpeg2000",
             "JPEG 2000",
             "JPEG2000",
             # Without mct Pillow codes R, G and B apart, which costs decibels.
             {"irreversible": True, "mct": 1},
-            "jpg_2000",
+            _of_pillow("jpg_2000"),
             (0.1, 2.0),
             settings=RATES,
             by_rate=True,
         ),
+        Peer(
+            "jpegxl",
+            "JPEG XL",
+            "JXL",
+            {"effort": 7},
+            Library(load_jpeg_xl, lambda: f"libjxl of {JPEG_XL.version}"),
+            (1, 13, 25, 40, 54, 66, 76, 83, 89, 93, 96),
+            settings=QUARTERS,
+        ),
+        _heic("heic", "HEIC", 420),
+        _heic("heic-444", "HEIC 4:4:4", 444),
     )
 }
 """By their names on the command line."""
+
+
+def at_speed(peer: Peer, speed: int) -> Peer:
+    """The codec at another speed, 0 (slowest) to 10; codecs other than AVIF have none."""
+    if "speed" not in peer.options:
+        return peer
+    return dataclasses.replace(peer, options={**peer.options, "speed": speed})
 
 
 def nearest_setting(

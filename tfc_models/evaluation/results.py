@@ -1,4 +1,4 @@
-"""From measurements of single pictures to means, curves, BD-rates, and files of them."""
+"""From measurements of single pictures to means and curves, and files of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tfc_models import analysis
-from tfc_models.analysis import METRICS, Curve, Metric, Point
-from tfc_models.evaluation.measuring import Figures, finite
+from tfc_models.analysis import Curve, Point
+from tfc_models.analysis.curves import NONE_FURTHER
+from tfc_models.evaluation.contenders import Contender
+from tfc_models.evaluation.measuring import Figures
+from tfc_models.evaluation.quality_metrics import SHOWN
 
 MEAN = "mean"
-ON_KODAK = ("bpg444", "vtm", "ms2020", "mbt2018", "mbt2018-mean", "bmshj2018", "bls2017")
-"""Published curves that are drawn beside ours; the others are of codecs that we run."""
-KODAK_ANCHOR = "bpg444"
-"""What papers of this field compute BD-rates against."""
+NONE_SKIPPED: Mapping[str, str] = MappingProxyType({})
 
 
 class Picture(NamedTuple):
@@ -49,16 +49,13 @@ class Mean(NamedTuple):
     ms_ssim: float | None
     encode_seconds: float
     decode_seconds: float
+    further: Mapping[str, float | None] = NONE_FURTHER
 
-
-class BDRate(NamedTuple):
-    """A curve against another one: percent, or why there is no such number."""
-
-    metric: str
-    codec: str
-    anchor: str
-    percent: float | None
-    reason: str = ""
+    def record(self) -> dict[str, Any]:
+        """All values by name."""
+        values = {**self._asdict(), **self.further}
+        del values["further"]
+        return values
 
 
 def is_kodak(pictures: Sequence[Picture]) -> bool:
@@ -75,10 +72,15 @@ def means(rows: Sequence[Row]) -> list[Mean]:
     groups: dict[tuple[str, str, str], list[Figures]] = {}
     for row in rows:
         groups.setdefault((row.codec, row.kind, row.setting), []).append(row.figures)
-    return [
-        Mean(*key, *(_mean([getattr(f, name) for f in group]) for name in Figures._fields[1:]))
-        for key, group in groups.items()
-    ]
+    return [_mean_of(key, group) for key, group in groups.items()]
+
+
+def _mean_of(key: tuple[str, str, str], group: Sequence[Figures]) -> Mean:
+    def mean(name: str) -> float | None:
+        return _mean([figures.value(name) for figures in group])
+
+    further = {name: mean(name) for name in group[0].further}
+    return Mean(*key, *map(mean, Mean._fields[3:-1]), further)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -88,12 +90,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def gaps(rows: Sequence[Row]) -> list[str]:
-    """Where means are missing, and because of which pictures."""
-    small = dict.fromkeys(row.picture.name for row in rows if row.figures.ms_ssim is None)
-    equal = dict.fromkeys(row.picture.name for row in rows if math.isinf(row.figures.psnr))
+    """Missing means, and the pictures that are the reason."""
     found = []
-    if small:
-        found.append(f"no mean MS-SSIM, for these are too small for it: {', '.join(small)}.")
+    for metric in SHOWN.values():
+        small = dict.fromkeys(
+            row.picture.name
+            for row in rows
+            if metric.name in ("ms_ssim", *row.figures.further)
+            and row.figures.value(metric.name) is None
+        )
+        if small:
+            found.append(
+                f"no mean {metric.short}, for these are too small for it: {', '.join(small)}."
+            )
+    equal = dict.fromkeys(row.picture.name for row in rows if math.isinf(row.figures.psnr))
     if equal:
         found.append(
             "no mean PSNR, where a picture came back unchanged, as at some "
@@ -106,157 +116,36 @@ def curves(averages: Sequence[Mean]) -> list[Curve]:
     """A curve for each codec."""
     groups: dict[tuple[str, str], list[Point]] = {}
     for mean in averages:
-        point = Point(mean.bpp, mean.psnr, mean.ms_ssim)
+        point = Point(mean.bpp, mean.psnr, mean.ms_ssim, mean.further)
         groups.setdefault((mean.codec, mean.kind), []).append(point)
     return [Curve(name, tuple(points), kind) for (name, kind), points in groups.items()]
-
-
-def published_beside(pictures: Sequence[Picture]) -> list[Curve]:
-    """The published curves that can be drawn beside those of these pictures."""
-    known = analysis.published()
-    return [known[name] for name in ON_KODAK] if is_kodak(pictures) else []
-
-
-def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRate]:
-    """Every curve against every codec that is not ours, and against the usual published one."""
-    usual = analysis.published()[KODAK_ANCHOR].name
-    anchors = [curve for curve in measured if curve.kind == "codec"]
-    anchors += [curve for curve in published if curve.name == usual]
-    return [
-        _bd_rate(metric, curve, anchor)
-        for metric in METRICS
-        if any(curve.of(metric) for curve in measured)
-        for curve in (*measured, *published)
-        # Not published with this metric: nothing to say.
-        if curve.kind != "published" or curve.of(metric)
-        for anchor in anchors
-    ]
-
-
-def against_published(measured: Sequence[Curve], pictures: Sequence[Picture]) -> list[BDRate]:
-    """Our models against every published curve, where the pictures are those of the figures."""
-    if not is_kodak(pictures):
-        return []
-    return [
-        _bd_rate(metric, curve, anchor)
-        for metric in METRICS
-        for anchor in analysis.published().values()
-        if anchor.of(metric)
-        for curve in measured
-        if curve.kind == "model" and curve.of(metric)
-    ]
-
-
-def published_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
-    """For each metric's title a table of our models, one row per published curve."""
-    tables: dict[str, list[list[str]]] = {}
-    for metric in METRICS:
-        rows: dict[str, dict[str, str]] = {}
-        for rate in (rate for rate in rates if rate.metric == metric.name):
-            rows.setdefault(rate.anchor, {})[rate.codec] = _percent(rate)
-        if rows:
-            headings = ["against", *next(iter(rows.values()))]
-            tables[metric.title] = [
-                headings,
-                *([anchor, *c.values()] for anchor, c in rows.items()),
-            ]
-    return tables
-
-
-def _percent(rate: BDRate) -> str:
-    return "–" if rate.percent is None else f"{rate.percent:+.1f}%".replace("-", "−")
-
-
-def _bd_rate(metric: Metric, curve: Curve, anchor: Curve) -> BDRate:
-    names = metric.name, curve.name, anchor.name
-    if curve is anchor:
-        return BDRate(*names, 0.0)
-    title = metric.title.partition(" (")[0]
-    for either in (curve, anchor):
-        paying = len(analysis.pareto(either.of(metric)))
-        if paying < 2:
-            reason = f"a curve needs two points, and {either.name} has {paying} with {title}."
-            return BDRate(*names, None, reason)
-    try:
-        return BDRate(*names, analysis.bd_rate(anchor.of(metric), curve.of(metric)))
-    except analysis.NoOverlapError as error:
-        spans = [f"{low:.2f} to {high:.2f} dB" for low, high in (error.test, error.anchor)]
-        return BDRate(
-            *names,
-            None,
-            f"no common range of {title}: {curve.name} has {spans[0]}, {anchor.name} {spans[1]}.",
-        )
-
-
-def bd_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
-    """For each metric's title the rows of a table, headings first.
-
-    A cell without a number refers to a note; see `bd_notes`.
-    """
-    notes, tables = bd_notes(rates), {}
-    for metric in METRICS:
-        of_metric = [rate for rate in rates if rate.metric == metric.name]
-        lines: dict[str, dict[str, str]] = {}
-        for rate in of_metric:
-            lines.setdefault(rate.codec, {})[rate.anchor] = _cell(rate, notes)
-        if lines:
-            headings = [f"against {anchor}" for anchor in next(iter(lines.values()))]
-            rows = [[codec, *cells.values()] for codec, cells in lines.items()]
-            tables[metric.title] = [["", *headings], *rows]
-    return tables
-
-
-def bd_notes(rates: Sequence[BDRate]) -> list[str]:
-    """Why there is no BD-rate, where there is none; each reason once."""
-    return list(dict.fromkeys(rate.reason for rate in rates if rate.reason))
-
-
-def _cell(rate: BDRate, notes: Sequence[str]) -> str:
-    if rate.percent is None:
-        return f"none ({notes.index(rate.reason) + 1})"
-    return "–" if rate.codec == rate.anchor else _percent(rate)
-
-
-def bd_markdown(
-    rates: Sequence[BDRate], about: str, beside_published: Sequence[BDRate] = ()
-) -> str:
-    """The BD-rate tables as a Markdown document."""
-    lines = [
-        "# BD-rate",
-        "",
-        f"{about} How much more rate a codec needs than another for the same quality, on "
-        "average over the qualities that both reach (PCHIP of the log-rate): less than 0 is "
-        "better.",
-    ]
-    for title, (headings, *rows) in bd_tables(rates).items():
-        lines += ["", f"## {title}", "", _markdown_row(headings)]
-        lines += ["|---|" + "---:|" * (len(headings) - 1), *map(_markdown_row, rows)]
-    notes = bd_notes(rates)
-    lines += ["", *(f"({i}) {note}  " for i, note in enumerate(notes, 1))] if notes else []
-    lines += [] if rates else ["", "No codec was there to compare with."]
-    for title, (headings, *rows) in published_tables(beside_published).items():
-        lines += ["", f"## {title}, our models against published results", ""]
-        lines += [_markdown_row(headings), "|---|" + "---:|" * (len(headings) - 1)]
-        lines += map(_markdown_row, rows)
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def document(
     rows: Sequence[Row],
     averages: Sequence[Mean],
-    rates: Sequence[BDRate],
-    left_out: dict[str, str],
+    rates: Sequence[NamedTuple],
+    left_out: Mapping[str, str],
+    contenders: Sequence[Contender] = (),
+    skipped: Mapping[str, str] = NONE_SKIPPED,
 ) -> dict[str, Any]:
-    """Everything, as results.json has it. What has no value (infinity too) is null."""
+    """Everything, as results.json has it. A missing or infinite value is null.
+
+    Args:
+        rows: the measurements.
+        averages: their means.
+        rates: BD-rates.
+        left_out: pictures that failed, and why.
+        contenders: the codecs, with their settings.
+        skipped: codecs and metrics that are not installed, and how to install them.
+    """
     pictures = dict.fromkeys(row.picture for row in rows)
     return {
         "pictures": [picture._asdict() for picture in pictures],
         "left_out": [{"name": name, "error": error} for name, error in left_out.items()],
-        "means": [mean._asdict() for mean in averages],
+        "codecs": [contender.record() for contender in contenders],
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
+        "means": [mean.record() for mean in averages],
         "bd_rates": [rate._asdict() for rate in rates],
         "results": [
             {
@@ -264,25 +153,35 @@ def document(
                 "codec": row.codec,
                 "kind": row.kind,
                 "setting": row.setting,
-                **row.figures._asdict(),
-                "psnr": finite(row.figures.psnr),
+                **row.figures.record(),
             }
             for row in rows
         ],
     }
 
 
-def table(rows: Sequence[Row], averages: Sequence[Mean]) -> str:
-    """Every measurement and then the means, as CSV; their picture is called "mean"."""
+def table(
+    rows: Sequence[Row], averages: Sequence[Mean], contenders: Sequence[Contender] = ()
+) -> str:
+    """Every measurement and then the means, as CSV; their picture is called "mean".
+
+    The last columns are the library and the options of the codec.
+    """
+    of_codec = {contender.name: (contender.library, contender.options) for contender in contenders}
+    names = [*Figures._fields[:-1], *(rows[0].figures.further if rows else ())]
     # Not csv's own line ends, which would be the only ones of their kind among our files.
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["picture", "width", "height", "codec", "setting", *Figures._fields])
+    heads = ["picture", "width", "height", "codec", "setting"]
+    writer.writerow([*heads, *names, "library", "options"])
     for row in rows:
-        writer.writerow([*row.picture, row.codec, row.setting, *map(_cell_of, row.figures)])
+        values = (_cell_of(row.figures.value(name)) for name in names)
+        ends = of_codec.get(row.codec, ("", ""))
+        writer.writerow([*row.picture, row.codec, row.setting, *values, *ends])
     for mean in averages:
-        figures = map(_cell_of, mean[3:])
-        writer.writerow([MEAN, "", "", mean.codec, mean.setting, "", *figures])
+        values = (_cell_of(mean.record().get(name, "")) for name in names)
+        ends = of_codec.get(mean.codec, ("", ""))
+        writer.writerow([MEAN, "", "", mean.codec, mean.setting, *values, *ends])
     return buffer.getvalue()
 
 

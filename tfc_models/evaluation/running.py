@@ -29,10 +29,10 @@ class Step(NamedTuple):
 
 
 class Evaluation:
-    """Measures step by step; what one picture fails at leaves it out as a whole.
+    """Measures step by step; a picture that fails at one step is left out as a whole.
 
     Means of different codecs compare only over the same pictures, so a picture that one of
-    them cannot do is in nobody's.
+    them cannot do is in none of the means. Further metrics are those of the journal.
 
     Attributes:
         steps: all there is to do, picture by picture.
@@ -94,6 +94,7 @@ class Evaluation:
             # The first call builds graphs, and the first of a size plans for it.
             code(pixels, setting.encode, setting.decode)
             self._warm.add(warm)
-        figures = measure(pixels, code(pixels, setting.encode, setting.decode))
+        coded = code(pixels, setting.encode, setting.decode)
+        figures = measure(pixels, coded, self._journal.metrics)
         self._journal.add(hashed, setting.identity, figures)
         return figures

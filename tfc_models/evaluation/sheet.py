@@ -48,13 +48,14 @@ def contact_sheet(entries: Sequence[Entry], columns: int | None = None) -> np.nd
     """
     original = entries[0].pixels
     detail = detail_box(original, [entry.pixels for entry in entries[1:]])
-    tiles = []
+    tiles, most = [], max(len(entry.lines) for entry in entries)
     for entry in entries:
+        lines = [*entry.lines, *[""] * (most - len(entry.lines))]
         mark = detail if entry is entries[0] else None
         images = [_whole(entry.pixels, mark)]
         if detail is not None:
             images.append(enlarged(detail.of(entry.pixels)))
-        tiles.append(tile(images, entry.title, entry.lines, max(WHOLE[0], DETAIL[0])))
+        tiles.append(tile(images, entry.title, lines, max(WHOLE[0], DETAIL[0])))
     # Two rows where that is possible.
     columns = columns or max(3, math.ceil(len(tiles) / 2))
     return arranged(tiles, columns)

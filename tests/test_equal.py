@@ -1,0 +1,60 @@
+"""Sizes at equal quality, between the two settings around it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tfc_models.evaluation.equal import Trial, size_at_quality
+
+SETTINGS = tuple(range(1, 101))
+
+
+def trial_at(setting: float) -> Trial:
+    """A codec that doubles its size every 10 settings, and gains 3 dB."""
+    return Trial(round(1e6 * 2.0 ** (setting / 10)), 20.0 + 0.3 * setting)
+
+
+@pytest.mark.parametrize("quality", [20.3, 20.35, 30.0, 37.777, 50.0])
+def test_the_size_is_that_of_exactly_the_quality(quality):
+    found = size_at_quality(SETTINGS, quality, trial_at)
+    assert found.bytes == pytest.approx(1e6 * 2.0 ** ((quality - 20.0) / 3.0), rel=1e-5)
+    below, above = found.trials
+    assert below.quality <= quality + 1e-9 and above.quality >= quality - 1e-9
+    assert found.settings[1] - found.settings[0] == 1
+
+
+@pytest.mark.parametrize(("quality", "end"), [(20.2, 1), (50.1, 100)])
+def test_a_quality_out_of_range_has_no_size_but_the_nearest_file(quality, end):
+    found = size_at_quality(SETTINGS, quality, trial_at)
+    assert found.bytes is None
+    assert (found.settings, found.trials) == ((end,), (trial_at(end),))
+
+
+def test_each_setting_is_coded_once_and_few_are():
+    coded = []
+
+    def counted(setting: float) -> Trial:
+        coded.append(setting)
+        return trial_at(setting)
+
+    size_at_quality(SETTINGS, 33.3, counted)
+    assert len(coded) == len(set(coded)) <= 9
+
+
+def test_a_curve_that_falls_in_places_still_has_settings_around_the_quality():
+    qualities = [30.0, 31.0, 33.0, 32.0, 34.0, 33.5, 36.0]
+    found = size_at_quality(range(7), 32.5, lambda i: Trial(100 + i, qualities[int(i)]))
+    below, above = (qualities[int(setting)] for setting in found.settings)
+    assert below <= 32.5 <= above
+
+
+def test_above_the_best_lossy_setting_the_size_is_that_of_the_lossy_one():
+    trials = [Trial(100, 30.0), Trial(200, 40.0), Trial(900, math.inf)]
+    assert size_at_quality((0, 1, 2), 45.0, lambda i: trials[int(i)]).bytes == pytest.approx(200)
+
+
+def test_one_setting_is_enough_where_it_is_the_quality():
+    found = size_at_quality((5,), 30.0, lambda _: Trial(123, 30.0))
+    assert found.bytes == pytest.approx(123)
