@@ -1,11 +1,12 @@
-"""Crops of pictures: from a folder, a glob or a TFDS dataset to batches.
+"""Crops of images: from a folder, a glob or a TFDS dataset to batches.
 
-Every example is decided by the run's seed and its own number, whatever came before: a run
-that was killed goes on with the very crops that it would have seen.
+The run's seed and the number of an example decide its crop, whatever was read before. A run that
+was killed therefore continues with the crops that it would have seen.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
 import pathlib
 import re
@@ -16,7 +17,9 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models import pictures
-from training.portable.crops import DataError, Files, crop_of
+from training.config import CodingConfig
+from training.pixel_cache import PixelCache
+from training.portable.crops import CACHE_BYTES, PER_IMAGE, Crops, DataError, Files, crop_of
 
 
 def find(source: str) -> list[pathlib.Path]:
@@ -34,14 +37,33 @@ def find(source: str) -> list[pathlib.Path]:
 
 
 def pixels_of(path: pathlib.Path) -> np.ndarray:
-    """Pixels of a file; what is transparent lies on white."""
+    """Returns the pixels of a file; transparent parts lie on white."""
     return pictures.read(path, background=(255, 255, 255)).pixels
 
 
-def crops(
-    source: str, side: int, downscale: float, seed: int, first: int = 0, stride: int = 1
+def crops_for(
+    config: CodingConfig, source: str, first: int = 0, stride: int = 1
 ) -> tf.data.Dataset:
-    """uint8 crops without end: the examples `first`, `first + stride`, … of a run.
+    """Returns the crops of a run with the settings of its config; see `crops`."""
+    cache = PixelCache.of_user(config.cache_gigabytes) if config.cache_gigabytes else None
+    per_image = config.crops_per_image
+    settings = config.crop, config.downscale, config.seed
+    return crops(source, *settings, first, stride, per_image=per_image, cache=cache)
+
+
+def crops(
+    source: str,
+    side: int,
+    downscale: float,
+    seed: int,
+    first: int = 0,
+    stride: int = 1,
+    *,
+    per_image: int = PER_IMAGE,
+    cache: PixelCache | None = None,
+    memory_bytes: int = CACHE_BYTES,
+) -> tf.data.Dataset:
+    """Returns uint8 crops without end: the examples `first`, `first + stride`, … of a run.
 
     Args:
         source: a folder, a glob, or "tfds:NAME" ("tfds:NAME:SPLIT").
@@ -50,13 +72,17 @@ def crops(
         seed: of the run.
         first: number of the first example.
         stride: one, or the number of workers that share the examples.
+        per_image: crops of a decoded image of a folder or glob.
+        cache: keeps decoded images of a folder or glob on disk.
+        memory_bytes: limit for decoded images in memory.
     """
     if source.startswith("tfds:"):
         return _tfds_crops(source, side, downscale, seed, first, stride)
-    files = Files(find(source), side, pixels_of)
+    read = functools.partial(cache.read, decode=pixels_of) if cache else pixels_of
+    made = Crops(Files(find(source), side, read, memory_bytes), seed, downscale, per_image)
 
     def load(number: np.ndarray) -> np.ndarray:
-        return files.crop(int(number), seed, downscale)
+        return made.crop(int(number))
 
     numbers = tf.data.Dataset.range(first, tf.int64.max, stride)
     return numbers.map(
@@ -68,7 +94,7 @@ def crops(
 def _tfds_crops(
     source: str, side: int, downscale: float, seed: int, first: int, stride: int
 ) -> tf.data.Dataset:
-    """As `crops`, of a dataset of tensorflow-datasets: in its own shuffled order."""
+    """Returns crops of a dataset of tensorflow-datasets, in its own shuffled order."""
     import tensorflow_datasets as tfds
 
     # A colon before a number begins a version, as in coco/2017:1.1.0, and any other a split.

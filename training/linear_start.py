@@ -168,7 +168,7 @@ def _assign(
 
 
 def start_from(model: CompressionModel, source: str, config: Config) -> float:
-    """`linear_start` with crops of the training data; returns the variance that it keeps."""
-    crops = data.crops(source, config.crop, config.downscale, config.seed)
-    pictures = np.stack(list(crops.take(SAMPLES).as_numpy_iterator()))
+    """Fits `linear_start` to the run's first crops; returns the variance fraction it keeps."""
+    crops = data.crops_for(config, source).take(SAMPLES)
+    pictures = np.stack(list(crops.as_numpy_iterator()))
     return linear_start(model, pictures, config.seed)

@@ -177,9 +177,7 @@ class Run:
             worker, workers = 0, 1
             if context is not None:
                 worker, workers = context.input_pipeline_id, context.num_input_pipelines
-            crops = data.crops(
-                self.source, config.crop, config.downscale, config.seed, first + worker, workers
-            )
+            crops = data.crops_for(config, self.source, first + worker, workers)
             return crops.batch(config.batch // replicas, drop_remainder=True).prefetch(4)
 
         if replicas == 1:

@@ -81,14 +81,14 @@ def find(folder: str) -> list[pathlib.Path]:
 
 
 def batches(
-    files: crops.Files, run: dict[str, Any], first: int, sizes: Iterator[int], threads: int
+    examples: crops.Crops, batch: int, first: int, sizes: Iterator[int], threads: int
 ) -> Iterator[np.ndarray]:
-    """What each call takes, steps × batch × height × width × 3, from step `first` on."""
+    """Yields the crops of each call, steps × batch × height × width × 3, from step `first` on."""
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
 
         def begin(step: int, steps: int) -> list[concurrent.futures.Future]:
-            numbers = range(step * run["batch"], (step + steps) * run["batch"])
-            return [pool.submit(files.crop, n, run["seed"], run["downscale"]) for n in numbers]
+            numbers = range(step * batch, (step + steps) * batch)
+            return [pool.submit(examples.crop, n) for n in numbers]
 
         under_way: collections.deque[list[concurrent.futures.Future]] = collections.deque()
         try:
@@ -100,7 +100,7 @@ def batches(
                     if not under_way:
                         return
                     made = np.stack([f.result() for f in under_way.popleft()])
-                    yield made.reshape(-1, run["batch"], *made.shape[1:])
+                    yield made.reshape(-1, batch, *made.shape[1:])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -250,7 +250,8 @@ class Run:
         cache = int(self.flags.cache_gigabytes * 2**30)
         files = crops.Files(find(self.flags.data), run["crop"], read, cache)
         say(f"{len(files)} files, batches of {run['batch']}, on {jax.devices()[0]}")
-        source = batches(files, run, self.step, self._sizes(), self.flags.threads)
+        examples = crops.Crops(files, run["seed"], run["downscale"], run["crops_per_image"])
+        source = batches(examples, run["batch"], self.step, self._sizes(), self.flags.threads)
         try:
             self._steps(source, began)
         finally:

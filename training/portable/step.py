@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfc_models import models
 from training.trainer import Trainer
 
-FORMAT = 1
+FORMAT = 2
 TRAVELLERS = ("runner.py", "convert.py", "crops.py", "schedule.py")
 """Files that go along: they need jax, numpy and Pillow."""
 
@@ -69,6 +69,7 @@ def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[s
             "batch": config.batch,
             "crop": config.crop,
             "downscale": config.downscale,
+            "crops_per_image": config.crops_per_image,
             "seed": config.seed,
             "steps_per_call": steps_per_call,
             "log_steps": config.log_steps,
