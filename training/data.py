@@ -10,7 +10,7 @@ import functools
 import glob
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -62,6 +62,7 @@ def crops(
     per_image: int = PER_IMAGE,
     cache: PixelCache | None = None,
     memory_bytes: int = CACHE_BYTES,
+    decode: Callable[[pathlib.Path], np.ndarray] = pixels_of,
 ) -> tf.data.Dataset:
     """Returns uint8 crops without end: the examples `first`, `first + stride`, … of a run.
 
@@ -75,10 +76,11 @@ def crops(
         per_image: crops of a decoded image of a folder or glob.
         cache: keeps decoded images of a folder or glob on disk.
         memory_bytes: limit for decoded images in memory.
+        decode: returns the pixels of a file of a folder or glob.
     """
     if source.startswith("tfds:"):
         return _tfds_crops(source, side, downscale, seed, first, stride)
-    read = functools.partial(cache.read, decode=pixels_of) if cache else pixels_of
+    read = functools.partial(cache.read, decode=decode) if cache else decode
     made = Crops(Files(find(source), side, read, memory_bytes), seed, downscale, per_image)
 
     def load(number: np.ndarray) -> np.ndarray:
