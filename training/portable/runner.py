@@ -130,9 +130,10 @@ class Run:
             return values.initial(folder, self.manifest)
         content = self.checkpoint.read_bytes()
         found, meta = values.checkpoint_of(self.checkpoint, content, self.manifest["digest"])
-        if meta["crops"] != self.flags.crops:
+        began_with = meta.get("crops", "host")  # Earlier versions knew no others.
+        if began_with != self.flags.crops:
             raise ValueError(
-                f"{self.checkpoint} is of a run with --crops={meta['crops']}: use that again, or "
+                f"{self.checkpoint} is of a run with --crops={began_with}: use that again, or "
                 "choose another --workdir."
             )
         self.seconds = meta["seconds"]
@@ -374,7 +375,7 @@ def parsed() -> argparse.Namespace:
     )
     add(
         "--split_mebibytes",
-        type=positive,
+        type=number(float, 0.001, above=False),
         help=f"also write the averaged weights as pieces of {AVERAGE} of at most this size",
     )
     flags = words.parse_args()
