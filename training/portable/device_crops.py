@@ -149,7 +149,7 @@ def cut(
     offsets = jnp.minimum(jnp.arange(window), size[:, None] - 1)
     rows, columns = (c[:, None] + offsets for c in corner)
     places = start[:, None, None] + rows[:, :, None] * sizes[:, 1, None, None] + columns[:, None]
-    pixels = images.pixels[places.astype(jnp.int32)]
+    pixels = images.pixels.at[places.astype(jnp.int32)].get(mode="promise_in_bounds")
     if window > side:
         pixels = _reduced(pixels, size, side)
     mirrored = jax.random.bernoulli(keys[4], 0.5, (batch, 1, 1, 1))
