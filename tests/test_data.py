@@ -73,6 +73,11 @@ def test_the_number_of_an_example_decides_its_crop(folder, per_image):
     assert len(np.unique(every[:100].reshape(100, -1), axis=0)) == 100
 
 
+def test_a_pipeline_ends_without_waiting_for_the_tuning_of_its_parallelism(folder):
+    batches = data.crops(str(folder), SIDE, DOWNSCALE, SEED).batch(2).prefetch(4)
+    assert batches.options().autotune.enabled is False
+
+
 def test_any_order_of_requests_gives_the_same_crops(folder):
     files = Files(data.find(str(folder)), SIDE, data.pixels_of)
     expected = [Crops(files, SEED, DOWNSCALE, 4).crop(n) for n in range(0, 600, 7)]

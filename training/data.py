@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -86,10 +87,20 @@ def crops(
     def load(number: np.ndarray) -> np.ndarray:
         return made.crop(int(number))
 
-    numbers = tf.data.Dataset.range(first, tf.int64.max, stride)
+    return examples(load, [side, side, 3], first, stride)
+
+
+def examples(
+    load: Callable[[np.ndarray], np.ndarray], shape: list[int], first: int = 0, stride: int = 1
+) -> tf.data.Dataset:
+    """Returns the uint8 arrays that `load` gives for the numbers `first`, `first + stride`, …"""
+    options = tf.data.Options()
+    # The thread that tunes parallelism delays the end of a pipeline by up to a minute.
+    options.autotune.enabled = False
+    numbers = tf.data.Dataset.range(first, tf.int64.max, stride).with_options(options)
     return numbers.map(
-        lambda n: tf.ensure_shape(tf.numpy_function(load, [n], tf.uint8), [side, side, 3]),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        lambda n: tf.ensure_shape(tf.numpy_function(load, [n], tf.uint8), shape),
+        num_parallel_calls=os.cpu_count(),
     )
 
 
