@@ -39,7 +39,8 @@ bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pyt
 
 portable-test: venv ## Test the portable training step, with jax in .venv-jax. JAX_PYTHON= picks its Python.
 	@sh tools/make_side_venv.sh .venv-jax constraints-jax.txt "3.14 3.13 3.12 3.11" "$(JAX_PYTHON)" jax numpy pillow
-	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/test_portable.py $(ARGS)
+	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/test_portable.py \
+	    tests/test_device_crops.py $(ARGS)
 
 newer-tensorflow-test: venv ## Test an export under TensorFlow 2.17, in .venv-tf217.
 	@sh tools/make_side_venv.sh .venv-tf217 constraints-tf217.txt "3.12 3.11 3.10 3.9" "" \

@@ -7,6 +7,7 @@ import functools
 import os
 import pathlib
 import subprocess
+import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +23,9 @@ GOLDEN = ROOT / "tests" / "golden"
 LPIPS_WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "lpips_squeeze_v0.1.npz"
 if LPIPS_WEIGHTS.is_file():
     os.environ.setdefault("TFC_MODELS_LPIPS", str(LPIPS_WEIGHTS))
+# Tests leave the user's cache folder alone.
+_CACHE = tempfile.TemporaryDirectory(prefix="tfc-models-tests-")
+os.environ["TFC_MODELS_CACHE"] = _CACHE.name
 # Every registered model, with the arguments of a model small enough to build in a moment.
 # tests/conformance/test_registry.py fails when one is missing.
 SMALL = {

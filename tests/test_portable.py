@@ -21,7 +21,7 @@ from tfc_models import models, zoo
 from tfc_models.zoo import files
 from training import data
 from training.config import Config
-from training.portable import step
+from training.portable import pieces, step, values
 from training.trainer import Trainer
 
 PORTABLE = pathlib.Path(step.__file__).parent
@@ -64,13 +64,12 @@ def exported(tmp_path_factory) -> pathlib.Path:
 
 def checkpoint(folder: pathlib.Path, path: pathlib.Path, digest: str = "") -> dict:
     """Writes the initial values as a checkpoint, with averages of their own; returns them."""
-    manifest = step.read_manifest(folder)
-    with np.load(folder / "initial.npz") as arrays:
-        values = {k: arrays[k] for k in arrays.files}
-    values.update({k: v + 0.25 for k, v in values.items() if k.startswith("average/")})
-    meta = {"digest": digest or manifest["digest"], "seconds": 1.0}
-    np.savez(path, __meta__=np.array(json.dumps(meta)), **values)
-    return values
+    manifest = values.manifest_of(folder)
+    found = values.initial(folder, manifest)
+    found.update({k: v + 0.25 for k, v in found.items() if k.startswith("average/")})
+    meta = {"digest": digest or manifest["digest"], "seconds": 1.0, "crops": "host"}
+    path.write_bytes(values.content_of(found, meta))
+    return found
 
 
 @pytest.mark.slow
@@ -93,16 +92,16 @@ def test_the_compiled_step_is_the_plain_one(pictures):
 
 
 def test_the_manifest_says_what_the_step_takes_and_changes(exported):
-    manifest = step.read_manifest(exported)
+    manifest = values.manifest_of(exported)
     batch, rates, *variables = manifest["inputs"]
     assert (batch["shape"], batch["dtype"]) == ([2, 64, 64, 3], "uint8")
     assert rates["shape"] == [len(manifest["groups"])]
     assert manifest["losses"] == ["bpp", "loss", "mse", "norm", "skipped"]
-    with np.load(exported / "initial.npz") as arrays:
-        assert sorted(arrays.files) == sorted(v["name"] for v in variables)
-        for variable in variables:
-            array = arrays[variable["name"]]
-            assert [list(array.shape), array.dtype.name] == [variable["shape"], variable["dtype"]]
+    first = values.initial(exported, manifest)
+    assert sorted(first) == sorted(v["name"] for v in variables)
+    for variable in variables:
+        array = first[variable["name"]]
+        assert [list(array.shape), array.dtype.name] == [variable["shape"], variable["dtype"]]
     changed = {v["name"] for v in variables if v["output"] is not None}
     fresh = trainer()
     for i in range(len(fresh.variables)):
@@ -141,10 +140,10 @@ def test_a_changed_order_of_arguments_is_noticed():
 
 
 def test_a_checkpoint_comes_back_as_a_weights_file(exported, tmp_path):
-    values = checkpoint(exported, tmp_path / "checkpoint.npz")
+    expected = checkpoint(exported, tmp_path / "checkpoint.npz")
     model = step.trained_model(exported, tmp_path / "checkpoint.npz")
     for i, variable in enumerate(model.trainable_variables):
-        np.testing.assert_array_equal(variable, values[f"average/{i:03}"])
+        np.testing.assert_array_equal(variable, expected[f"average/{i:03}"])
     files.save(model, tmp_path / "weights.npz")
     again = zoo.build_model(files.read(tmp_path / "weights.npz")).state()
     for name, value in model.state().items():
@@ -159,6 +158,65 @@ def test_another_steps_checkpoint_is_refused(exported, tmp_path):
         step.trained_model(exported, exported / "initial.npz")
     with pytest.raises(FileNotFoundError, match="no exported step"):
         step.trained_model(tmp_path, tmp_path / "checkpoint.npz")
+    with pytest.raises(FileNotFoundError, match=r"no .*other.npz, and no other.npz.1-of-"):
+        step.trained_model(exported, tmp_path / "other.npz")
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match="has format 1; this reads 2: export it again"):
+        step.trained_model(tmp_path, tmp_path / "checkpoint.npz")
+
+
+def test_an_export_leaves_out_what_can_be_made_again(exported):
+    """Moments begin at zero and averages at the weights: two thirds and more of all values."""
+    manifest = values.manifest_of(exported)
+    first, made = values.initial(exported, manifest), trainer()
+    with np.load(exported / "initial.npz") as arrays:
+        stored = set(arrays.files)
+        size = sum(arrays[name].nbytes for name in stored)
+    assert not any(name.startswith("average/") for name in stored)
+    assert size < 0.3 * sum(v.nbytes for v in first.values())
+    for i, (weight, average) in enumerate(zip(made.variables, made.average)):
+        np.testing.assert_array_equal(first[f"weights/{i:03}"], weight)
+        np.testing.assert_array_equal(first[f"average/{i:03}"], average)
+
+
+def test_weights_become_float16_where_that_is_exact_or_asked_for():
+    rng = np.random.default_rng(0)
+    rough = rng.normal(size=2000).astype(np.float16).astype(np.float32)
+    fine = rng.normal(size=2000).astype(np.float32)
+    found = {"weights/0": rough, "weights/1": fine, "weights/2": fine[:10], "weights/3": 1e6 * fine}
+    found.update({"average/1": fine + 1, "optimizer/0": 0 * fine, "step": np.int64(3)})
+
+    def dtypes(half: bool) -> dict[str, str]:
+        kept, origins = values.compacted(found, half)
+        assert origins["optimizer/0"] == "zeros" and "optimizer/0" not in kept
+        return {name: kept[name].dtype.name for name in kept}
+
+    exact = dict.fromkeys(found, "float32") | {"weights/0": "float16", "step": "int64"}
+    del exact["optimizer/0"]
+    assert dtypes(False) == exact
+    assert dtypes(True) == exact | {"weights/1": "float16", "average/1": "float16"}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100, 1000])
+def test_a_file_in_pieces_is_the_file(tmp_path, limit):
+    path, content = tmp_path / "average.npz", bytes(range(100))
+    pieces.write(path, content * 2, limit)  # An earlier, longer one.
+    written = pieces.write(path, content, limit)
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    assert max(p.stat().st_size for p in written) <= limit
+    assert pieces.read(path) == content
+
+
+def test_pieces_that_do_not_fit_together_are_refused(tmp_path):
+    path = tmp_path / "average.npz"
+    first, second, _ = pieces.write(path, bytes(30), 10)
+    second.unlink()
+    with pytest.raises(FileNotFoundError, match=r"average\.npz\.2-of-3 is missing"):
+        pieces.read(path)
+    second.write_bytes(bytes(10))
+    first.with_name("average.npz.1-of-1").write_bytes(bytes(10))
+    with pytest.raises(FileNotFoundError, match="two sets"):
+        pieces.read(path)
 
 
 @pytest.mark.parametrize("name", step.TRAVELLERS)

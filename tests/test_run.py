@@ -279,32 +279,6 @@ def test_every_config_says_what_it_takes_and_reaches(path):
         assert word in text
 
 
-def test_examples_are_decided_by_their_number(folder):
-    def crops(first, count, stride=1):
-        dataset = data.crops(str(folder), 64, 2.0, 7, first, stride)
-        return np.stack(list(dataset.take(count).as_numpy_iterator()))
-
-    ten = crops(0, 10)
-    assert ten.shape == (10, 64, 64, 3) and ten.dtype == np.uint8
-    np.testing.assert_array_equal(crops(4, 6), ten[4:])
-    np.testing.assert_array_equal(crops(1, 5, stride=2), ten[1::2])
-    assert len(np.unique(ten.reshape(10, -1), axis=0)) == 10
-
-
-def test_small_and_broken_files_are_named_and_left_out(folder, caplog):
-    Image.fromarray(cropped(50, 200)).save(folder / "small.png")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    found = data.Files(data.find(str(folder)), 64, data.pixels_of)
-    assert len(found) == 7
-    for number in range(70):
-        assert min(found.example(number, 0).shape[:2]) >= 64
-    assert {p.name for p in found.unusable} == {"small.png", "broken.jpg"}
-    assert data.find(str(folder / "*.jpg")) == [folder / "broken.jpg"]
-    only = data.Files(data.find(str(folder / "*.jpg")), 64, data.pixels_of)
-    with pytest.raises(data.DataError, match=r"of 1, 1 are broken or smaller.*broken\.jpg"):
-        only.example(0, 0)
-
-
 def test_weights_that_are_not_numbers_are_never_saved(tmp_path, folder):
     run = new_run(tmp_path / "out", folder)
 
@@ -352,13 +326,6 @@ def test_one_of_the_workers_keeps_the_weights(cluster, task, chief):
         tf.train.ClusterSpec(cluster), task_type=task[0], task_id=task[1]
     )
     assert _is_chief(resolver) == chief
-
-
-def test_what_is_kept_of_decoded_pictures_is_bounded(folder):
-    found = data.Files(data.find(str(folder)), 64, data.pixels_of, cache_bytes=100_000)
-    for number in range(20):
-        found.example(number, 0)
-    assert sum(p.nbytes for p in found._kept.values()) == found._bytes <= 100_000
 
 
 class SmallPhotos:

@@ -129,8 +129,12 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
         "small.jpg: 40 pixels",
         "broken.png",
         "2 of 8 files so far",
+        "start-up: ",
+        "linear start ",
+        "first step, traced and compiled: ",
         "step 10",
         "validation: ",
+        "finished: 0.",
     ):
         assert text in said
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))

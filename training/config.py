@@ -15,6 +15,7 @@ from tfc_models.metrics.perceptual import LEARNED
 from tfc_models.models.distortion import parsed
 from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
 from training.portable import schedule
+from training.portable.crops import PER_IMAGE
 
 OPTIMIZERS = ("adam", "sgd")
 SHIFT = 16  # pixels, a latent's, at any of which crops begin for what people see
@@ -113,12 +114,21 @@ class CodingConfig(PictureConfig):
 
     downscale: float = 2.0
     """Half of the crops are scaled down by a random factor up to this one."""
+    crops_per_image: int = PER_IMAGE
+    """Crops of a decoded image before another one takes its place. More suit a folder that is too
+    large for the caches; datasets of TFDS always have one."""
+    cache_gigabytes: float = 8.0
+    """Disk space for decoded images (see training.pixel_cache); 0: none."""
     bfloat16: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.downscale < 1.0:
             raise ValueError(f"downscale is 1 or more; got {self.downscale}.")
+        if self.crops_per_image < 1:
+            raise ValueError(f"crops_per_image is 1 or more; got {self.crops_per_image}.")
+        if not 0.0 <= self.cache_gigabytes < math.inf:
+            raise ValueError(f"cache_gigabytes is 0 or more; got {self.cache_gigabytes}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,22 +1,26 @@
-"""Crops of pictures: from a folder, a glob or a TFDS dataset to batches.
+"""Crops of images: from a folder, a glob or a TFDS dataset to batches.
 
-Every example is decided by the run's seed and its own number, whatever came before: a run
-that was killed goes on with the very crops that it would have seen.
+The run's seed and the number of an example decide its crop, whatever was read before. A run that
+was killed therefore continues with the crops that it would have seen.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
+import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tfc_models import pictures
-from training.portable.crops import DataError, Files, crop_of
+from training.config import CodingConfig
+from training.pixel_cache import PixelCache
+from training.portable.crops import CACHE_BYTES, PER_IMAGE, Crops, DataError, Files, crop_of
 
 
 def find(source: str) -> list[pathlib.Path]:
@@ -34,14 +38,34 @@ def find(source: str) -> list[pathlib.Path]:
 
 
 def pixels_of(path: pathlib.Path) -> np.ndarray:
-    """Pixels of a file; what is transparent lies on white."""
+    """Returns the pixels of a file; transparent parts lie on white."""
     return pictures.read(path, background=(255, 255, 255)).pixels
 
 
-def crops(
-    source: str, side: int, downscale: float, seed: int, first: int = 0, stride: int = 1
+def crops_for(
+    config: CodingConfig, source: str, first: int = 0, stride: int = 1
 ) -> tf.data.Dataset:
-    """uint8 crops without end: the examples `first`, `first + stride`, … of a run.
+    """Returns the crops of a run with the settings of its config; see `crops`."""
+    cache = PixelCache.of_user(config.cache_gigabytes) if config.cache_gigabytes else None
+    per_image = config.crops_per_image
+    settings = config.crop, config.downscale, config.seed
+    return crops(source, *settings, first, stride, per_image=per_image, cache=cache)
+
+
+def crops(
+    source: str,
+    side: int,
+    downscale: float,
+    seed: int,
+    first: int = 0,
+    stride: int = 1,
+    *,
+    per_image: int = PER_IMAGE,
+    cache: PixelCache | None = None,
+    memory_bytes: int = CACHE_BYTES,
+    decode: Callable[[pathlib.Path], np.ndarray] = pixels_of,
+) -> tf.data.Dataset:
+    """Returns uint8 crops without end: the examples `first`, `first + stride`, … of a run.
 
     Args:
         source: a folder, a glob, or "tfds:NAME" ("tfds:NAME:SPLIT").
@@ -50,25 +74,40 @@ def crops(
         seed: of the run.
         first: number of the first example.
         stride: one, or the number of workers that share the examples.
+        per_image: crops of a decoded image of a folder or glob.
+        cache: keeps decoded images of a folder or glob on disk.
+        memory_bytes: limit for decoded images in memory.
+        decode: returns the pixels of a file of a folder or glob.
     """
     if source.startswith("tfds:"):
         return _tfds_crops(source, side, downscale, seed, first, stride)
-    files = Files(find(source), side, pixels_of)
+    read = functools.partial(cache.read, decode=decode) if cache else decode
+    made = Crops(Files(find(source), side, read, memory_bytes), seed, downscale, per_image)
 
     def load(number: np.ndarray) -> np.ndarray:
-        return files.crop(int(number), seed, downscale)
+        return made.crop(int(number))
 
-    numbers = tf.data.Dataset.range(first, tf.int64.max, stride)
+    return examples(load, [side, side, 3], first, stride)
+
+
+def examples(
+    load: Callable[[np.ndarray], np.ndarray], shape: list[int], first: int = 0, stride: int = 1
+) -> tf.data.Dataset:
+    """Returns the uint8 arrays that `load` gives for the numbers `first`, `first + stride`, …"""
+    options = tf.data.Options()
+    # The thread that tunes parallelism delays the end of a pipeline by up to a minute.
+    options.autotune.enabled = False
+    numbers = tf.data.Dataset.range(first, tf.int64.max, stride).with_options(options)
     return numbers.map(
-        lambda n: tf.ensure_shape(tf.numpy_function(load, [n], tf.uint8), [side, side, 3]),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        lambda n: tf.ensure_shape(tf.numpy_function(load, [n], tf.uint8), shape),
+        num_parallel_calls=os.cpu_count(),
     )
 
 
 def _tfds_crops(
     source: str, side: int, downscale: float, seed: int, first: int, stride: int
 ) -> tf.data.Dataset:
-    """As `crops`, of a dataset of tensorflow-datasets: in its own shuffled order."""
+    """Returns crops of a dataset of tensorflow-datasets, in its own shuffled order."""
     import tensorflow_datasets as tfds
 
     # A colon before a number begins a version, as in coco/2017:1.1.0, and any other a split.

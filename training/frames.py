@@ -21,7 +21,7 @@ from absl import logging
 from PIL import Image
 
 from tfc_models import pictures
-from training.data import pixels_of
+from training.data import examples, pixels_of
 from training.portable.crops import TRIES, DataError, Files, order_of
 
 TABLE = "pairs.csv"
@@ -276,7 +276,4 @@ def crops_of_pairs(pairs: Pairs, side: int, seed: int, first: int = 0) -> tf.dat
         both = both[:: draw.choice([-1, 1])]
         return np.ascontiguousarray(both[:, :, :: draw.choice([-1, 1])])
 
-    return tf.data.Dataset.range(first, tf.int64.max).map(
-        lambda n: tf.ensure_shape(tf.numpy_function(load, [n], tf.uint8), [2, side, side, 3]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    return examples(load, [2, side, side, 3], first)

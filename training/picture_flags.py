@@ -7,7 +7,7 @@ import pathlib
 import tensorflow as tf
 from absl import flags
 
-from training import data, identity
+from training import data
 from training.run import Run
 from training.trainer import Trainer
 
@@ -46,9 +46,6 @@ def check_apart() -> None:
 
 
 def train(kind: type[Run], trainer: Trainer, workdir: pathlib.Path) -> None:
-    """A run on the pictures of the flags, from where the last one in that work folder ended."""
+    """Trains on the images of the flags, from where the last run in the work folder ended."""
     run = kind(trainer, workdir, DATA.value, VALIDATION.value)
-    if not run.restore():
-        trainer.start(DATA.value)
-    identity.keep(workdir, trainer.config)  # Not of one that could not start.
-    run.train()
+    run.begin(lambda: trainer.start(DATA.value))

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from tfc_models.metrics.perceptual import LEARNED
 from tfc_models.perceptual import BeliefModel, Pim, PimBands, PimBandsConfig, PimConfig
 from training import config as configs
-from training import frames, identity
+from training import frames
 from training.config import PimTraining
 from training.frames import Pairs
 from training.portable.crops import DataError
@@ -181,11 +181,7 @@ def train() -> None:
         )
     validation = found(judging, "validation_pairs") if judging else []
     check_apart(pairs, validation, (data, judging))
-    run = PimRun(trainer, workdir, pairs, validation)
-    if not run.restore():
-        trainer.start()
-    identity.keep(workdir, config)  # Not of one that could not start.
-    run.train()
+    PimRun(trainer, workdir, pairs, validation).begin(trainer.start)
 
 
 if __name__ == "__main__":

@@ -167,12 +167,9 @@ def trained(
         # All begin alike, and see the same.
         tf.keras.utils.set_random_seed(config.seed)
         trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
-    identity.keep(folder, config)
     logging.info("a decoder for γ = %g in %s", config.gamma, folder)
     run = RealismRun(trainer, folder, picture_flags.DATA.value, None)
-    if not run.restore():
-        trainer.start(picture_flags.DATA.value)
-    run.train()
+    run.begin(lambda: trainer.start(picture_flags.DATA.value))
     # Also of a run that was killed after its last checkpoint, before it wrote them.
     trainer.save_weights(folder / "weights.npz")
     return folder / "weights.npz"

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tfc_models.models.distortion import parsed
-from training import data
+from training import data, identity
+from training.phases import Phases
 from training.trainer import Trainer
 from training.validation import Point, Validation, rd_picture
 
@@ -49,6 +50,8 @@ class Run:
     def __init__(
         self, trainer: Trainer, workdir: pathlib.Path, source: str, validation: str | None
     ) -> None:
+        self.phases = Phases()
+        self.phases.end("imports and model")
         self.trainer, self.workdir, self.source = trainer, workdir, source
         self.config, self.strategy = trainer.config, trainer.strategy
         resolver = getattr(self.strategy, "cluster_resolver", None)
@@ -60,7 +63,10 @@ class Run:
             trainer.checkpoint, str(workdir / "checkpoints"), max_to_keep=2
         )
         self._validation = self._validation_of(validation) if validation and self.chief else None
+        if self._validation:
+            self.phases.end("validation images")
         self._signal = 0
+        self._waited = 0.0
 
     def _validation_of(self, source: str) -> Any:
         """What `_validate` asks: PSNR and MS-SSIM, and what else is trained for."""
@@ -84,12 +90,25 @@ class Run:
             raise ValueError(f"{failure}. To begin anew, choose another --workdir.")
         return False
 
+    def begin(self, start: Callable[[], None]) -> None:
+        """Trains from the last checkpoint, or without one from the weights that `start` sets."""
+        if self.restore():
+            self.phases.end("checkpoint")
+        else:
+            start()
+            linear = getattr(self.config, "start", "") == "linear"
+            self.phases.end("linear start" if linear else "initial weights")
+        identity.keep(self.workdir, self.config)  # Not of a run that could not start.
+        logging.info("start-up: %s", self.phases)
+        self.train()
+
     def train(self) -> None:
         """Trains until the budget is spent; saves also when it is told to stop."""
         if self._fraction() >= 1.0:
             logging.info("the budget is spent: step %d", self.trainer.steps_taken)
             return
         writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
+        times = Phases()
         with self._signals(), self._progress() as show, writer.as_default():
             try:
                 self._steps(show)
@@ -98,10 +117,18 @@ class Run:
                 raise Stopped(f"out of memory or disk: {_first_line(error)}") from None
             except tf.errors.UnknownError as error:
                 raise Stopped(_first_line(error).split("DataError: ")[-1]) from None
+        trained = times.end("training")
         self._save()
+        times.end("checkpoint")
         with writer.as_default():
             self._validate()
+        validated = times.end("final validation")
         logging.info("done: %s", self.workdir / "weights.npz")
+        logging.info(
+            "finished: %.1f min of training (%.0f s of it waiting for data), %.0f s start-up, "
+            "%.0f s validation",
+            *(trained / 60.0, self._waited, self.phases.seconds, validated),
+        )
 
     def _steps(self, show: Any) -> None:
         batches = self._batches()
@@ -117,12 +144,16 @@ class Run:
         saved = validated = start
         unusable, window, recent = 0, [], [start]
         while self._fraction() < 1.0:
+            asked = time.monotonic()
             batch = next(batches)
+            self._waited += time.monotonic() - asked
             rates = config.learning_rates(self._fraction())
             trainer.before_step(self._fraction())
             losses = {k: float(v) for k, v in trainer.train(batch, rates).items()}
             now, step = time.monotonic(), trainer.steps_taken
             trainer.seconds.assign(spent_before + now - start)
+            if recent == [start]:
+                logging.info("first step, traced and compiled: %.0f s", now - start)
             trainer.after_step(losses)
             wrong = [what for k, what in NUMBERS.items() if not np.isfinite(losses.get(k, 0.0))]
             unusable = unusable + 1 if wrong else 0
@@ -177,9 +208,7 @@ class Run:
             worker, workers = 0, 1
             if context is not None:
                 worker, workers = context.input_pipeline_id, context.num_input_pipelines
-            crops = data.crops(
-                self.source, config.crop, config.downscale, config.seed, first + worker, workers
-            )
+            crops = data.crops_for(config, self.source, first + worker, workers)
             return crops.batch(config.batch // replicas, drop_remainder=True).prefetch(4)
 
         if replicas == 1:

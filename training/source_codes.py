@@ -205,11 +205,7 @@ def trained(config: SourceTraining, workdir: pathlib.Path) -> Compressor:
         save(code, workdir / WEIGHTS)
         return code
     trainer = SourceTrainer(code, config)
-    identity.keep(workdir, config)
-    run = SourceRun(trainer, workdir)
-    if not run.restore():
-        trainer.start_average()
-    run.train()
+    SourceRun(trainer, workdir).begin(trainer.start_average)
     # Whoever is killed between a checkpoint and the weights has older ones.
     trainer.save_weights(workdir / WEIGHTS)
     for variable, average in zip(trainer.variables, trainer.average):

@@ -1,4 +1,4 @@
-"""Makes a weights file of what the runner trained; training.publish enters it into the zoo.
+"""Makes a weights file of the runner's result; training.publish enters it into the zoo.
 
     python -m training.portable.back --step STEP_DIR --checkpoint OUT/checkpoint.npz \
         --output weights.npz
@@ -16,7 +16,9 @@ from tfc_models.zoo import files
 from training.portable import step
 
 _STEP = flags.DEFINE_string("step", None, "what export wrote", required=True)
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "what the runner wrote", required=True)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "checkpoint.npz of the runner, or average.npz or its pieces", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "weights file", required=True)
 
 

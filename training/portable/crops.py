@@ -1,7 +1,11 @@
-"""Random crops of picture files. Needs numpy and Pillow alone: travels with an exported step.
+"""Random crops of image files. Needs numpy and Pillow only: travels with an exported step.
 
-Every example is decided by the run's seed and its own number, whatever came before: a run
-that was killed goes on with the very crops that it would have seen.
+The run's seed and the number of an example decide its crop, whatever was read before. A run that
+was killed therefore continues with the crops that it would have seen.
+
+Decoding an image takes far longer than cutting a crop out of it, so each decoded image gives
+several crops. `SLOTS` images are in use at a time, and consecutive examples come from different
+ones: batches stay diverse.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-CACHE_BYTES = 2**30  # of decoded pictures: decoding costs more than cropping
+CACHE_BYTES = 2**30  # memory for decoded images
+PER_IMAGE = 8  # crops of an image before the next one takes its slot
+SLOTS = 64  # images in use at a time; divisible by common numbers of workers
 TRIES = 100
 
 logger = logging.getLogger(__name__)
@@ -27,13 +33,13 @@ class DataError(ValueError):
 
 
 class Files:
-    """Picture files, decoded once and kept while they fit; what cannot be used is named.
+    """Image files, decoded and kept in memory up to a limit. Names those that cannot be used.
 
     Args:
         paths: of the files.
         side: of a crop.
-        read: gives the pixels of a file, or says why not with OSError or ValueError.
-        cache_bytes: for decoded pictures.
+        read: returns the pixels of a file, or raises OSError or ValueError with the reason.
+        cache_bytes: memory limit for decoded images.
     """
 
     def __init__(
@@ -54,7 +60,7 @@ class Files:
         return len(self.paths)
 
     def picture(self, i: int) -> np.ndarray | None:
-        """Pixels of a file; None if it is broken, or smaller than a crop."""
+        """Returns the pixels of a file, or None if it is damaged or smaller than a crop."""
         with self._lock:
             if i in self._kept:
                 self._kept.move_to_end(i)
@@ -75,6 +81,8 @@ class Files:
                     logger.warning("not used: %s: %s (%s so far)", path, why, count)
                 self.unusable[path] = why
                 return None
+            if isinstance(pixels, np.memmap):
+                return pixels  # The operating system keeps its pages in memory.
             self._bytes += pixels.nbytes if i not in self._kept else 0
             self._kept[i] = pixels
             while self._bytes > self._cache_bytes and len(self._kept) > 1:
@@ -82,7 +90,7 @@ class Files:
         return pixels
 
     def example(self, number: int, seed: int) -> np.ndarray:
-        """The picture of an example: every file comes once an epoch."""
+        """Returns the image at a position of the run's order; every file comes once an epoch."""
         epoch, position = divmod(number, len(self))
         i = int(order_of(len(self), seed, epoch)[position])
         rng = np.random.default_rng([seed, 1, number])
@@ -98,22 +106,76 @@ class Files:
             f"than a crop of {self.side} ({next(iter(self.unusable), '')} is one)."
         )
 
-    def crop(self, number: int, seed: int, downscale: float) -> np.ndarray:
-        """The crop of an example."""
-        rng = np.random.default_rng([seed, 2, number])
-        return crop_of(self.example(number, seed), self.side, downscale, rng)
+
+class Crops:
+    """Random crops of image files by number, cut several at a time from a decoded image.
+
+    Threads may ask for any numbers in any order; those that ask for rising numbers decode an
+    image once for its `per_image` crops.
+
+    Args:
+        files: the image files.
+        seed: of the run.
+        downscale: largest factor by which a crop is scaled down.
+        per_image: crops of an image before the next one takes its slot.
+    """
+
+    def __init__(
+        self, files: Files, seed: int, downscale: float, per_image: int = PER_IMAGE
+    ) -> None:
+        self._files, self._seed = files, seed
+        self._downscale, self._per_image = downscale, per_image
+        self._slots = [_Slot() for _ in range(SLOTS)]
+
+    def crop(self, number: int) -> np.ndarray:
+        """Returns the crop of an example."""
+        image, numbers = image_of(number, self._per_image)
+        slot = self._slots[number % SLOTS]
+        with slot.lock:
+            if slot.image != image:
+                pixels = self._files.example(image, self._seed)
+                slot.crops = {n: self._cut(pixels, n) for n in numbers}
+                slot.image = image
+            return slot.crops[number]
+
+    def _cut(self, pixels: np.ndarray, number: int) -> np.ndarray:
+        rng = np.random.default_rng([self._seed, 2, number])
+        # A copy: a view would keep the whole image in memory.
+        return np.array(crop_of(pixels, self._files.side, self._downscale, rng))
+
+
+class _Slot:
+    """Crops of the image that is in use in a slot."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.image = -1
+        self.crops: dict[int, np.ndarray] = {}
+
+
+def image_of(number: int, per_image: int) -> tuple[int, list[int]]:
+    """Returns the position of an example's image in the run's order, and its examples' numbers.
+
+    Example n belongs to slot n mod `SLOTS`. Slots change their images at different times, so
+    that decoding is spread evenly; the first image of most slots has fewer crops.
+    """
+    turn, slot = divmod(number, SLOTS)
+    delay = slot % per_image
+    count = (turn + delay) // per_image
+    turns = range(count * per_image - delay, (count + 1) * per_image - delay)
+    return count * SLOTS + slot, [t * SLOTS + slot for t in turns if t >= 0]
 
 
 @functools.lru_cache(maxsize=4)
 def order_of(count: int, seed: int, epoch: int) -> np.ndarray:
-    """In which examples come in an epoch."""
+    """Returns the order of the images in an epoch."""
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
 def crop_of(
     pixels: np.ndarray, side: int, downscale: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A random crop, scaled down by a random factor, flipped in half of the cases."""
+    """Returns a random crop, scaled down by a random factor, mirrored in half of the cases."""
     height, width = pixels.shape[:2]
     # Half of the crops keep their pixels: scaling down takes a photo's noise away.
     factor = downscale ** max(rng.uniform(-1.0, 1.0), 0.0)

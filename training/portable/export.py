@@ -27,6 +27,9 @@ _SET = flags.DEFINE_multi_string("set", [], "key=value of the config; arguments.
 _STEPS_PER_CALL = flags.DEFINE_integer(
     "steps_per_call", 10, "steps in one call of the runner, which may choose another", lower_bound=1
 )
+_FLOAT16 = flags.DEFINE_bool(
+    "float16", False, "store large arrays of weights in 16 bits: half the size, rounded"
+)
 _BFLOAT16 = flags.DEFINE_bool("bfloat16", False, "multiply in bfloat16: for GPUs that have it")
 
 
@@ -42,7 +45,7 @@ def export() -> None:
     trainer = Trainer(model, config)
     trainer.start(_DATA.value)
     folder = pathlib.Path(_OUTPUT.value)
-    manifest = step.write(trainer, folder, _STEPS_PER_CALL.value)
+    manifest = step.write(trainer, folder, _STEPS_PER_CALL.value, _FLOAT16.value)
     megabytes = sum(p.stat().st_size for p in folder.iterdir()) / 1e6
     logging.info("%s: %d variables, %.1f MB", folder, len(manifest["inputs"]) - 2, megabytes)
     logging.info("next, with jax: python %s, then %s", folder / "convert.py", folder / "runner.py")

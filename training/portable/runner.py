@@ -2,12 +2,12 @@
 
     python STEP_DIR/runner.py --data PICTURES --workdir OUT --minutes 60
 
-Everything else is in STEP_DIR. Kill it at any time: the same command goes on where the last
-checkpoint was, with the very crops and noise that would have come. OUT/checkpoint.npz holds
-all values by name, OUT/losses.csv the means of every few steps.
+Everything else is in STEP_DIR. Kill it at any time: the same command continues from the last
+checkpoint, with the crops and the noise that would have come. OUT/checkpoint.npz holds all values
+by name, OUT/losses.csv the means of every few steps.
 
 Exit codes: 0 the budget is spent; 75 --limit_minutes ended it before that; 128 + n signal n
-did; both after saving. 1 is an error, told in one line.
+did; both after saving. 1 is an error, described in one line.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ import argparse
 import collections
 import concurrent.futures
 import csv
-import dataclasses
-import io
+import functools
 import itertools
-import json
 import logging
+import math
 import os
 import pathlib
 import signal
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import compiled_step
 import crops
+import device_crops
+import image_files
 import jax
 import numpy as np
+import pieces
 import schedule
-from jax import export
-from PIL import Image, ImageCms, ImageOps
+import values
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".ppm", ".jp2"}
 AHEAD = 3  # calls whose crops are made while a call runs
 RECENT = 20  # calls that the speed is the mean of
 NOT_NUMBERS = 20  # steps in a row without a usable loss, after which a run has diverged
 UNFINISHED = 75
-GIVEN = 2  # inputs that are not state: the batch and the rates of learning
+AVERAGE = "average.npz"
 
 
 class Stopped(Exception):
@@ -53,42 +53,15 @@ class Stopped(Exception):
         self.exit_code = exit_code
 
 
-def read(path: pathlib.Path) -> np.ndarray:
-    """A picture's pixels in sRGB: upright, and on white where it is transparent."""
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode[0] in "IF":
-                raise ValueError(f"samples of mode {image.mode}: give 8 bits a sample")
-            if image.info.get("icc_profile") and image.mode in ("RGB", "CMYK"):
-                profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-                srgb = ImageCms.createProfile("sRGB")
-                image = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
-    except (SyntaxError, EOFError, ImageCms.PyCMSError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None  # what broken files make of Pillow
-
-
-def find(folder: str) -> list[pathlib.Path]:
-    """Picture files of a folder and the folders in it, sorted."""
-    paths = [p for p in pathlib.Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES]
-    if not paths:
-        raise crops.DataError(f"no pictures in {folder}.")
-    return sorted(paths)
-
-
 def batches(
-    files: crops.Files, run: dict[str, Any], first: int, sizes: Iterator[int], threads: int
+    examples: crops.Crops, batch: int, first: int, sizes: Iterator[int], threads: int
 ) -> Iterator[np.ndarray]:
-    """What each call takes, steps × batch × height × width × 3, from step `first` on."""
+    """Yields the crops of each call, steps × batch × height × width × 3, from step `first` on."""
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
 
         def begin(step: int, steps: int) -> list[concurrent.futures.Future]:
-            numbers = range(step * run["batch"], (step + steps) * run["batch"])
-            return [pool.submit(files.crop, n, run["seed"], run["downscale"]) for n in numbers]
+            numbers = range(step * batch, (step + steps) * batch)
+            return [pool.submit(examples.crop, n) for n in numbers]
 
         under_way: collections.deque[list[concurrent.futures.Future]] = collections.deque()
         try:
@@ -100,122 +73,101 @@ def batches(
                     if not under_way:
                         return
                     made = np.stack([f.result() for f in under_way.popleft()])
-                    yield made.reshape(-1, run["batch"], *made.shape[1:])
+                    yield made.reshape(-1, batch, *made.shape[1:])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def exported_of(artifact: bytes, manifest: dict[str, Any]) -> export.Exported:
-    """The step as if jax had exported it.
-
-    Put together here, as to read an export from a file jax needs a package more. A dummy has
-    the fields of whatever version of jax this is.
-    """
-    inputs = [
-        jax.core.ShapedArray(tuple(x["shape"]), np.dtype(x["dtype"])) for x in manifest["inputs"]
-    ]
-    outputs = [jax.core.ShapedArray((), np.dtype("float32"))] * len(manifest["losses"])
-    changed = [(x["output"], v) for x, v in zip(manifest["inputs"], inputs)]
-    outputs += [v for _, v in sorted((c for c in changed if c[0] is not None), key=lambda c: c[0])]
-    dummy = export.export(jax.jit(lambda a: (a,)))(jax.ShapeDtypeStruct((1,), np.float32))
-    fields = {
-        "fun_name": "step",
-        "in_tree": jax.tree_util.tree_structure((tuple([0] * len(inputs)), {})),
-        "in_avals": tuple(inputs),
-        "out_tree": jax.tree_util.tree_structure([0] * len(outputs)),
-        "out_avals": tuple(outputs),
-        "mlir_module_serialized": artifact,
-        "module_kept_var_idx": tuple(range(len(inputs))),
-        # One platform, without the check that it is this one: nothing in the step is of a
-        # platform, and an artifact for several takes the platform as an input.
-        "disabled_safety_checks": (export.DisabledSafetyCheck.platform(),),
-    }
-    for name in ("in_shardings_hlo", "_in_named_shardings"):
-        fields[name] = (None,) * len(inputs)
-        fields[name.replace("in_", "out_", 1)] = (None,) * len(outputs)
-    known = {f.name for f in dataclasses.fields(dummy)}
-    return dataclasses.replace(dummy, **{k: v for k, v in fields.items() if k in known})
-
-
-def call_of(exported: export.Exported, manifest: dict[str, Any]) -> Callable[..., Any]:
-    """Several steps as one function: (changing state, fixed, batches, rates) → (state, losses)."""
-    outputs = [x["output"] for x in manifest["inputs"]]
-    changing = [i for i, o in enumerate(outputs) if o is not None]
-    fixed = [i for i in range(GIVEN, len(outputs)) if outputs[i] is None]
-    losses = len(manifest["losses"])
-
-    def call(state: list, constants: list, pictures: jax.Array, rates: jax.Array) -> Any:
-        def step(state: list, given: tuple) -> Any:
-            values = {**dict(enumerate(given)), **dict(zip(fixed, constants))}
-            values.update(zip(changing, state))
-            results = exported.call(*(values[i] for i in range(len(outputs))))
-            return [results[outputs[i]] for i in changing], jax.numpy.stack(results[:losses])
-
-        return jax.lax.scan(step, state, (pictures, rates))
-
-    return jax.jit(call, donate_argnums=0)
+def step_numbers(first: int, sizes: Iterator[int]) -> Iterator[np.ndarray]:
+    """Yields the numbers of the steps of each call, from step `first` on."""
+    for steps in sizes:
+        yield np.arange(first, first + steps, dtype=np.uint32)
+        first += steps
 
 
 class Run:
-    """Trains until the budget is spent; what going on needs is in `workdir`."""
+    """Trains until the budget is spent; `workdir` holds what a later process needs to go on."""
 
     def __init__(self, flags: argparse.Namespace) -> None:
         self.flags, self.workdir = flags, pathlib.Path(flags.workdir)
         folder = pathlib.Path(flags.step)
-        self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        self.manifest = values.manifest_of(folder)
         self.settings = self.manifest["run"]
         if flags.steps or flags.minutes:
             self.settings.update(steps=flags.steps or 0, minutes=flags.minutes or 0.0)
+        self.schedule = _schedule_of(self.manifest["schedule"], flags)
         self.log_steps = flags.log_steps or self.settings["log_steps"]
-        artifact = folder / "step.stablehlo"
-        if not artifact.exists():
-            raise FileNotFoundError(f"no {artifact} yet: run {folder / 'convert.py'} first.")
-        self.call = call_of(exported_of(artifact.read_bytes(), self.manifest), self.manifest)
-        self.names = [x["name"] for x in self.manifest["inputs"]][GIVEN:]
+        self.call = self._call_of(folder)
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.workdir / "checkpoint.npz"
         self.seconds = 0.0
-        values = self._restored(folder / "initial.npz")
-        self.step = int(values["step"])
-        changes = {x["name"]: x["output"] is not None for x in self.manifest["inputs"]}
-        self.changing = [n for n in self.names if changes[n]]
-        self.state = [jax.device_put(values[n]) for n in self.changing]
-        self.constants = [jax.device_put(values[n]) for n in self.names if not changes[n]]
-        self.fixed_values = {n: values[n] for n in self.names if not changes[n]}
+        first = self._restored(folder)
+        self.step = int(first["step"])
+        variables = self.manifest["inputs"][compiled_step.GIVEN :]
+        self.changing = [x["name"] for x in variables if x["output"] is not None]
+        self.fixed_values = {x["name"]: first[x["name"]] for x in variables if x["output"] is None}
+        self.state = [jax.device_put(first[n]) for n in self.changing]
+        self.constants = [jax.device_put(v) for v in self.fixed_values.values()]
         self._signal = self._unusable = 0
         self._window: list[np.ndarray] = []
         self._calls: dict[int, Any] = {}
         self._ends: collections.deque[tuple[float, int]] = collections.deque(maxlen=RECENT)
 
-    def _restored(self, initial: pathlib.Path) -> dict[str, np.ndarray]:
-        path = self.checkpoint if self.checkpoint.exists() else initial
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                values = {k: arrays[k] for k in arrays.files}
-        except (ValueError, EOFError, zipfile.BadZipFile):
-            raise ValueError(f"{path} is damaged: remove it, or bring another.") from None
-        if path == self.checkpoint:
-            meta = json.loads(str(values.pop("__meta__")))
-            if meta["digest"] != self.manifest["digest"]:
-                raise ValueError(f"{path} is of another step: choose another --workdir.")
-            self.seconds = meta["seconds"]
-            say(f"going on from step {int(values['step'])}")
-        return values
+    def _call_of(self, folder: pathlib.Path) -> Callable[..., Any]:
+        artifact = folder / "step.stablehlo"
+        if not artifact.exists():
+            raise FileNotFoundError(f"no {artifact} yet: run {folder / 'convert.py'} first.")
+        step = compiled_step.exported_of(artifact.read_bytes(), self.manifest)
+        run, cut = self.settings, None
+        if self.flags.crops == "device":
+            shape = {"batch": run["batch"], "side": run["crop"], "downscale": run["downscale"]}
+            cut = functools.partial(device_crops.cut, seed=run["seed"], **shape)
+        return compiled_step.call_of(step, self.manifest, cut)
+
+    def _restored(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
+        """Returns the values of the checkpoint, or without one those to begin with."""
+        if not self.checkpoint.exists():
+            return values.initial(folder, self.manifest)
+        content = self.checkpoint.read_bytes()
+        found, meta = values.checkpoint_of(self.checkpoint, content, self.manifest["digest"])
+        began_with = meta.get("crops", "host")  # Earlier versions knew no others.
+        if began_with != self.flags.crops:
+            raise ValueError(
+                f"{self.checkpoint} is of a run with --crops={began_with}: use that again, or "
+                "choose another --workdir."
+            )
+        self.seconds = meta["seconds"]
+        say(f"going on from step {int(found['step'])}")
+        return found
 
     def save(self) -> None:
         """Writes the checkpoint, atomically: a full disk leaves the last one as it was."""
-        values = {n: np.asarray(v) for n, v in zip(self.changing, self.state)}
-        meta = {"digest": self.manifest["digest"], "seconds": self.seconds}
-        partial = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
+        current = {n: np.asarray(v) for n, v in zip(self.changing, self.state)}
         try:
-            with partial.open("wb") as file:
-                text = np.array(json.dumps(meta))
-                np.savez(file, __meta__=text, **self.fixed_values, **values)
-            os.replace(partial, self.checkpoint)
+            content = values.content_of({**self.fixed_values, **current}, self._meta())
+            values.write(self.checkpoint, content)
         except OSError as error:
             raise Stopped(f"cannot write {self.checkpoint}: {error}.") from None
-        finally:
-            partial.unlink(missing_ok=True)
+
+    def _meta(self) -> dict[str, Any]:
+        digest = self.manifest["digest"]
+        return {"digest": digest, "seconds": self.seconds, "crops": self.flags.crops}
+
+    def _finish(self) -> None:
+        """Saves, also what --split_mebibytes asks for."""
+        self.save()
+        if not self.flags.split_mebibytes:
+            return
+        averages = {
+            n: np.asarray(v) for n, v in zip(self.changing, self.state) if n.startswith("average/")
+        }
+        limit = int(self.flags.split_mebibytes * 2**20)
+        path = self.workdir / AVERAGE
+        try:
+            found = pieces.write(path, values.content_of(averages, self._meta()), limit)
+        except OSError as error:
+            raise Stopped(f"cannot write {path}: {error}.") from None
+        say(f"{path}: {len(found)} pieces of at most {self.flags.split_mebibytes:g} MiB")
 
     def fraction(self, step: int) -> float:
         """Of the budget, that is spent at a step."""
@@ -234,7 +186,7 @@ class Run:
     def _rates(self, steps: int) -> np.ndarray:
         """Rates of learning of the next steps: steps × kinds of variables."""
         rows = [
-            schedule.learning_rates(self.fraction(self.step + i), **self.manifest["schedule"])
+            schedule.learning_rates(self.fraction(self.step + i), **self.schedule)
             for i in range(steps)
         ]
         return np.array([[r[k] for k in self.manifest["groups"]] for r in rows], np.float32)
@@ -246,33 +198,46 @@ class Run:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        run = self.settings
-        cache = int(self.flags.cache_gigabytes * 2**30)
-        files = crops.Files(find(self.flags.data), run["crop"], read, cache)
-        say(f"{len(files)} files, batches of {run['batch']}, on {jax.devices()[0]}")
-        source = batches(files, run, self.step, self._sizes(), self.flags.threads)
+        images, source = self._source()
         try:
-            self._steps(source, began)
+            self._steps(images, source, began)
         finally:
             source.close()
-        self.save()
+        self._finish()
         say(f"done: {self.checkpoint}, step {self.step}")
 
-    def _steps(self, source: Iterator[np.ndarray], began: float) -> None:
+    def _source(self) -> tuple[Any, Iterator[np.ndarray]]:
+        """Returns the images on the device, if that cuts the crops, and the rows of each call."""
+        run, flags = self.settings, self.flags
+        paths = image_files.find(flags.data)
+        if flags.crops == "device":
+            megapixels = flags.device_megapixels
+            images = device_crops.load(
+                paths, image_files.read, run["crop"], megapixels, flags.threads
+            )
+            say(f"{device_crops.described(images, paths)}, batches of {run['batch']}")
+            return images, step_numbers(self.step, self._sizes())
+        cache = int(flags.cache_gigabytes * 2**30)
+        files = crops.Files(paths, run["crop"], image_files.read, cache)
+        say(f"{len(files)} files, batches of {run['batch']}, on {jax.devices()[0]}")
+        examples = crops.Crops(files, run["seed"], run["downscale"], run["crops_per_image"])
+        return (), batches(examples, run["batch"], self.step, self._sizes(), flags.threads)
+
+    def _steps(self, images: Any, source: Iterator[np.ndarray], began: float) -> None:
         before, start = self.seconds, None
         saved = time.monotonic()
         pending: tuple[int, Any] = (self.step, ())
         while self.fraction(self.step) < 1.0:
-            pictures = next(source)
-            rates = self._rates(len(pictures))
-            call = self._compiled(self.state, self.constants, pictures, rates)
-            # What compiling and the first pictures take is none of the budget.
+            rows = next(source)
+            rates = self._rates(len(rows))
+            call = self._compiled(self.state, self.constants, images, rows, rates)
+            # Compiling and the first images do not count towards the budget.
             start = start or time.monotonic()
-            self.state, losses = call(self.state, self.constants, pictures, rates)
+            self.state, losses = call(self.state, self.constants, images, rows, rates)
             # The device works on this call while the losses of the one before are read.
             self._record(*pending)
             pending = (self.step, losses)
-            self.step += len(pictures)
+            self.step += len(rows)
             now = time.monotonic()
             self.seconds = before + now - start
             out_of_time = self.flags.limit_minutes and now - began > 60 * self.flags.limit_minutes
@@ -283,15 +248,15 @@ class Run:
                 saved = now
         self._record(*pending)
         if self.fraction(self.step) < 1.0:
-            self.save()
+            self._finish()
             if self._signal:
                 name = signal.Signals(self._signal).name
                 raise Stopped(f"{name}: saved at step {self.step}.", 128 + self._signal)
             raise Stopped(f"out of time: saved at step {self.step}.", UNFINISHED)
 
     def _compiled(self, *arguments: Any) -> Any:
-        """The call for as many steps as there are pictures for."""
-        steps = len(arguments[2])
+        """Returns the call for as many steps as there are rows."""
+        steps = len(arguments[3])
         if steps not in self._calls:
             start = time.monotonic()
             self._calls[steps] = self.call.lower(*arguments).compile()
@@ -344,31 +309,96 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def main() -> None:
-    began = time.monotonic()
+def _schedule_of(settings: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
+    """Returns the export's schedule with the changes of the flags."""
+    peaks = {kind: rate * flags.rate_scale for kind, rate in settings["peaks"].items()}
+    changes = {"warmup": flags.warmup, "decay": flags.decay}
+    return {**settings, "peaks": peaks, **{k: v for k, v in changes.items() if v is not None}}
+
+
+def number(kind: type, least: float = 0.0, most: float = math.inf, above: bool = True) -> Any:
+    """Returns a parser of a flag's number within limits; `above` excludes the least one."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not least <= value <= most or math.isinf(value) or (above and value == least):
+            limits = f"{'above' if above else 'at least'} {least:g}"
+            limits += f" and at most {most:g}" if most < math.inf else ""
+            raise argparse.ArgumentTypeError(f"a number {limits}; got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number.
+    return parse
+
+
+def parsed() -> argparse.Namespace:
+    """Returns the flags."""
     words = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     here = str(pathlib.Path(__file__).parent)
-    words.add_argument("--data", required=True, help="folder of pictures, with those in it")
-    words.add_argument("--workdir", required=True, help="for checkpoint.npz and losses.csv")
-    words.add_argument("--step", default=here, help="what export wrote (where this file is)")
+    count, positive = number(int), number(float)
+    part = number(float, 0.0, 1.0, above=False)
+    add = words.add_argument
+    add("--data", required=True, help="folder of images, searched recursively")
+    add("--workdir", required=True, help="for checkpoint.npz and losses.csv")
+    add("--step", default=here, help="what export wrote (default: where this file is)")
     budget = words.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=int, help="budget, in place of the config's")
-    budget.add_argument("--minutes", type=float, help="budget, in place of the config's")
-    words.add_argument(
-        "--limit_minutes", type=float, help="save and end after so many, budget or not"
+    budget.add_argument("--steps", type=count, help="budget, in place of the config's")
+    budget.add_argument("--minutes", type=positive, help="budget, in place of the config's")
+    add("--limit_minutes", type=positive, help="save and end after so many, budget or not")
+    add("--steps_per_call", type=count, help="in place of the export's")
+    add("--log_steps", type=count, help="in place of the config's")
+    add("--rate_scale", type=positive, default=1.0, help="factor of all learning rates")
+    add("--warmup", type=part, help="fraction of the budget, in place of the config's")
+    add("--decay", type=part, help="fraction of the budget, in place of the config's")
+    add(
+        "--crops",
+        choices=["host", "device"],
+        default="host",
+        help="host: the crops of training.main, cut by --threads. device: all images in the "
+        "accelerator's memory, crops cut there by other random numbers, without the host's limits",
     )
-    words.add_argument("--steps_per_call", type=int, help="in place of the export's")
-    words.add_argument("--log_steps", type=int, help="in place of the config's")
-    words.add_argument("--threads", type=int, default=os.cpu_count(), help="that make crops")
-    words.add_argument("--cache_gigabytes", type=float, default=4.0, help="of decoded pictures")
+    add(
+        "--device_megapixels",
+        type=number(float, 0.0, device_crops.MOST_PIXELS / 1e6),
+        help="room for images on the device, the same for all folders that are to share a compiled "
+        "program (default: what --data needs)",
+    )
+    add("--compile_cache", help="folder that keeps compiled programs for later runs")
+    add("--threads", type=count, default=os.cpu_count(), help="decode images and cut crops")
+    add(
+        "--cache_gigabytes",
+        type=number(float, above=False),
+        default=4.0,
+        help="memory for decoded images, with --crops=host (default: 4)",
+    )
+    add(
+        "--split_mebibytes",
+        type=number(float, 0.001, above=False),
+        help=f"also write the averaged weights as pieces of {AVERAGE} of at most this size",
+    )
+    flags = words.parse_args()
+    if flags.device_megapixels and flags.crops != "device":
+        words.error("--device_megapixels is for --crops=device")
+    return flags
+
+
+def main() -> None:
+    began = time.monotonic()
+    flags = parsed()
     logging.basicConfig(format="%(message)s")
     jax.config.update("jax_enable_x64", True)  # The step's number is an int64.
+    if flags.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", flags.compile_cache)
     try:
-        Run(words.parse_args()).train(began)
-    except (ValueError, OSError, Stopped) as error:
-        print(str(error).strip().splitlines()[0], file=sys.stderr)
+        Run(flags).train(began)
+    except (ValueError, OSError, Stopped, jax.errors.JaxRuntimeError) as error:
+        text = str(error).strip().splitlines()[0]
+        if "RESOURCE_EXHAUSTED" in text:
+            text = "the device has too little memory: export a smaller batch"
+            text += ", or use --crops=host." if flags.crops == "device" else "."
+        print(text, file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
 
 

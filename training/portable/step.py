@@ -18,10 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models import models
+from training.portable import pieces, values
 from training.trainer import Trainer
 
-FORMAT = 1
-TRAVELLERS = ("runner.py", "convert.py", "crops.py", "schedule.py")
+TRAVELLERS = (
+    *("runner.py", "convert.py", "compiled_step.py", "crops.py", "device_crops.py"),
+    *("image_files.py", "pieces.py", "schedule.py", "values.py"),
+)
 """Files that go along: they need jax, numpy and Pillow."""
 
 _DTYPES = {
@@ -30,8 +33,17 @@ _DTYPES = {
 }
 
 
-def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[str, Any]:
-    """Writes step.hlo, manifest.json, initial.npz and the runner; returns the manifest."""
+def write(
+    trainer: Trainer, folder: pathlib.Path, steps_per_call: int, half: bool = False
+) -> dict[str, Any]:
+    """Writes step.hlo, manifest.json, initial.npz and the runner; returns the manifest.
+
+    Args:
+        trainer: whose step it is.
+        folder: made where it is missing.
+        steps_per_call: steps in one call of the runner.
+        half: stores large arrays of weights as float16, which loses precision.
+    """
     config = trainer.config
     step = tf.function(trainer.train_step, jit_compile=True, autograph=False)
     batch = tf.zeros([config.batch, config.crop, config.crop, 3], tf.uint8)
@@ -39,7 +51,8 @@ def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[s
     traced = step.get_concrete_function(batch, rates)
     compiled = step.experimental_get_compiler_ir(batch, rates)
     hlo, text = compiled(stage="hlo_serialized"), compiled(stage="hlo")
-    names, values = _captured(trainer, traced)
+    names, first = _captured(trainer, traced)
+    stored, origins = values.compacted(first, half)
     given = {"batch": batch.numpy(), "rates": rates.numpy()}
     changed = _changed(text)
     losses = sorted(traced.structured_outputs)  # a dict's results come in order of its keys
@@ -50,15 +63,16 @@ def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[s
             "shape": list(value.shape),
             "dtype": value.dtype.name,
             "output": changed.get(i),
+            **({"initial": origins[name]} if name in origins else {}),
         }
         for i, (name, label, value) in enumerate(
             [(k, "", v) for k, v in given.items()]
-            + [(name, label, values[name]) for name, label in names]
+            + [(name, label, first[name]) for name, label in names]
         )
     ]
     _check(text, inputs, len(losses))
     manifest = {
-        "format": FORMAT,
+        "format": values.FORMAT,
         "digest": hashlib.sha256(hlo).hexdigest(),
         "model": trainer.model.name,
         "arguments": trainer.model.config,
@@ -69,6 +83,7 @@ def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[s
             "batch": config.batch,
             "crop": config.crop,
             "downscale": config.downscale,
+            "crops_per_image": config.crops_per_image,
             "seed": config.seed,
             "steps_per_call": steps_per_call,
             "log_steps": config.log_steps,
@@ -82,7 +97,7 @@ def write(trainer: Trainer, folder: pathlib.Path, steps_per_call: int) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "step.stablehlo").unlink(missing_ok=True)  # of an older step.hlo
     (folder / "step.hlo").write_bytes(hlo)
-    np.savez(folder / "initial.npz", **values)
+    np.savez_compressed(folder / "initial.npz", **stored)
     text = json.dumps(manifest, indent=1)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     for name in TRAVELLERS:
@@ -150,39 +165,27 @@ def _check(text: str, inputs: list[dict[str, Any]], losses: int) -> None:
         raise ValueError(f"the compiled step's results are not {losses} losses and variables.")
 
 
-def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-    """The manifest of an exported step."""
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} holds no exported step: no manifest.json.") from None
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {manifest.get('format')}; this reads {FORMAT}.")
-    return manifest
-
-
 def trained_model(folder: pathlib.Path, checkpoint: pathlib.Path) -> models.CompressionModel:
-    """The model of an exported step, with the averaged weights of a runner's checkpoint."""
-    manifest = read_manifest(folder)
+    """Returns the model of an exported step with the averaged weights of a runner's checkpoint.
+
+    Args:
+        folder: of the exported step.
+        checkpoint: checkpoint.npz, or average.npz, which may be in pieces.
+    """
+    manifest = values.manifest_of(folder)
     model = models.build(manifest["model"], **manifest["arguments"])
-    with np.load(checkpoint, allow_pickle=False) as arrays:
-        if "__meta__" not in arrays.files:
-            raise ValueError(f"{checkpoint} is not a checkpoint of the runner.")
-        meta = json.loads(str(arrays["__meta__"]))
-        if meta["digest"] != manifest["digest"]:
-            raise ValueError(f"{checkpoint} is of another step than the one in {folder}.")
-        variables = model.trainable_variables
-        labels = {x["name"]: x["variable"] for x in manifest["inputs"]}
-        exported = [labels[n] for n in sorted(labels) if n.startswith("weights/")]
-        if exported != [v.name for v in variables]:
-            raise ValueError(
-                f"the variables of {model.name} are not those that were exported: was its code "
-                "changed since then?"
-            )
-        for i, variable in enumerate(variables):
-            variable.assign(arrays[f"average/{i:03}"])
-    for variable in model.trainable_variables:
+    content = pieces.read(checkpoint)
+    arrays, _ = values.checkpoint_of(checkpoint, content, manifest["digest"])
+    variables = model.trainable_variables
+    labels = {x["name"]: x["variable"] for x in manifest["inputs"]}
+    exported = [labels[n] for n in sorted(labels) if n.startswith("weights/")]
+    if exported != [v.name for v in variables]:
+        raise ValueError(
+            f"the variables of {model.name} are not those that were exported: was its code "
+            "changed since then?"
+        )
+    for i, variable in enumerate(variables):
+        variable.assign(arrays[f"average/{i:03}"])
         if not np.all(np.isfinite(variable.numpy())):
             raise ValueError(f"{checkpoint}: {variable.name} holds values that are not numbers.")
     return model
