@@ -127,7 +127,8 @@ def model_setting(
         encode=partial(codec.compress, **rate, **options),
         # Pictures over the limits were refused when they were read.
         decode=partial(codec.decompress, max_pixels=2**62, max_side=2**62),
-        warms_up=weights,
+        # A search builds graphs of its own.
+        warms_up=", ".join(filter(None, (weights, options_text(options)))),
     )
 
 
