@@ -97,10 +97,11 @@ class Exported(tf.Module):
             return {"image": decode(bitstream_bytes, max_pixels, max_side)}
 
         def compress_at_effort(
-            image_bytes: tf.Tensor, effort: tf.Tensor, quality: tf.Tensor = rate
+            image_bytes: tf.Tensor, effort: tf.Tensor, quality: tf.Tensor | None = None
         ) -> dict[str, tf.Tensor]:
-            of_each = tf.broadcast_to(quality, tf.shape(image_bytes))
-            return {"bitstream_bytes": each(compress_triple, (image_bytes, of_each, effort))}
+            if quality is None:
+                quality = tf.fill(tf.shape(image_bytes), rate)
+            return {"bitstream_bytes": each(compress_triple, (image_bytes, quality, effort))}
 
         strings, string = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
         specs = {
@@ -118,7 +119,7 @@ class Exported(tf.Module):
             numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_effort] = {"image_bytes": strings, "effort": numbers}
             if codec.many_rates:
-                specs[compress_at_effort]["quality"] = tf.TensorSpec(None, tf.int32)
+                specs[compress_at_effort]["quality"] = numbers
         if codec.has_realism:
             codec.realism_decoder()  # Read outside of graphs.
             anything = tf.TensorSpec(None, tf.float32)  # One for each, or one for all.

@@ -46,9 +46,9 @@ from tfc_models.models.distortion import distortions
 
 LARGEST_EFFORT = 9
 HYPER_STEPS = (0, 10, 10, 20, 20, 30, 30, 40, 40, 60)  # by effort
-PASSES = (0, 2, 4, 8, 12, 18, 28, 44, 70, 110)  # by effort, over all groups of latents
+PASSES = (0, 2, 4, 8, 12, 18, 26, 36, 50, 70)  # by effort, over all groups of latents
 HYPER_RATE = 0.03  # largest step of Adam
-MOST_CHANGES = 5  # per position and pass, in the first pass
+CHANNELS_PER_CHANGE = 64  # changes at a position in the first pass: one for so many channels
 LEAST_GAIN = 0.1  # bits
 PROBE = 0.2  # size of the change that measures curvature
 PASS_UNITS = 6  # units of work of a pass over latents, where a step of hyper-latents is one
@@ -252,8 +252,8 @@ class Refiner(tf.Module):
         """Returns the distortion of a window in bits."""
         shape = tf.shape(window.picture)
         pictures = self._differentiable.to_pictures(decoded, window.rate)
-        terms = self._tuning.weights
-        total, _ = distortions(terms, window.picture, pictures[:, : shape[1], : shape[2]])
+        pictures = tf.clip_by_value(pictures[:, : shape[1], : shape[2]], 0.0, 255.0)
+        total, _ = distortions(self._tuning.weights, window.picture, pictures)
         return window.weight * total[0]
 
     def _hyper_step(
@@ -345,8 +345,9 @@ class Refiner(tf.Module):
         up, down = rise(1.0), rise(-1.0)
         gain = tf.where(own > 0.0, -tf.minimum(up, down), -1.0)
         left = 1.0 - tf.cast(i, tf.float32) / tf.cast(passes, tf.float32)
-        count = tf.cast(tf.math.ceil((MOST_CHANGES - 0.5) * tf.maximum(left, 0.0) ** 1.5), tf.int32)
-        largest = tf.math.top_k(gain, min(MOST_CHANGES, gain.shape[-1])).values
+        most = max(1, gain.shape[-1] // CHANNELS_PER_CHANGE)
+        count = tf.cast(tf.math.ceil((most - 0.5) * tf.maximum(left, 0.0) ** 1.5), tf.int32)
+        largest = tf.math.top_k(gain, most).values
         place = tf.clip_by_value(count - 1, 0, largest.shape[-1] - 1)
         least_gain = tf.maximum(tf.gather(largest, [place], axis=-1), LEAST_GAIN)
         change = tf.where(up < down, 1.0, -1.0)
