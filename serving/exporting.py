@@ -139,7 +139,6 @@ def warmup_requests(codec: Codec, largest: int, searches: bool = False) -> list[
             at = {**pictures, "quality": np.array([50], np.int32)}
             requests.append(("compress_at_quality", at))
         if searches and side == sides[0]:
-            # Its quality has a default, which a stock server fills in as well.
             at = {**pictures, "effort": np.array([1], np.int32)}
             if codec.many_rates:
                 at["quality"] = np.array([50], np.int32)

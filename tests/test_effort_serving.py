@@ -67,21 +67,19 @@ def test_the_signature_by_effort_and_quality(servable):
     quality = given["quality"]
     assert called(servable, "compress_at_quality", image_bytes=files, quality=quality)[0] == plain
     assert cost(searched, 30) <= cost(plain, 30) and searched != plain
-    effort = np.array([0, 0], np.int32)
-    default = called(servable, "compress_at_effort", image_bytes=files, effort=effort)
-    assert default == called(servable, "compress", image_bytes=files)
+    given["effort"] += 2
     with pytest.raises(ServingError, match="effort is a whole number from 0 to 2; got 3"):
-        called(servable, "compress_at_effort", image_bytes=files, effort=effort + 3)
+        called(servable, "compress_at_effort", image_bytes=files, **given)
 
 
 def test_rest_bodies_and_batches(servable):
     assert servable.batches("compress_at_effort") and servable.takes_pictures("compress_at_effort")
     file = {"b64": "AAAA"}
-    rows = [{"image_bytes": file, "effort": 1}]
+    rows = [{"image_bytes": file, "effort": 1, "quality": 40}]
     body = json.dumps({"signature_name": "compress_at_effort", "instances": rows}).encode()
     inputs = rest_json.parse(body, servable)[2]
-    assert set(inputs) == {"image_bytes", "effort"} and inputs["effort"].dtype == np.int32
-    np.testing.assert_array_equal(servable.checked("compress_at_effort", inputs)["quality"], [50])
+    assert inputs["effort"].dtype == inputs["quality"].dtype == np.int32
+    assert set(servable.checked("compress_at_effort", inputs)) == set(rows[0])
 
 
 def test_warm_up_searches_the_smallest_picture_alone():
@@ -118,9 +116,10 @@ def test_the_client_asks_for_an_effort_by_rest_and_grpc(folder):
             with clients.Client(address, "m") as client:
                 assert client.compress(png(PICTURE), 30, effort=0) == codec.compress(PICTURE, 30)
                 files.append(client.compress(png(PICTURE), 30, effort=1))
-                assert client.compress(png(PICTURE), effort=1)
+                with pytest.raises(clients.ServerError, match=r"(?i)missing.*quality"):
+                    client.compress(png(PICTURE), effort=1)
                 with pytest.raises(clients.ServerError, match="from 0 to 2; got 9"):
-                    client.compress(png(PICTURE), effort=9)
+                    client.compress(png(PICTURE), 30, effort=9)
     assert files[0] == files[1] and cost(files[0], 30) <= cost(codec.compress(PICTURE, 30), 30)
 
 

@@ -42,7 +42,8 @@ class Client:
             picture: the file.
             quality: 0 to 100, of a model of many rates.
             effort: 0 to 9, of a model that was exported with efforts: a smaller file for more
-                time, which must be within the timeouts of the client and the server.
+                time, which must be within the timeouts of the client and the server. A model
+                of many rates needs a quality beside it.
         """
         inputs: dict[str, Any] = {"image_bytes": picture}
         if quality is not None:

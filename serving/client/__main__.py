@@ -26,7 +26,7 @@ _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HO
 _MODEL = flags.DEFINE_string("model", "default", "name of the model on the server")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
 _EFFORT = flags.DEFINE_integer(
-    "effort", 0, "0 to 9, of a model that was exported with efforts", 0, 9
+    "effort", 0, "0 to 9, beside --quality, of a model exported with efforts", 0, 9
 )
 _REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
 _OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
