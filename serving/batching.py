@@ -21,7 +21,7 @@ import numpy as np
 from serving.errors import ServingError, exhausted, failed, invalid, unavailable
 from serving.metrics import Metrics
 from serving.servable import Arrays, Servable
-from serving.weighing import pixels_of
+from serving.weighing import work_of
 
 # Pixels that a batch of several requests may stand for: a request that waits for much larger
 # ones in its own batch gets its answer when they are done.
@@ -100,7 +100,7 @@ class Batcher:
         arrays, size = self.checked(servable, signature, inputs)
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        task = _Task(servable, signature, arrays, size, pixels_of(arrays), now, deadline)
+        task = _Task(servable, signature, arrays, size, work_of(arrays), now, deadline)
         with self._changed:
             if self._closed:
                 raise unavailable("the server is shutting down")

@@ -1,6 +1,7 @@
 """Compresses, decompresses or evaluates many files, on Apache Beam.
 
     python -m serving.bulk compress --input 'photos/**' --output packed/ --quality 40
+    python -m serving.bulk compress --input photos/ --output packed/ --effort 5 --tune lpips
     python -m serving.bulk decompress --input packed/ --output back/ --realism 0.5
     python -m serving.bulk evaluate --input photos/ --output results/ \
         --direct_running_mode=multi_processing --direct_num_workers=2
@@ -30,6 +31,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "folder for what comes of it", req
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
 _REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
+_EFFORT = flags.DEFINE_integer(
+    "effort", 0, "0 to 9: time that the encoder spends on a smaller file for each picture", 0, 9
+)
+_TUNE = flags.DEFINE_string(
+    "tune", None, "metric that an effort above 0 searches by, as tfc-models compress --tune"
+)
 _BACKGROUND = flags.DEFINE_string("background", None, "colour behind transparent pictures")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger ones fail", 1)
 
@@ -102,7 +109,8 @@ def run(command: str, beam_flags: list[str]) -> int:
     output = _OUTPUT.value.rstrip("/")
     settings = _MODEL.value, _QUALITY.value, _MAX_PIXELS.value, _REALISM.value
     color = parse_color(_BACKGROUND.value) if _BACKGROUND.value else None
-    job = work.Job(command, base, output, *settings, color).without_clashes(paths)
+    search = {"effort": _EFFORT.value, "tune": _TUNE.value}
+    job = work.Job(command, base, output, *settings, color, **search).without_clashes(paths)
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)

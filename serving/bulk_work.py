@@ -27,6 +27,8 @@ from tfc_models.cli.plan import UNREADABLE, renamed
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec, checked_realism
 from tfc_models.codec.container import SUFFIX
+from tfc_models.codec.tunable import tuned_metrics, weights_digests
+from tfc_models.codec.tuning import prepare_metrics, tuning_of
 
 COMMANDS = ("compress", "decompress", "evaluate")
 COUNTED = ("bytes_in", "bytes_out", "pixels")
@@ -50,6 +52,8 @@ class Job:
     max_pixels: int
     realism: float | None = None
     background: pictures.Color | None = None
+    effort: int = 0
+    tune: str | None = None
     clashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def load(self) -> Codec:
@@ -64,8 +68,15 @@ class Job:
             raise ValueError("--background is for compress and evaluate.")
         if self.command != "decompress" and self.realism is not None:
             raise ValueError("--realism is for decompress: files are the same, whatever it is.")
+        if self.command == "decompress" and (self.effort or self.tune is not None):
+            raise ValueError("--effort and --tune are for compress and evaluate.")
+        if self.tune is not None and not self.effort:
+            raise ValueError("--tune needs --effort 1 to 9: a single pass has nothing to tune.")
+        tuned_metrics(self.tune)
         codec = self.load()
         codec.rate_setting(self.quality)
+        if self.effort:
+            prepare_metrics(tuning_of(self.tune, codec.model))  # Or one line about weights.
         if checked_realism(self.realism or 0.0):
             codec.realism_decoder()  # Or one line about why there is none.
 
@@ -108,10 +119,12 @@ class Job:
         return self._compressed(self._pixels(data))
 
     def _compressed(self, picture: np.ndarray) -> tuple[bytes, dict[str, Any]]:
-        output = self.load().compress(picture, self.quality)
+        search = {"effort": self.effort, "tune": self.tune} if self.effort else {}
+        output = self.load().compress(picture, self.quality, **search)
         pixels = picture.shape[0] * picture.shape[1]
         bpp = 8.0 * len(output) / pixels
-        return output, {"bytes_out": len(output), "pixels": pixels, "bpp": round(bpp, 5)}
+        record = {"bytes_out": len(output), "pixels": pixels, "bpp": round(bpp, 5)}
+        return output, {**record, **{k: v for k, v in search.items() if v is not None}}
 
     def _decompress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
         decode, realism = self.load().decompress, self.realism or 0.0
@@ -137,6 +150,8 @@ class Job:
         found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
         if self.background is not None:
             found += ["background", *self.background]
+        if self.effort:
+            found += ["effort", self.effort, self.tune, *weights_digests(self.tune)]
         if not self.realism:
             return found
         entry = zoo.entry_of(self.model)

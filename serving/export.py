@@ -14,6 +14,7 @@ from absl import app, flags, logging
 
 from serving.exporting import export
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, load
+from tfc_models.codec.tunable import tuned_metrics
 
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _BASE_PATH = flags.DEFINE_string("base_path", None, "folder of versions", required=True)
@@ -25,6 +26,12 @@ _BFLOAT16 = flags.DEFINE_enum(
     "off runs anywhere; on only where the processor multiplies bfloat16; auto: as this machine",
 )
 _QUALITY = flags.DEFINE_integer("quality", None, "of compress, for a model of many rates", 0, 100)
+_MAX_EFFORT = flags.DEFINE_integer(
+    "max_effort", 0, "largest effort of compress_at_effort; 0: no such signature", 0, 9
+)
+_TUNE = flags.DEFINE_string(
+    "tune", None, "metric that compress_at_effort searches by, as tfc-models compress --tune"
+)
 _REALISM = flags.DEFINE_string("realism_weights", None, "of a decoder, in place of the zoo's")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger pictures: refused", 1)
 _MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides: refused", 1)
@@ -35,6 +42,9 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
     logging.set_verbosity(logging.ERROR)  # TensorFlow tells of renamed inputs, at length.
     try:
+        if _TUNE.value is not None and not _MAX_EFFORT.value:
+            raise ValueError("--tune needs --max_effort 1 to 9: a single pass has nothing to tune.")
+        tuned_metrics(_TUNE.value)
         codec = load(_MODEL.value, _REALISM.value)
         codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
         folder = export(
@@ -45,6 +55,8 @@ def main(argv: list[str]) -> None:
             max_pixels=_MAX_PIXELS.value,
             max_side=_MAX_SIDE.value,
             quality=_QUALITY.value,
+            max_effort=_MAX_EFFORT.value,
+            tune=_TUNE.value,
         )
     except (ValueError, OSError, tf.errors.OpError) as error:
         logging.error("%s", str(error).strip().splitlines()[0])

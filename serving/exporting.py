@@ -24,6 +24,7 @@ from serving.servable import WARMUP
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, Codec
 
 WARMUP_SIDES = (64, 256)
+Request = tuple[str, "dict[str, np.ndarray]"]
 WRITING = "writing-"  # what the name of a folder begins with that is no version yet
 
 
@@ -47,7 +48,8 @@ def export(
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         codec.save(str(scratch), **options)
-        _write_warmup(codec, scratch, _largest_side(options))
+        requests = warmup_requests(codec, _largest_side(options), bool(options.get("max_effort")))
+        _write_warmup(codec.model_name, requests, scratch)
         scratch.chmod(0o755)
         for path in [*scratch.rglob("*"), scratch]:
             _sync(path)
@@ -101,13 +103,13 @@ def _largest_side(limits: dict[str, object]) -> int:
     return min(int(limits.get("max_side", DEFAULT_MAX_SIDE)), math.isqrt(pixels))
 
 
-def _write_warmup(codec: Codec, folder: pathlib.Path, largest: int) -> None:
+def _write_warmup(name: str, requests: list[Request], folder: pathlib.Path) -> None:
     path = folder / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in warmup_requests(codec, largest):
+        for signature, inputs in requests:
             request = predict_pb2.PredictRequest(
-                model_spec=model_pb2.ModelSpec(name=codec.model_name, signature_name=signature),
+                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
                 inputs={k: tf.make_tensor_proto(v) for k, v in inputs.items()},
             )
             log = prediction_log_pb2.PredictLog(request=request)
@@ -115,10 +117,17 @@ def _write_warmup(codec: Codec, folder: pathlib.Path, largest: int) -> None:
             writer.write(record.SerializeToString())
 
 
-def warmup_requests(codec: Codec, largest: int) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Signatures with inputs: pictures of two sizes, there and back."""
-    requests = []
-    for side in sorted({min(side, largest) for side in WARMUP_SIDES}):
+def warmup_requests(codec: Codec, largest: int, searches: bool = False) -> list[Request]:
+    """Signatures with inputs: pictures of two sizes, there and back.
+
+    Args:
+        codec: what was exported.
+        largest: side of the largest picture that it accepts.
+        searches: whether it has `compress_at_effort`: called once, for the smaller picture.
+    """
+    requests: list[Request] = []
+    sides = sorted({min(side, largest) for side in WARMUP_SIDES})
+    for side in sides:
         y, x = np.mgrid[:side, :side]
         picture = np.stack([y % 256, x % 256, (x * y) % 256], -1).astype(np.uint8)
         file = io.BytesIO()
@@ -129,6 +138,11 @@ def warmup_requests(codec: Codec, largest: int) -> list[tuple[str, dict[str, np.
         if codec.many_rates:
             at = {**pictures, "quality": np.array([50], np.int32)}
             requests.append(("compress_at_quality", at))
+        if searches and side == sides[0]:
+            at = {**pictures, "effort": np.array([1], np.int32)}
+            if codec.many_rates:
+                at["quality"] = np.array([50], np.int32)
+            requests.append(("compress_at_effort", at))
         if codec.has_realism:
             at = {**bitstreams, "realism": np.array([1.0], np.float32)}
             requests.append(("decompress_at_realism", at))

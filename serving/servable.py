@@ -22,6 +22,7 @@ DEFAULT_SIGNATURE = "serving_default"
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
 PICTURES, BITSTREAMS, PIXELS = "image_bytes", "bitstream_bytes", "image"
+EFFORT = "effort"
 
 Arrays = dict[str, np.ndarray]
 

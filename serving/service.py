@@ -20,7 +20,7 @@ from serving.manager import Manager
 from serving.memory import Budget, Share, Workers
 from serving.metrics import Metrics
 from serving.servable import BITSTREAMS, PICTURES, PIXELS, Arrays, Servable
-from serving.weighing import pixels_of, sizes_of
+from serving.weighing import pixels_of, searches, sizes_of
 from tfc_models import pictures
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
@@ -60,7 +60,10 @@ class Service:
         arrays, size = self.batcher.checked(servable, signature, inputs)
         self.batcher.check_room(size)
         if servable.takes_pictures(signature):
-            share.take(pixels=sum(map(self._pixels, arrays[PICTURES])))
+            counts = [self._pixels(data) for data in arrays[PICTURES]]
+            share.take(pixels=sum(counts))
+            if searches(arrays):  # Pictures of a request are searched one after the other.
+                share.take_search(max(counts))
             return share.until(self.decoders.submit(self._prepared, arrays))
         self._check_sizes(arrays)
         share.take(pixels=pixels_of(arrays))

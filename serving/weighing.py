@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from serving.servable import EFFORT
 from tfc_models import pictures
 from tfc_models.codec import BitstreamError, container
 
+SEARCH_TIMES = 100  # by how much a search takes longer than the single pass, roughly
 PIXELS_A_BYTE = 16  # of what has no header, at half a bit for each pixel
 
 
@@ -23,6 +25,16 @@ def pixels_of(inputs: Mapping[str, np.ndarray]) -> float:
         elif array.dtype == np.uint8:
             total += math.prod(array.shape[:-1] if array.ndim > 2 else array.shape)
     return total
+
+
+def work_of(inputs: Mapping[str, np.ndarray]) -> float:
+    """Pixels that take a single pass as long as these inputs take."""
+    return pixels_of(inputs) * (SEARCH_TIMES if searches(inputs) else 1)
+
+
+def searches(inputs: Mapping[str, np.ndarray]) -> bool:
+    """Whether the encoder searches better integers for any of the pictures."""
+    return EFFORT in inputs and bool(np.any(inputs[EFFORT] > 0))
 
 
 def sizes_of(bitstreams: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -49,9 +49,18 @@ class QuickCodec:
         return np.frombuffer(pixels, np.uint8).reshape(shape)
 
     def save(
-        self, path: str, bfloat16: str, max_pixels: int, max_side: int, quality: int | None
+        self,
+        path: str,
+        bfloat16: str,
+        max_pixels: int,
+        max_side: int,
+        quality: int | None,
+        max_effort: int = 0,
+        tune: str | None = None,
     ) -> None:
         text = f"bfloat16 {bfloat16}, limits {max_pixels} {max_side}, quality {quality}"
+        if max_effort:
+            text += f", effort {max_effort}, tune {tune}"
         pathlib.Path(path, "saved_model.pb").write_text(text)
 
 
@@ -66,6 +75,40 @@ class GradedCodec(QuickCodec):
         step = 2 + (100 - quality) // 2
         levels = np.minimum(picture // step * step + step // 2, 255).astype("u1")
         return self._written(levels, quality)
+
+
+class SearchingCodec(GradedCodec):
+    """A search gives the file of a lower quality, in ten steps.
+
+    Attributes:
+        searches: efforts and tunings of the searches, in order.
+        step: is called at every step.
+    """
+
+    model_name = "searching"
+
+    def __init__(self, step: Callable[[], None] = lambda: None) -> None:
+        self.searches: list[tuple[int, str | None]] = []
+        self.step = step
+
+    def compress(
+        self,
+        picture: np.ndarray,
+        quality: int | None = None,
+        effort: int = 0,
+        tune: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> bytes:
+        if not effort:
+            return super().compress(picture, quality)
+        self.searches.append((effort, tune))
+        for done in range(1, 11):
+            self.step()
+            if progress:
+                progress(done, 10)
+        quality = 50 if quality is None else quality
+        file = super().compress(picture, max(quality - 2 * effort, 0))
+        return self._written(self.decompress(file), quality)
 
 
 def quick_zoo(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], QuickCodec]) -> None:

@@ -162,7 +162,7 @@ def test_a_batch_waits_for_company_no_longer_than_it_is_told():
 
 def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
     weights = {1: 3e6, 2: 10.0, 3: 10.0, 4: 2e6}
-    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
     futures = [setup.submit(i) for i in weights]
     setup.servable.leave.set()
     for future in futures:
@@ -172,7 +172,7 @@ def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
 
 def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch):
     weights = {1: 9e6, 2: 9e6, 3: 10.0, 4: 9e6}
-    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
     servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 2), Metrics())
     futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
     assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
@@ -184,7 +184,7 @@ def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch)
 
 def test_a_very_large_picture_is_not_overtaken_by_large_ones(monkeypatch):
     weights = {1: 18e6, 2: 20e6, 3: 3e6, 4: 10.0}
-    monkeypatch.setattr(batching, "pixels_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
     servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 3), Metrics())
     futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
     assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)

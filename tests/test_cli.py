@@ -394,7 +394,7 @@ def test_export_replaces_nothing_but_a_saved_model(loads, capsys):
 def test_failed_export_leaves_what_there_was(loads, monkeypatch, capsys):
     run("export", "served", "--quiet")
 
-    def save(self, path, *settings):
+    def save(self, path, *settings, **search):
         pathlib.Path(path, "half").write_text("")
         raise OSError(errno.ENOSPC, "full")
 

@@ -35,12 +35,24 @@ class Client:
         rest = server.startswith(("http://", "https://"))
         self._transport: Any = (_Rest if rest else _Grpc)(server, model, timeout)
 
-    def compress(self, picture: bytes, quality: int | None = None) -> bytes:
-        """The bitstream for a picture file."""
-        if quality is None:
-            return self._transport.predict("compress", {"image_bytes": picture})
-        inputs = {"image_bytes": picture, "quality": quality}
-        return self._transport.predict("compress_at_quality", inputs)
+    def compress(self, picture: bytes, quality: int | None = None, effort: int = 0) -> bytes:
+        """The bitstream for a picture file.
+
+        Args:
+            picture: the file.
+            quality: 0 to 100, of a model of many rates.
+            effort: 0 to 9, of a model that was exported with efforts: a smaller file for more
+                time, which must be within the timeouts of the client and the server. A model
+                of many rates needs a quality beside it.
+        """
+        inputs: dict[str, Any] = {"image_bytes": picture}
+        if quality is not None:
+            inputs["quality"] = quality
+        if effort:
+            inputs["effort"] = effort
+            return self._transport.predict("compress_at_effort", inputs)
+        signature = "compress" if quality is None else "compress_at_quality"
+        return self._transport.predict(signature, inputs)
 
     def decompress(self, bitstream: bytes, realism: float | None = None) -> bytes:
         """The PNG file for a bitstream; `realism` is for models with such a decoder."""

@@ -1,6 +1,7 @@
 """Talks to a server, by REST or gRPC.
 
     python -m serving.client compress photo.png --quality 40
+    python -m serving.client compress photo.png --quality 40 --effort 3
     python -m serving.client decompress photo.tfcm --realism 0.5
     python -m serving.client status
 
@@ -24,6 +25,9 @@ from tfc_models.cli.writing import check_new, write_file
 _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
 _MODEL = flags.DEFINE_string("model", "default", "name of the model on the server")
 _QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
+_EFFORT = flags.DEFINE_integer(
+    "effort", 0, "0 to 9, beside --quality, of a model exported with efforts", 0, 9
+)
 _REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
 _OUTPUT = flags.DEFINE_string("output", None, "file to write; by default beside the input")
 _FORCE = flags.DEFINE_bool("force", False, "write over files that exist")
@@ -52,7 +56,7 @@ def run(command: str, files: list[str]) -> None:
             check_new(output, _FORCE.value)
             data = path.read_bytes()
             if command == "compress":
-                result = client.compress(_upright(path, data), _QUALITY.value)
+                result = client.compress(_upright(path, data), _QUALITY.value, _EFFORT.value)
             else:
                 result = client.decompress(data, _REALISM.value)
             write_file(output, result, force=_FORCE.value)

@@ -11,6 +11,7 @@ from tfc_models import pictures
 from tfc_models.cli import measuring
 from tfc_models.cli.errors import one_line
 from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
+from tfc_models.codec.tunable import TUNABLE, tuned_metrics
 from tfc_models.evaluation.peers import AVIF_SPEED, AVIF_SPEEDS, PEERS
 from tfc_models.evaluation.quality_metrics import FURTHER
 from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
@@ -29,6 +30,17 @@ def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
 
 def add_weights(command: argparse.ArgumentParser) -> None:
     """Weights of the metrics that have some."""
+    add_tunable_weights(command)
+    command.add_argument(
+        "--semantic",
+        metavar="WEIGHTS",
+        help="those of a fitted semantic metric, likewise (default: what "
+        f"{SEMANTIC_VARIABLE} names)",
+    )
+
+
+def add_tunable_weights(command: argparse.ArgumentParser) -> None:
+    """Weights of the metrics that --tune takes."""
     command.add_argument(
         "--lpips",
         metavar="WEIGHTS",
@@ -45,12 +57,67 @@ def add_weights(command: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="PIM-bands' weights, likewise (default: those shipped)",
     )
+
+
+def add_effort(command: argparse.ArgumentParser) -> None:
+    """Effort of the encoder."""
     command.add_argument(
-        "--semantic",
-        metavar="WEIGHTS",
-        help="those of a fitted semantic metric, likewise (default: what "
-        f"{SEMANTIC_VARIABLE} names)",
+        "-e",
+        "--effort",
+        metavar="N",
+        type=argument(effort),
+        default=0,
+        help=f"{EFFORT_HELP} (default: 0)",
     )
+
+
+def add_efforts(command: argparse.ArgumentParser) -> None:
+    """Several efforts, a curve each."""
+    command.add_argument(
+        "-e",
+        "--effort",
+        metavar="N[,N…]",
+        type=argument(efforts),
+        default=(0,),
+        help="efforts of the models' encoder, 0 to 9 (see compress): a curve for each (default: 0)",
+    )
+
+
+def add_tune(command: argparse.ArgumentParser, option: str) -> None:
+    """Distortion that the search minimizes; `option` says how much it searches."""
+    command.add_argument(
+        "--tune",
+        metavar="METRIC",
+        type=argument(tune),
+        help=f"with {option} above 0: search for the best quality by this metric, of "
+        f"{', '.join(TUNABLE)}, or a sum such as 'psnr + 2*lpips', at about the same size "
+        "(default: that which the model was trained for)",
+    )
+
+
+EFFORT_HELP = (
+    "time that the encoder spends on searching a smaller file for each picture, 0 (a single "
+    "pass) to 9: seconds for a photo of 768×512 at 1, minutes at 9, each level 1.5 to 2 times "
+    "the one below. Files decode everywhere, and as fast as others"
+)
+
+
+def effort(text: str) -> int:
+    """An effort of the encoder."""
+    if not text.isdecimal() or int(text) > 9:
+        raise ValueError(f"{text!r} is not a whole number from 0 to 9.")
+    return int(text)
+
+
+def efforts(text: str) -> tuple[int, ...]:
+    """Efforts with commas, each once."""
+    return tuple(dict.fromkeys(effort(part.strip()) for part in text.split(",")))
+
+
+def tune(text: str) -> str:
+    """Metrics that a search is tuned for."""
+    tuned_metrics(text)
+    return text
 
 
 def add_peers(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfc_models
 from tfc_models import pictures, remote
+from tfc_models.cli import searching
 from tfc_models.cli.errors import FAILED, CommandError, ModelError, UsageError, one_line
 from tfc_models.cli.plan import Job, find_inputs, plan
 from tfc_models.cli.report import Reporter, print_json, size_text
@@ -32,10 +33,13 @@ def compress(options: argparse.Namespace) -> int:
     output = options.output or ""
     if pictures.has_picture_suffix(output) and not os.path.isdir(output):
         raise UsageError(f"{output} is a picture's name; compressed files end in {SUFFIX}.")
+    searching.check(options, options.effort)
+    searching.check_weights_are_used(options)
     check_model(options.model)
     reporter = Reporter("compress", options.quiet)
     jobs = _plan(options, pictures.has_picture_suffix, "pictures", SUFFIX)
     codec: Codec | None = None
+    search = searching.search_options(options.effort, options.tune)
 
     def work(job: Job) -> tuple[bytes, dict[str, Any]]:
         nonlocal codec
@@ -50,9 +54,11 @@ def compress(options: argparse.Namespace) -> int:
         for note in picture.notes:
             reporter.line(f"{job.source_name}: {note}")
         codec = codec or load_model(options.model)
-        data, seconds = timed(lambda: _coded(codec, picture.coded, options))
+        data, seconds = timed(
+            lambda: _coded(codec, picture.coded, options, job.source_name, reporter)
+        )
         header = tfc_models.inspect(data)
-        result = _result(header, seconds)
+        result = {**_result(header, seconds), **search}
         if picture.bits > 8:
             result["source_bits"] = picture.bits
         return data, {**result, "quality": header.rate} if codec.many_rates else result
@@ -92,18 +98,35 @@ def decompress(options: argparse.Namespace) -> int:
     return _run(jobs, work, options, reporter, "decompressing")
 
 
-def _coded(codec: Codec, pixels: np.ndarray, options: argparse.Namespace) -> bytes:
+def _coded(
+    codec: Codec,
+    pixels: np.ndarray,
+    options: argparse.Namespace,
+    name: str,
+    reporter: Reporter,
+) -> bytes:
     """A file at the quality, or of the size or fidelity, that was asked for."""
+    if not options.effort:
+        return _at_rate(codec, pixels, options)
+    search = searching.search_options(options.effort, options.tune)
+    targets = options.target_bytes, options.target_bpp, options.target_psnr
+    several = any(target is not None for target in targets)
+    remark = " for each of a few searches" if several else ""
+    with reporter.search(f"{name}: effort {options.effort}", remark) as progress:
+        return _at_rate(codec, pixels, options, **search, progress=progress)
+
+
+def _at_rate(codec: Codec, pixels: np.ndarray, options: argparse.Namespace, **search: Any) -> bytes:
     from tfc_models.codec import compress_to_bytes, compress_to_psnr
 
     if options.target_psnr is not None:
-        return compress_to_psnr(codec, pixels, options.target_psnr).data
+        return compress_to_psnr(codec, pixels, options.target_psnr, **search).data
     size = options.target_bytes
     if options.target_bpp is not None:
         size = int(options.target_bpp * pixels.shape[0] * pixels.shape[1] / 8)
     if size is not None:
-        return compress_to_bytes(codec, pixels, size).data
-    return codec.compress(pixels, options.quality)
+        return compress_to_bytes(codec, pixels, size, **search).data
+    return codec.compress(pixels, options.quality, **search)
 
 
 def _plan(
@@ -260,7 +283,8 @@ def _run(
 
 
 def _summary(result: dict[str, Any]) -> str:
-    settings = [f"{k} {result[k]:g}, " for k in ("quality", "realism") if k in result]
+    shown = ("quality", "effort", "realism", "tune")
+    settings = [f"{k.replace('tune', 'tuned for')} {result[k]}, " for k in shown if k in result]
     size = f"{result['width']}×{result['height']}{' grey' * ('grey' in result)}"
     if "source_bits" in result:
         size += f", {result['source_bits']} bits a sample to 8"

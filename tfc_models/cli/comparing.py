@@ -12,6 +12,7 @@ import numpy as np
 
 from tfc_models import evaluation, pictures
 from tfc_models.analysis import Metric
+from tfc_models.cli import searching
 from tfc_models.cli.choosing import Chosen, metric_names, print_settings
 from tfc_models.cli.coding import check_model, load_model
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
@@ -66,6 +67,7 @@ def compare(options: argparse.Namespace) -> int:
     names = metric_names(options.metrics)
     equal = (metric_names(options.equal) or ["psnr"])[0]
     reporter = Reporter("compare", options.quiet)
+    searching.check(options, options.effort)
     check_model(options.model)
     try:
         limits = options.max_pixels, options.max_side
@@ -78,7 +80,8 @@ def compare(options: argparse.Namespace) -> int:
     chosen.add_peers(options.codecs, options.avif_speed)
     codec = load_model(options.model)
     chosen.add_metrics(dict.fromkeys([*names, equal]), options)
-    setting = _our_setting(codec, options.quality)
+    search = searching.search_options(options.effort, options.tune)
+    setting = _our_setting(codec, options.quality, search)
     compared = _compare(picture.coded, codec, setting, chosen, SHOWN[equal], reporter)
     page = sheet.contact_sheet(
         [_original(source, picture.pixels), *_entries(compared, SHOWN[equal], chosen.metrics)]
@@ -92,12 +95,12 @@ def compare(options: argparse.Namespace) -> int:
     return FAILED if reporter.failures else 0
 
 
-def _our_setting(codec: Any, quality: int | None) -> evaluation.Setting:
+def _our_setting(codec: Any, quality: int | None, search: dict[str, Any]) -> evaluation.Setting:
     if quality is not None and not codec.many_rates:
         raise UsageError(f"{codec.model_name} has one rate: --quality is for models of many.")
     if codec.many_rates and quality is None:
         quality = DEFAULT_QUALITY
-    return evaluation.model_setting(codec, quality)
+    return evaluation.model_setting(codec, quality, **search)
 
 
 def _compare(

@@ -12,6 +12,7 @@ import numpy as np
 
 import tfc_models
 from tfc_models import analysis, evaluation, pictures, remote
+from tfc_models.cli import searching
 from tfc_models.cli.choosing import Chosen, metric_names, peer_names, print_settings
 from tfc_models.cli.coding import check_model, load_model, silence_tensorflow
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
@@ -44,6 +45,7 @@ class _Results(NamedTuple):
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measures what is not in the journal yet, then writes everything."""
+    searching.check(options, max(options.effort))
     models = _parse_models(options.models)
     metrics = metric_names(options.metrics)
     if not models and options.codecs is not None and not peer_names(options.codecs):
@@ -64,7 +66,7 @@ def evaluate(options: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"cannot write {out / JOURNAL}: {one_line(error)}") from error
     with journal:
-        contenders = [_load(model, options.points) for model in models]
+        contenders = [c for model in models for c in _load(model, options)]
         contenders += [evaluation.peer_contender(peer, options.points) for peer in chosen.peers]
         run = evaluation.Evaluation(sources, contenders, journal)
         with reporter.progress(run.steps, "evaluating") as steps:
@@ -112,9 +114,15 @@ def _model_name(text: str) -> str:
     return own[0] if text == DEFAULT and own else text
 
 
-def _load(model: _Model, points: int) -> evaluation.Contender:
+def _load(model: _Model, options: argparse.Namespace) -> list[evaluation.Contender]:
+    """One curve for each effort."""
     codecs = {part: load_model(part) for part in model.parts}
-    return evaluation.model_contender(model.name, codecs, points)
+    curves = []
+    for effort in options.effort:
+        search = searching.search_options(effort, options.tune)
+        name = ", ".join(filter(None, (model.name, evaluation.options_text(search))))
+        curves.append(evaluation.model_contender(name, codecs, options.points, **search))
+    return curves
 
 
 def _sources(

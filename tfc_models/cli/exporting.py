@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
+from tfc_models.cli import searching
 from tfc_models.cli.coding import check_model, check_realism_weights, load_model
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.report import Reporter, print_json
@@ -17,6 +18,8 @@ GRAPH = "saved_model.pb"
 def export(options: argparse.Namespace) -> int:
     """Writes a SavedModel; the folder is there when it is complete."""
     path = pathlib.Path(options.folder)
+    searching.check(options, options.max_effort)
+    searching.check_weights_are_used(options)
     check_model(options.model)
     check_realism_weights(options.realism_weights)
     _check_replaceable(path, options.force)
@@ -25,7 +28,8 @@ def export(options: argparse.Namespace) -> int:
     try:
         with new_folder(path, options.force) as folder:
             limits = options.max_pixels, options.max_side
-            codec.save(str(folder), options.bfloat16, *limits, options.quality)
+            search = {"max_effort": options.max_effort, "tune": options.tune}
+            codec.save(str(folder), options.bfloat16, *limits, options.quality, **search)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     except ValueError as error:
         raise CommandError(one_line(error)) from error

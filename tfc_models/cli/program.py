@@ -27,6 +27,7 @@ from tfc_models.cli import (
     exporting,
     judging,
     measuring,
+    searching,
     signals,
 )
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
@@ -63,7 +64,8 @@ COMPRESS = """\
 Compresses pictures: PNG, JPEG, WebP, TIFF, AVIF and others that Pillow reads. They become
 sRGB with 8 bits a sample: the EXIF orientation is applied, ICC profiles are converted, of
 animations and of several pages the first picture is taken. Outputs lie beside the inputs
-unless -o says otherwise."""
+unless -o says otherwise. With --effort, files become smaller at the same quality, and
+compressing takes longer: decoding does not."""
 DECOMPRESS = """\
 Decompresses pictures. The format is that of the output's name: .png, .webp, .tiff and .bmp
 without loss, .jpg and .avif at quality 95. The model is the one that made the file. With
@@ -73,7 +75,8 @@ MODELS = "Lists the models that -m takes."
 EXPORT = """\
 Writes a model as a SavedModel with the signatures compress, decompress, compress_tensor and
 decompress_tensor; of a model of many rates, with compress_at_quality too, and compress at the
-quality that -q says; of one with a realism decoder, with decompress_at_realism."""
+quality that -q says; of one with a realism decoder, with decompress_at_realism. With
+--max-effort, also with compress_at_effort."""
 
 EVALUATE = """\
 Measures codecs over a folder of pictures, from real files, headers included: bits per pixel,
@@ -127,7 +130,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     try:
-        with _process_settings():
+        with _process_settings(), searching.named_weights(options):
             return options.run(options)
     except signals.Terminated as end:
         return end.exit_code
@@ -184,6 +187,9 @@ def _parser() -> argparse.ArgumentParser:
         command, "model of the zoo (default: its default one), or a weights file", "default"
     )
     arguments.add_rate(command)
+    arguments.add_effort(command)
+    arguments.add_tune(command, "--effort")
+    arguments.add_tunable_weights(command)
     arguments.add_background(command)
     arguments.add_limits(command)
 
@@ -226,6 +232,16 @@ def _parser() -> argparse.ArgumentParser:
         "(default: off)",
     )
     arguments.add_quality(command)
+    command.add_argument(
+        "--max-effort",
+        metavar="N",
+        type=arguments.argument(arguments.effort),
+        default=0,
+        help="largest effort that the signature compress_at_effort takes, 1 to 9; 0: no such "
+        "signature (default: 0)",
+    )
+    arguments.add_tune(command, "--max-effort")
+    arguments.add_tunable_weights(command)
     arguments.add_realism_weights(command)
     arguments.add_limits(command)
     command.add_argument("--force", action="store_true", help="replace a SavedModel that exists")
@@ -240,6 +256,8 @@ def _parser() -> argparse.ArgumentParser:
         help="models of the zoo or weights files, with commas; models of one rate that make "
         "one curve: name=a+b+c (default: the zoo's default)",
     )
+    arguments.add_efforts(command)
+    arguments.add_tune(command, "--effort")
     arguments.add_peers(command)
     command.add_argument("--out", metavar="DIR", required=True, help="folder to write to")
     command.add_argument(
@@ -264,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
         command, "model of the zoo (default: its default one), or a weights file", "default"
     )
     arguments.add_quality(command)
+    arguments.add_effort(command)
+    arguments.add_tune(command, "--effort")
     arguments.add_peers(command)
     command.add_argument(
         "--equal",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tfc_models.cli.errors import encodable, printable
+from tfc_models.cli.searching import ExpectedTime
+
+LONG_SECONDS = 5.0  # A search that takes longer is announced.
 
 
 class Reporter:
@@ -17,7 +20,7 @@ class Reporter:
     def __init__(self, command: str, quiet: bool = False) -> None:
         self._prefix = f"tfc-models {command}: "
         self._quiet = quiet
-        self._console: Any = None  # While a progress bar is shown, lines go above it.
+        self._bar: Any = None  # While it is shown, lines go above it.
         self.failures = 0
 
     def line(self, text: str) -> None:
@@ -42,15 +45,48 @@ class Reporter:
             yield jobs
             return
         with progress:
-            self._console = progress.console
+            self._bar = progress
             try:
                 yield progress.track(jobs, description=verb)
             finally:
-                self._console = None
+                self._bar = None
+
+    @contextlib.contextmanager
+    def search(self, text: str, remark: str = "") -> Iterator[Callable[[int, int], None] | None]:
+        """Shows how far the search for one image is.
+
+        On a terminal by a bar; elsewhere by one line with the expected time, if that is long.
+
+        Args:
+            text: the image and its effort.
+            remark: follows the time.
+        """
+        if self._quiet:
+            yield None
+        elif self._bar is None:
+            yield self._announced(text, remark)
+        else:
+            task = self._bar.add_task(printable(text), total=None)
+            try:
+                yield lambda done, total: self._bar.update(task, completed=done, total=total)
+            finally:
+                self._bar.remove_task(task)
+
+    def _announced(self, text: str, remark: str) -> Callable[[int, int], None]:
+        expected, is_said = ExpectedTime(), False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal is_said
+            seconds = expected.seconds(done, total)
+            if not is_said and seconds is not None and seconds > LONG_SECONDS:
+                is_said = True
+                self.line(f"{text}, about {seconds:.0f} s{remark}")
+
+        return progress
 
     def _print(self, text: str) -> None:
-        if self._console is not None:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 

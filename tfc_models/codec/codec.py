@@ -206,9 +206,9 @@ class Codec(tf.Module):
         y = self._analyse(pixels, rate)
         total, done = refiner.ticks(y.shape[1], y.shape[2], effort), 0
 
-        def tick() -> None:
+        def tick(units: int) -> None:
             nonlocal done
-            done += 1
+            done += units
             if progress:
                 progress(done, total)
 

@@ -51,8 +51,9 @@ HYPER_RATE = 0.03  # largest step of Adam
 CHANNELS_PER_CHANGE = 64  # changes at a position in the first pass: one for so many channels
 LEAST_GAIN = 0.1  # bits
 PROBE = 0.2  # size of the change that measures curvature
+PASS_UNITS = 6  # units of work of a pass over latents, where a step of hyper-latents is one
 
-Repeat = Callable[[Any, Callable[..., Any], Any], Any]
+Repeat = Callable[..., Any]
 
 
 class Window(NamedTuple):
@@ -108,11 +109,11 @@ class Refiner(tf.Module):
         return self._differentiable.coder
 
     def ticks(self, height: int, width: int, effort: int) -> int:
-        """Returns how many units of work a search reports."""
+        """Returns the units of work of a search; each takes about the same time."""
         windows = int(tf.reduce_prod(window_counts(tf.constant([height, width]))))
         groups = len(self._coder.decoding_groups(tf.constant([1, 1])))
         passes = groups * (-(-PASSES[effort] // groups) + 1)
-        return windows * (passes + (HYPER_STEPS[effort] + 1 if self._hyper else 0))
+        return windows * (PASS_UNITS * passes + (HYPER_STEPS[effort] + 1 if self._hyper else 0))
 
     def search(
         self,
@@ -120,7 +121,7 @@ class Refiner(tf.Module):
         y: tf.Tensor,
         rate: tf.Tensor,
         effort: tf.Tensor,
-        tick: Callable[[], None] | None = None,
+        tick: Callable[[int], None] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns integers of the latents and of the hyper-latents.
 
@@ -129,7 +130,8 @@ class Refiner(tf.Module):
             y: latents, not quantized, as the analysis gave them.
             rate: setting of the file.
             effort: 1 to 9.
-            tick: is called after every unit of work; None makes one graph of the whole search.
+            tick: is called after every step with its units of work; None makes one graph of
+                the whole search.
         """
         in_graph = tick is None
         raw = {
@@ -211,6 +213,7 @@ class Refiner(tf.Module):
                     window, la, o, curvature, i, passes, *s
                 ),
                 state,
+                PASS_UNITS,
             )
             latents = latents._replace(values=state[1])
         return latents
@@ -356,7 +359,7 @@ def _rounded(z: tf.Tensor) -> tf.Tensor:
     return z + tf.stop_gradient(tf.round(z) - z)
 
 
-def _repeat_in_graph(count: tf.Tensor, step: Callable[..., Any], state: Any) -> Any:
+def _repeat_in_graph(count: tf.Tensor, step: Callable[..., Any], state: Any, units: int = 1) -> Any:
     loose = tf.nest.map_structure(lambda v: tf.TensorShape([None] * v.shape.rank), state)
     loose = tf.nest.map_structure(
         lambda v, s: tf.TensorShape([*s[:-1], v.shape[-1]]) if v.shape.rank else s, state, loose
@@ -374,15 +377,15 @@ def _repeat_in_graph(count: tf.Tensor, step: Callable[..., Any], state: Any) -> 
     )[1]
 
 
-def _repeater(tick: Callable[[], None] | None) -> Repeat:
-    """Returns a loop that reports every step."""
+def _repeater(tick: Callable[[int], None] | None) -> Repeat:
+    """Returns a loop that reports the units of work of every step."""
 
-    def repeat(count: tf.Tensor, step: Callable[..., Any], state: Any) -> Any:
+    def repeat(count: tf.Tensor, step: Callable[..., Any], state: Any, units: int = 1) -> Any:
         for i in range(int(count)):
             state = step(tf.constant(i), state)
             if tick:
                 tf.nest.map_structure(lambda v: v.numpy() if v.shape.rank == 0 else v, state)
-                tick()
+                tick(units)
         return state
 
     return repeat

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfc_models import __version__
 from tfc_models.codec.container import LARGEST_QUALITY
+from tfc_models.codec.tunable import weights_digests
 from tfc_models.evaluation.peers import Peer
 
 
@@ -119,13 +120,15 @@ def model_setting(
     weights = f"{codec.model_name} {codec.digest}"
     rate: dict[str, Any] = {} if quality is None else {"quality": quality}
     identity = f"model {weights} quality {quality}"
+    further = [*sorted(options.items()), *weights_digests(options.get("tune"))]
     return Setting(
         label=", ".join(filter(None, labels)),
-        identity=f"{identity} {sorted(options.items())}" if options else identity,
+        identity=f"{identity} {further}" if options else identity,
         encode=partial(codec.compress, **rate, **options),
         # Pictures over the limits were refused when they were read.
         decode=partial(codec.decompress, max_pixels=2**62, max_side=2**62),
-        warms_up=weights,
+        # A search builds graphs of its own.
+        warms_up=", ".join(filter(None, (weights, options_text(options)))),
     )
 
 
