@@ -185,7 +185,7 @@ def test_exactness_costs_of_small_models_are_at_most_three_thousandths_of_the_ra
     assert cost <= {"gained-raster": 3e-3, "mbt2018-universal": 2e-3}.get(name, 1e-3)
 
 
-def test_exactness_costs_at_most_a_thousandth_of_the_rate_in_the_zoo(request):
+def test_exactness_costs_at_most_two_thousandths_of_the_rate_in_the_zoo(request):
     for entry in zoo.entries():
         weights = files.read(entry.path)
         frozen = zoo.build_model(weights)
@@ -194,7 +194,7 @@ def test_exactness_costs_at_most_a_thousandth_of_the_rate_in_the_zoo(request):
             model.set_bfloat16("off")
         cost = rate_cost(frozen, floating, photos(request))
         print(f"{entry.name}: {100 * cost:+.4f} % of the rate")
-        assert cost <= 1e-3
+        assert cost <= 2e-3
 
 
 def without_tables(state):

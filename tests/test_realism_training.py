@@ -39,6 +39,29 @@ def batch() -> tf.Tensor:
     return tf.constant(np.stack([pixels[:, i * 64 : i * 64 + 64] for i in range(4)]))
 
 
+def test_periodic_energy_is_that_of_a_pattern_at_fixed_phases_and_little_of_noise():
+    _y, x = np.mgrid[:128, :192]
+    pattern = np.cos(2 * np.pi * x / 4)[None, ..., None].astype(np.float32)
+    assert float(realism.periodic_energy(tf.constant(pattern))[0]) == pytest.approx(0.5)
+    noise = np.random.default_rng(0).normal(size=[1, 128, 192, 3]).astype(np.float32)
+    assert float(realism.periodic_energy(tf.constant(noise))[0]) == pytest.approx(1 / 64, rel=0.3)
+    smooth = tf.constant((x / 192.0)[None, ..., None], tf.float32)
+    assert float(realism.periodic_energy(smooth)[0]) < 1e-3
+
+
+def test_the_penalty_on_patterns_is_part_of_the_loss(batch):
+    plain, penalized = (trainer_of(periodic=weight) for weight in (0.0, 2.0))
+    for trainer in (plain, penalized):
+        state = {k: v.numpy() + 0.1 for k, v in trainer.model.state().items()}
+        trainer.model.assign_state(state)
+    off, on = (t.train(batch, {"model": 0.0}) for t in (plain, penalized))
+    assert "periodic" not in off
+    assert float(on["periodic"]) > 0.0
+    assert float(on["loss"]) > float(off["loss"])
+    with pytest.raises(ValueError, match="periodic"):
+        RealismTraining(model="gained-checkerboard", steps=1, periodic=-1.0)
+
+
 def test_only_the_decoder_learns_and_the_critic_for_itself(batch):
     trainer = trainer_of(adversarial=0.1, critic_widths=(8, 8))
     base = [v.numpy() for v in trainer.model.base.variables]

@@ -287,6 +287,8 @@ class RealismTraining(AdversarialConfig):
     """What is weighed with the realism: a metric, or a weighted sum of some."""
     realism: float = 0.0
     """The one realism to train at; 0: all of them."""
+    periodic: float = 0.0
+    """Weight of what the blocks add that repeats every 8 pixels: grids and weaves."""
     qualities: tuple[float, float] = (0.0, 100.0)
     """Of a model of many rates, those that are trained at, from and to."""
     validation_rates: tuple[float, ...] = (15.0, 30.0, 60.0)
@@ -299,6 +301,8 @@ class RealismTraining(AdversarialConfig):
             raise ValueError(f"crop is {least} or more for {self.perceptual}; got {self.crop}.")
         if not 0.0 <= self.gamma < math.inf:
             raise ValueError(f"gamma is 0 or more; got {self.gamma}.")
+        if not 0.0 <= self.periodic < math.inf:
+            raise ValueError(f"periodic is 0 or more; got {self.periodic}.")
         if not 0.0 <= self.realism <= 1.0:
             raise ValueError(f"realism is 0 to 1; got {self.realism}.")
         for name in ("qualities", "validation_rates"):

@@ -47,6 +47,24 @@ def moved(noise: Noise, *batches: tf.Tensor) -> list[tf.Tensor]:
     return [tf.image.resize(b, scaled, tf.image.ResizeMethod.BICUBIC, antialias=True) for b in cut]
 
 
+def periodic_energy(maps: tf.Tensor, period: int = 8, repeats: int = 8) -> tf.Tensor:
+    """Returns the mean square of the part of maps that repeats, for each example.
+
+    The maps are cut into squares of `repeats` × `repeats` periods (fewer in small maps). The mean
+    over the periods of a square, for each place within a period, less the mean over the square,
+    is the part that repeats. Noise leaves 1 / repeats² of its energy in it; what a decoder draws
+    at fixed phases of its upsampling stays whole.
+    """
+    repeats = min(repeats, maps.shape[1] // period, maps.shape[2] // period)
+    side = period * repeats
+    rows, columns = maps.shape[1] // side, maps.shape[2] // side
+    maps = maps[:, : rows * side, : columns * side]
+    shape = [-1, rows, repeats, period, columns, repeats, period, maps.shape[3]]
+    phases = tf.reduce_mean(tf.reshape(maps, shape), [2, 5])
+    phases -= tf.reduce_mean(phases, [2, 4], keepdims=True)
+    return tf.reduce_mean(tf.square(phases), [1, 2, 3, 4, 5])
+
+
 class RealismTrainer(AdversarialTrainer):
     """A realism decoder, the model whose files it decodes, and perhaps a critic."""
 
@@ -83,7 +101,9 @@ class RealismTrainer(AdversarialTrainer):
         return rate, tf.where(half < 0.5, 1.0, amount)
 
     def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
-        """Of γ · squared error + realism · (what people see, and what a critic says).
+        """Returns γ · squared error + realism · (perceptual distance + what a critic says).
+
+        With `periodic`, what the blocks add in a regular pattern counts in addition.
 
         An example counts with the square root of its rate's lambda: a part of its error is worth
         the same at every rate.
@@ -97,7 +117,13 @@ class RealismTrainer(AdversarialTrainer):
         decoded = self.model.to_pictures(latents, rate, realism)
         error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
         seen, parts = distortions(self._terms, *moved(self._noise, pictures, decoded))
-        loss = tf.reduce_mean(count * (self.config.gamma * error + realism * seen))
+        total = self.config.gamma * error + realism * seen
+        parts = dict(parts)
+        if self.config.periodic:
+            added = decoded - tf.stop_gradient(base.to_pictures(latents, rate))
+            parts["periodic"] = periodic_energy(added)
+            total += self.config.periodic * parts["periodic"]
+        loss = tf.reduce_mean(count * total)
         losses = {"loss": loss, "mse": tf.reduce_mean(error)}
         losses.update({name: tf.reduce_mean(values) for name, values in parts.items()})
         return losses, Made(pictures, decoded, latents, count * realism)
