@@ -1,4 +1,4 @@
-"""Peak resident memory of compress and decompress, each in a process of its own.
+"""Peak resident memory of compress (single pass and effort 1) and decompress, by process.
 
 python -m benchmarks.memory
 """
@@ -13,7 +13,8 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SIZES = {4: (2048, 2048), 16: (4096, 4096)}
+SIZES = {4: (2048, 2048), 16: (4096, 4096), 64: (8192, 8192)}
+SEARCHED = 16  # megapixels, up to which effort 1 is measured
 CHILD = """
 import resource, sys
 import numpy as np
@@ -21,12 +22,13 @@ import tfc_models
 verb, path, height, width = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 codec = tfc_models.load("default")
 loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if verb == "compress":
+if verb.startswith("compress"):
     from skimage import data
     photo = data.coffee()
     tiles = -(-height // photo.shape[0]), -(-width // photo.shape[1]), 1
     picture = np.tile(photo, tiles)[:height, :width]
-    open(path, "wb").write(codec.compress(picture))
+    effort = int(verb.partition(" ")[2] or 0)
+    open(path, "wb").write(codec.compress(picture, effort=effort))
 else:
     codec.decompress(open(path, "rb").read())
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -40,7 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for megapixels, (height, width) in SIZES.items():
             path = pathlib.Path(folder) / f"{megapixels}.tfcm"
-            for verb in ("compress", "decompress"):
+            searched = ["compress 1"] if megapixels <= SEARCHED else []
+            for verb in ("compress", *searched, "decompress"):
                 child = [sys.executable, "-c", CHILD, verb, str(path), str(height), str(width)]
                 run = subprocess.run(child, capture_output=True, text=True, check=True)
                 before, peak = run.stdout.split()

@@ -23,6 +23,7 @@ def cost_of(codec: Codec, picture: np.ndarray, data: bytes, rate: int = 50, tune
     return bits + weight * distortion_of(terms, as_rgb(picture), as_rgb(decoded))
 
 
+@pytest.mark.sampled
 def test_effort_lowers_the_cost_of_every_model(codec):
     picture = cropped(96, 128)
     single, searched = codec.compress(picture), codec.compress(picture, effort=4)
