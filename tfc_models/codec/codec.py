@@ -25,12 +25,12 @@ from tfc_models.codec.tuning import (
     Tuning,
     check_size,
     distortion_of,
-    prepare_metrics,
     squared_error_weight,
     tuning_of,
 )
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.models import STRIDE, CompressionModel
+from tfc_models.models.distortion import prepare
 from tfc_models.models.realism import RealismDecoder
 from tfc_models.pictures import as_rgb
 from tfc_models.zoo import decoders
@@ -185,7 +185,7 @@ class Codec(tf.Module):
     def refiner(self, tuning: Tuning) -> Refiner:
         """Returns the search of better integers for a distortion."""
         if tuning not in self._refiners:
-            prepare_metrics(tuning)
+            prepare(tuning.weights)
             self._refiners[tuning] = Refiner(self.model, tuning)
         return self._refiners[tuning]
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfc_models.codec import graph
 from tfc_models.codec.container import LARGEST_QUALITY
 from tfc_models.codec.refinement import Refiner
-from tfc_models.codec.tuning import Tuning, cost, tuning_of
+from tfc_models.codec.tuning import Tuning, squared_error_weight, tuning_of
+from tfc_models.models.distortion import distortions
 
 if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec
@@ -104,6 +105,7 @@ class Exported(tf.Module):
             return {"bitstream_bytes": each(compress_triple, (image_bytes, quality, effort))}
 
         strings, string = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
+        numbers = tf.TensorSpec([None], tf.int32)
         specs = {
             compress: {"image_bytes": strings},
             decompress: {"bitstream_bytes": strings},
@@ -111,12 +113,10 @@ class Exported(tf.Module):
             decompress_tensor: {"bitstream_bytes": string},
         }
         if codec.many_rates:
-            numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_quality] = {"image_bytes": strings, "quality": numbers}
         if max_effort:
             tuning = tuning_of(tune, codec.model)
             compress_with_effort = _searching(codec, codec.refiner(tuning), tuning, encode, decode)
-            numbers = tf.TensorSpec([None], tf.int32)
             specs[compress_at_effort] = {"image_bytes": strings, "effort": numbers}
             if codec.many_rates:
                 specs[compress_at_effort]["quality"] = numbers
@@ -175,7 +175,8 @@ def _searching(
         def cost_of(file: tf.Tensor) -> tf.Tensor:
             decoded = rgb(decode(file, unlimited, unlimited))
             bits = 8.0 * tf.cast(tf.strings.length(file), tf.float32) / pixels
-            return cost(codec.model, tuning, bits, rgb(picture), decoded, setting)
+            distortion, _ = distortions(tuning.weights, rgb(picture), decoded)
+            return bits + squared_error_weight(codec.model, setting) * distortion[0]
 
         def searched(plain: tf.Tensor) -> tf.Tensor:
             y = codec._analysed(picture, rate)

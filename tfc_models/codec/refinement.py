@@ -384,7 +384,6 @@ def _repeater(tick: Callable[[int], None] | None) -> Repeat:
         for i in range(int(count)):
             state = step(tf.constant(i), state)
             if tick:
-                tf.nest.map_structure(lambda v: v.numpy() if v.shape.rank == 0 else v, state)
                 tick(units)
         return state
 

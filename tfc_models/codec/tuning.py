@@ -14,7 +14,6 @@ from tfc_models.models.distortion import (
     SQUARED_ERROR_PER_UNIT,
     distortions,
     parsed,
-    prepare,
     squared_error_lambda,
 )
 
@@ -59,24 +58,11 @@ def squared_error_weight(model: CompressionModel, rate: tf.Tensor) -> tf.Tensor:
     return tf.cast(lmbda * scale, tf.float32)
 
 
-def cost(
-    model: CompressionModel,
-    tuning: Tuning,
-    bits_per_pixel: tf.Tensor,
-    picture: tf.Tensor,
-    decoded: tf.Tensor,
-    rate: tf.Tensor,
-) -> tf.Tensor:
-    """Returns the rate–distortion cost of a file in bits per pixel."""
-    distortion, _ = distortions(tuning.weights, picture, decoded)
-    return bits_per_pixel + squared_error_weight(model, rate) * distortion[0]
-
-
 def distortion_of(tuning: Tuning, picture: np.ndarray, decoded: np.ndarray) -> float:
     """Returns the distortion of uint8 images; squared error row by row, to save memory."""
     if set(tuning.weights) == {"mse"}:
-        rows = zip(picture.astype(np.int16), decoded)
-        total = sum(float(np.square(a - b, dtype=np.int32).sum()) for a, b in rows)
+        rows = zip(picture, decoded)
+        total = sum(float(np.square(a.astype(np.int32) - b).sum()) for a, b in rows)
         return tuning.weights["mse"] * total / picture.size
     pair = (tf.constant(pixels[None], tf.float32) for pixels in (picture, decoded))
     return float(distortions(tuning.weights, *pair)[0][0])
@@ -90,8 +76,3 @@ def check_size(tuning: Tuning, shape: Sequence[int]) -> None:
                 f"{name} needs images of at least {METRICS[name].least} pixels on both sides; "
                 f"this one has {shape[1]}×{shape[0]}: tune for another metric."
             )
-
-
-def prepare_metrics(tuning: Tuning) -> None:
-    """Loads the weights that metrics of a search need."""
-    prepare(tuning.weights)
