@@ -28,7 +28,8 @@ from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec, checked_realism
 from tfc_models.codec.container import SUFFIX
 from tfc_models.codec.tunable import tuned_metrics, weights_digests
-from tfc_models.codec.tuning import prepare_metrics, tuning_of
+from tfc_models.codec.tuning import tuning_of
+from tfc_models.models.distortion import prepare
 
 COMMANDS = ("compress", "decompress", "evaluate")
 COUNTED = ("bytes_in", "bytes_out", "pixels")
@@ -76,7 +77,7 @@ class Job:
         codec = self.load()
         codec.rate_setting(self.quality)
         if self.effort:
-            prepare_metrics(tuning_of(self.tune, codec.model))  # Or one line about weights.
+            prepare(tuning_of(self.tune, codec.model).weights)  # Or one line about weights.
         if checked_realism(self.realism or 0.0):
             codec.realism_decoder()  # Or one line about why there is none.
 
