@@ -24,9 +24,10 @@ demo: venv ## Compress and decompress sample photos; pictures and figures go to 
 test: lint ## Run lint, then all tests in four processes. ARGS="-k gdn -x" goes to pytest; --exhaustive takes longer.
 	$(VENV_PYTHON) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-lint: venv ## Check style and formatting (ruff) and who may import whom (import-linter).
+lint: venv ## Check style and formatting (ruff), types (mypy) and imports (import-linter).
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
 	.venv/bin/lint-imports
 
 format: venv ## Format the code, and mend what ruff can mend.
@@ -39,14 +40,14 @@ bench: venv ## Run the benchmarks of speed and memory. ARGS="-k gdn" goes to pyt
 
 portable-test: venv ## Test the portable training step, with jax in .venv-jax. JAX_PYTHON= picks its Python.
 	@sh tools/make_side_venv.sh .venv-jax constraints-jax.txt "3.14 3.13 3.12 3.11" "$(JAX_PYTHON)" jax numpy pillow
-	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/test_portable.py \
-	    tests/test_device_crops.py $(ARGS)
+	TFC_MODELS_JAX_PYTHON=.venv-jax/bin/python $(VENV_PYTHON) -m pytest tests/training/test_portable.py \
+	    tests/training/test_device_crops.py $(ARGS)
 
 newer-tensorflow-test: venv ## Test an export under TensorFlow 2.17, in .venv-tf217.
 	@sh tools/make_side_venv.sh .venv-tf217 constraints-tf217.txt "3.12 3.11 3.10 3.9" "" \
 	    tensorflow tensorflow-compression-ops
 	TFC_MODELS_NEWER_TENSORFLOW_PYTHON=$(CURDIR)/.venv-tf217/bin/python \
-	    $(VENV_PYTHON) -m pytest tests/test_newer_tensorflow.py $(ARGS)
+	    $(VENV_PYTHON) -m pytest tests/codec/test_newer_tensorflow.py $(ARGS)
 
 serve: venv serving_out/exported ## Serve the zoo's default model: REST and the page on port 8501, gRPC on 8500.
 	$(VENV_PYTHON) -m serving.server --model_name default --model_base_path serving_out/default
@@ -60,7 +61,7 @@ bazel-test: venv ## Build and test with Bazel, offline. ARGS="--test_filter=gdn"
 	@sh tools/bazel/test.sh $(ARGS)
 
 clean: ## Remove what the other commands wrote, but for .venv.
-	rm -rf demo_out serving_out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf demo_out serving_out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis \
 	    .benchmarks ./*.egg-info
 	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 

@@ -25,6 +25,7 @@ EXTRAS_REQUIRE = {
     "dev": [
         "hypothesis>=6.100",
         "import-linter>=2.5",
+        "mypy>=1.19,<1.20",  # 1.20 needs Python 3.10.
         "pillow-heif>=1.1.1",
         "pillow-jxl-plugin>=1.3.4",
         "pytest>=8.1,<9",  # pytest-xdist 3.8 groups no tests under 9.
@@ -39,6 +40,7 @@ EXTRAS_REQUIRE = {
         "pillow-heif>=1.1.1",
         "pillow-jxl-plugin>=1.3.4",
     ],
+    # tfc_models.training: `tfc-models train`.
     "train": [
         "absl-py>=1.4",
         "importlib-resources>=5.10",  # TensorFlow Datasets imports it, and does not say so.
@@ -51,6 +53,7 @@ EXTRAS_REQUIRE = {
     "video": [
         "av>=12",
     ],
+    # tfc_models.serving: `tfc-models serve`.
     "serving": [
         "absl-py>=1.4",
         "fastapi>=0.110",
@@ -61,6 +64,7 @@ EXTRAS_REQUIRE = {
         "tensorflow-serving-api==2.14.1",
         "uvicorn>=0.29",
     ],
+    # tfc_models.serving.bulk: `tfc-models bulk`, here and on Beam's workers.
     "beam": [
         "absl-py>=1.4",
         "apache-beam>=2.69,<3",
@@ -101,11 +105,12 @@ setup(
         "tfc_models": ["py.typed"],
         "tfc_models.analysis": ["*.json"],
         "tfc_models.perceptual": ["weights/*.md", "weights/*.npz"],
+        "tfc_models.serving.page": ["static/*"],
         "tfc_models.zoo": ["weights/*.json", "weights/*.md", "weights/*.npz"],
     },
     zip_safe=False,
     python_requires=">=3.9,<3.12",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["tfc-models=tfc_models.cli:main"]},
+    entry_points={"console_scripts": ["tfc-models=tfc_models.cli.main:main"]},
 )

@@ -28,7 +28,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 DEFAULT = "default"  # of the zoo; the others are the golden files' small models
-MODELS = (*sorted(path.stem for path in GOLDEN.glob("*.tfcm")), DEFAULT)
+# Models without golden files have random weights.
+UNTRAINED = ("cheng2020-anchor", "cheng2020-attn", "elic2022")
+MODELS = (*sorted(path.stem for path in GOLDEN.glob("*.tfcm")), *UNTRAINED, DEFAULT)
 CASES = (
     *("cut", "flip", "splice", "swap", "grow"),
     *("forge field", "forge sizes", "forge streams", "forge escape", "bomb"),
@@ -52,18 +54,21 @@ class Result(NamedTuple):
 @functools.cache
 def codec(name: str):
     import tfc_models
-    from tfc_models import zoo
+    from tfc_models import models, zoo
     from tfc_models.codec import Codec
     from tfc_models.zoo import files
 
     if name == DEFAULT:
         return tfc_models.load(name)
+    if name in UNTRAINED:
+        tf.keras.utils.set_random_seed(0)
+        return Codec(models.build(name, channels=8, latents=12))
     return Codec(zoo.build_model(files.read(GOLDEN / f"{name}.npz")))
 
 
 @functools.cache
 def original(name: str) -> bytes:
-    if name == DEFAULT:
+    if name == DEFAULT or name in UNTRAINED:
         return codec(name).compress(np.asarray(Image.open(GOLDEN / "mbt2018-mean.png")))
     return (GOLDEN / f"{name}.tfcm").read_bytes()
 

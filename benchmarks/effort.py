@@ -9,18 +9,18 @@ in one process, graphs built before.
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 import tfc_models
 from tfc_models import metrics
+from tfc_models.cli import absl_programs
 from tfc_models.codec import Codec
 from tfc_models.codec.tuning import distortion_of, squared_error_weight, tuning_of
-from training import data
+from tfc_models.training import data
 
 _PICTURES = flags.DEFINE_string("pictures", None, "folder of images", required=True)
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
@@ -42,12 +42,12 @@ def measured(codec: Codec, picture: np.ndarray, quality: int, effort: int) -> li
     return [bits, bits + weight * pixels * distortion, psnr, seconds]
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def measure() -> None:
+    """Measures as the flags say."""
     codec = tfc_models.load(_MODEL.value)
     images = [pixels for _, pixels in data.whole(_PICTURES.value)]
     if not images:
-        sys.exit(f"error: {_PICTURES.value} has no image that can be read.")
+        raise ValueError(f"{_PICTURES.value} has no image that can be read.")
     for shape in {image.shape for image in images}:  # Builds graphs of every size.
         codec.compress(np.zeros(shape, np.uint8), effort=1)
     print("| quality | effort | cost | size | PSNR, dB | seconds |\n|---|---|---|---|---|---|")
@@ -66,4 +66,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    absl_programs.run(measure)

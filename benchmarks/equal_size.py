@@ -20,11 +20,10 @@ import tensorflow as tf
 from PIL import Image
 
 import tfc_models
-from tfc_models import metrics, pictures
+from tfc_models import images, metrics
 from tfc_models.codec import Codec
 from tfc_models.codec.container import LARGEST_QUALITY
 from tfc_models.evaluation import sheet
-from tfc_models.remote import LPIPS_VARIABLE
 
 
 def at_most(codec: Codec, picture: np.ndarray, size: int) -> tuple[int, bytes]:
@@ -58,16 +57,16 @@ def main() -> None:
     parser.add_argument("--figure", help="file for the contact sheet")
     parser.add_argument("--shown", help="name of the picture on it (default: the first)")
     options = parser.parse_args()
-    names = [n for n in metrics.METRICS if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
+    names = [n for n in metrics.METRICS if not metrics.METRICS[n].missing_weights]
     functions = {name: metrics.named(name).function for name in names}
     codecs = [tfc_models.load(weights) for weights in options.weights]
     print(f"| picture | codec | quality | bytes | {' | '.join(names)} |")
     print(f"|{'---|' * (4 + len(names))}")
     rows: list[list[dict[str, float]]] = []
     for path in sorted(pathlib.Path(options.pictures).iterdir()):
-        if not pictures.has_picture_suffix(path):
+        if not images.has_picture_suffix(path):
             continue
-        picture = pictures.read(path, background=(255, 255, 255)).pixels
+        picture = images.read(path, background=(255, 255, 255)).pixels
         first = codecs[0].compress(picture, quality=options.quality)
         files = [(options.quality, first), at_most(codecs[1], picture, len(first))]
         decoded = [codec.decompress(data) for codec, (_, data) in zip(codecs, files)]

@@ -17,9 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from tfc_models import zoo
+from tfc_models.training import data
+from tfc_models.training.validation import beside_frozen
 from tfc_models.zoo import files
-from training import data
-from training.validation import beside_frozen
 
 RATES = (0.0, 25.0, 50.0, 75.0, 100.0)
 CROPS, CROP = 8, 256

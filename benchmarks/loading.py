@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training import data
-from training.pixel_cache import PixelCache
-from training.portable.crops import PER_IMAGE, SLOTS
+from tfc_models.training import data
+from tfc_models.training.crops import PER_IMAGE, SLOTS
+from tfc_models.training.pixel_cache import PixelCache
 
 BATCH = 8
 NO_LIMIT = 2**60

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfc_models
-from tfc_models import pictures
+from tfc_models import images
 
 QUALITIES = (20, 50, 80)
 REALISMS = (0.0, 1.0)
@@ -85,13 +85,13 @@ def main() -> None:
     if not options.pictures or not options.pictures.is_dir():
         parser.error("--pictures is a folder of images.")
     codec = tfc_models.load("default")
-    paths = [p for p in sorted(options.pictures.iterdir()) if pictures.has_picture_suffix(p.name)]
+    paths = [p for p in sorted(options.pictures.iterdir()) if images.has_picture_suffix(p.name)]
     if not paths:
         parser.error(f"{options.pictures} has no images.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         for path in paths:
-            pixels = pictures.read(path, background=(255, 255, 255)).pixels
+            pixels = images.read(path, background=(255, 255, 255)).pixels
             for quality in QUALITIES:
                 data = codec.compress(pixels, quality)
                 (folder / f"{path.stem}-{quality}.tfcm").write_bytes(data)

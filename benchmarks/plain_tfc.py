@@ -15,7 +15,7 @@ import functools
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfc_models.entropy.hyperprior import SCALES, scale_of
+from tfc_models.entropy.parameters import SCALES, scale_of
 
 
 def conv(filters, size, down=1, up=1, activation=None, kernel="rdft"):

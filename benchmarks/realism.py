@@ -25,12 +25,11 @@ from PIL import Image
 
 import tfc_models
 from benchmarks.equal_size import measured
-from tfc_models import metrics, pictures
+from tfc_models import images, metrics
 from tfc_models.analysis.plots import SETTINGS
 from tfc_models.evaluation import PEERS, sheet
-from tfc_models.metrics.perceptual import shipped
-from tfc_models.remote import LPIPS_VARIABLE
-from training.source_plots import STYLES, save
+from tfc_models.metrics.pim import default_model
+from tfc_models.training.source_plots import STYLES, save
 
 OTHERS = ("jpeg", "webp", "avif")
 PATCH, PATCHES = 64, 32
@@ -67,9 +66,9 @@ def measure(
 ) -> tuple[dict[tuple[str, int], dict[str, float]], dict[int, list[list[np.ndarray]]]]:
     """Figures by codec and quality; and of each quality the pictures, original first."""
     codec = tfc_models.load("default", weights)
-    names = [n for n in SHOWN if n != "lpips" or os.environ.get(LPIPS_VARIABLE)]
+    names = [n for n in SHOWN if not metrics.METRICS[n].missing_weights]
     functions = {name: metrics.named(name).function for name in names}
-    summary = tf.function(shipped().summary, reduce_retracing=True)
+    summary = tf.function(default_model("pim-bands").summary, reduce_retracing=True)
 
     def features(pixels: np.ndarray) -> np.ndarray:
         patches = metrics.patches_of(pixels.astype(np.float32), PATCH)
@@ -80,9 +79,9 @@ def measure(
     shown: dict[int, list[list[np.ndarray]]] = {quality: [] for quality in qualities}
     originals = []
     for path in sorted(pathlib.Path(folder).iterdir()):
-        if not pictures.has_picture_suffix(path):
+        if not images.has_picture_suffix(path):
             continue
-        picture = pictures.read(path, background=(255, 255, 255)).pixels
+        picture = images.read(path, background=(255, 255, 255)).pixels
         originals.append(features(picture))
         for quality in qualities:
             data = codec.compress(picture, quality)

@@ -141,7 +141,7 @@ def answers(server: Server, bodies: list[bytes]) -> list[bytes]:
 
 def main() -> None:
     import tfc_models
-    from serving.exporting import export
+    from tfc_models.serving.exporting import export
 
     codec = tfc_models.load("default")
     files = [png(p) for p in photos()]

@@ -212,7 +212,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
 
     import tfc_models
-    from serving.exporting import export
+    from tfc_models.serving.exporting import export
 
     codec = tfc_models.load("default")
     pictures = photos()

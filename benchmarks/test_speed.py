@@ -16,7 +16,7 @@ import tfc_models
 from benchmarks.plain_tfc import PlainHyperprior
 from tfc_models import models
 from tfc_models.codec import Codec
-from training.linear_start import linear_start
+from tfc_models.training.linear_start import linear_start
 
 
 @functools.cache

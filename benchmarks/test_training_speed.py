@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from benchmarks.plain_tfc import PlainMeanScale
 from tfc_models import models
-from training.config import Config
-from training.trainer import Trainer
+from tfc_models.training.config import Config
+from tfc_models.training.trainer import Trainer
 
 BATCH, SIDE = 8, 256
 

@@ -7,14 +7,13 @@ BASE_PATH/VERSION/ appears whole or not at all, warm-up requests included.
 
 from __future__ import annotations
 
-import sys
-
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
-from serving.exporting import export
+from tfc_models.cli import absl_programs
 from tfc_models.codec import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, load
 from tfc_models.codec.tunable import tuned_metrics
+from tfc_models.serving.exporting import export
 
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _BASE_PATH = flags.DEFINE_string("base_path", None, "folder of versions", required=True)
@@ -37,32 +36,28 @@ _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger pic
 _MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides: refused", 1)
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    logging.set_verbosity(logging.ERROR)  # TensorFlow tells of renamed inputs, at length.
-    try:
-        if _TUNE.value is not None and not _MAX_EFFORT.value:
-            raise ValueError("--tune needs --max_effort 1 to 9: a single pass has nothing to tune.")
-        tuned_metrics(_TUNE.value)
-        codec = load(_MODEL.value, _REALISM.value)
-        codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
-        folder = export(
-            codec,
-            _BASE_PATH.value,
-            _VERSION.value,
-            bfloat16=_BFLOAT16.value,
-            max_pixels=_MAX_PIXELS.value,
-            max_side=_MAX_SIDE.value,
-            quality=_QUALITY.value,
-            max_effort=_MAX_EFFORT.value,
-            tune=_TUNE.value,
-        )
-    except (ValueError, OSError, tf.errors.OpError) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(1)
+def write() -> None:
+    """Exports as the flags say."""
+    if _TUNE.value is not None and not _MAX_EFFORT.value:
+        raise ValueError("--tune needs --max_effort 1 to 9: a single pass has nothing to tune.")
+    tuned_metrics(_TUNE.value)
+    codec = load(_MODEL.value, _REALISM.value)
+    codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
+    folder = export(
+        codec,
+        _BASE_PATH.value,
+        _VERSION.value,
+        bfloat16=_BFLOAT16.value,
+        max_pixels=_MAX_PIXELS.value,
+        max_side=_MAX_SIDE.value,
+        quality=_QUALITY.value,
+        max_effort=_MAX_EFFORT.value,
+        tune=_TUNE.value,
+    )
     print(folder)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    # At level ERROR TensorFlow does not list renamed inputs.
+    errors = (ValueError, OSError, tf.errors.OpError)
+    absl_programs.run(write, errors=errors, verbosity=logging.ERROR)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import GOLDEN
-from tfc_models import demo, pictures, samples
+from tfc_models import demo, images, samples
 
 
 def test_the_photos_are_in_the_wheel():
     files = demo.photo_files()
     assert [path.name for path in files] == list(samples.PHOTOS)
     for path in files:
-        pixels = pictures.read(path).pixels
+        pixels = images.read(path).pixels
         assert pixels.shape[2] == 3 and min(pixels.shape[:2]) >= 176
 
 
@@ -54,11 +54,11 @@ def test_whole_demo(tmp_path, monkeypatch, capsys):
     assert ours["bytes"] == (out / "chelsea.tfcm").stat().st_size
     assert ours["bpp"] == 8 * ours["bytes"] / (451 * 300)
     assert all(result["psnr"] > 15 and 0.5 < result["ms_ssim"] <= 1 for result in results)
-    decoded = pictures.read(out / "chelsea.png").pixels.astype(float)
-    photo = pictures.read(demo.photo_files()[0]).pixels
+    decoded = images.read(out / "chelsea.png").pixels.astype(float)
+    photo = images.read(demo.photo_files()[0]).pixels
     assert decoded.shape == photo.shape
     psnr = 10 * np.log10(255**2 / np.mean((decoded - photo) ** 2))
     assert ours["psnr"] == pytest.approx(psnr, abs=1e-3)
-    assert pictures.read(out / "comparison.png").pixels.shape[1] > 1000
+    assert images.read(out / "comparison.png").pixels.shape[1] > 1000
     shown = capsys.readouterr().out
     assert "chelsea 451×300" in shown and "JPEG quality" in shown and "encode s" in shown

@@ -1,4 +1,4 @@
-"""tfc-models: learned image compression for TensorFlow.
+"""Learned image compression for TensorFlow.
 
 >>> import tfc_models
 >>> codec = tfc_models.load("default")
@@ -6,8 +6,8 @@
 >>> picture = codec.decompress(data)
 >>> tfc_models.inspect(data)              # reads a header, without TensorFlow
 
-Importing this package imports neither TensorFlow nor tensorflow_compression; what needs
-them imports them when it is first used.
+Importing this package does not import TensorFlow or tensorflow_compression. They are imported on
+first use.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""`python -m tfc_models.demo`: what the default model does to a few photos.
+"""Demonstration: `python -m tfc_models.demo` compresses a few photos with the default model.
 
-Compresses the photos that scikit-image's wheel carries, writes the files, decompresses them in
-a second process by the command line, and prints a table beside JPEG, WebP and AVIF of the
-nearest size. The folder of `--output` then holds the compressed files, the decompressed
-pictures, `results.json` and `comparison.png`.
+It compresses the photos in scikit-image's wheel, decompresses them in a second process by the
+command line, and prints a table beside JPEG, WebP and AVIF of the nearest size. The folder of
+`--output` then holds the compressed files, the decompressed images, `results.json` and
+`comparison.png`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import shutil
 import subprocess
@@ -21,9 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfc_models import evaluation, pictures, samples
-from tfc_models.cli.coding import check_model, load_model
+from tfc_models import evaluation, images, samples
 from tfc_models.cli.errors import CommandError, one_line
+from tfc_models.cli.loading import check_model, load_model
 from tfc_models.cli.writing import make_folder, write_file
 from tfc_models.codec.container import SUFFIX
 from tfc_models.evaluation import Coded, sheet
@@ -33,7 +34,7 @@ PEERS = tuple(evaluation.PEERS[name] for name in ("jpeg", "webp", "avif"))
 
 
 class Result(NamedTuple):
-    """One picture by one codec."""
+    """One image coded by one codec."""
 
     picture: str
     codec: str
@@ -47,13 +48,13 @@ class Result(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A piece of a photo that is shown."""
+    """Part of a photo that the comparison shows."""
 
     picture: str
     box: sheet.Box
 
 
-# Skin and hair; fine straight lines: what codecs find hard, and eyes see at once.
+# Skin, hair and fine straight lines are hard for codecs, and errors in them are visible.
 SIDE = 192
 SHOWN = (
     Crop("astronaut", sheet.Box(128, 16, SIDE, SIDE)),
@@ -62,7 +63,7 @@ SHOWN = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the demo; returns an exit code."""
+    """Runs the demonstration. Returns an exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tfc_models.demo",
         description="Compresses scikit-image's photos, beside JPEG, WebP and AVIF.",
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: pathlib.Path, model: str) -> None:
-    photos = {path.stem: pictures.read(path).pixels for path in photo_files()}
+    photos = {path.stem: images.read(path).pixels for path in photo_files()}
     check_model(model)
     make_folder(folder)
     codec = load_model(model)
@@ -91,28 +92,39 @@ def _run(folder: pathlib.Path, model: str) -> None:
 
     def add(name: str, title: str, setting: str, coded: Coded) -> None:
         figures = evaluation.measure(photos[name], coded)
-        # The last field is for further metrics, and empty.
-        results.append(Result(name, title, setting, *figures[:-1]))
+        results.append(
+            Result(
+                picture=name,
+                codec=title,
+                setting=setting,
+                bytes=figures.bytes,
+                bpp=figures.bpp,
+                psnr=figures.psnr,
+                ms_ssim=math.nan if figures.ms_ssim is None else figures.ms_ssim,
+                encode_seconds=figures.encode_seconds,
+                decode_seconds=figures.decode_seconds,
+            )
+        )
         pixels_of[name, title] = coded.pixels
 
     for name, photo in photos.items():
         seconds = encode_seconds[name], decode_seconds[name]
-        ours = Coded(compressed[name], decoded[name], *seconds)
-        add(name, OURS, codec.model_name, ours)
+        reference = Coded(compressed[name], decoded[name], *seconds)
+        add(name, OURS, codec.model_name, reference)
         for peer in PEERS:
-            quality = peer.at_size(photo, len(ours.data))
+            quality = peer.at_size(photo, len(reference.data))
             coded = evaluation.code(photo, partial(peer.encode, setting=quality), peer.decode)
             add(name, peer.title, peer.label(quality), coded)
     document = [result._asdict() for result in results]
     write_file(folder / "results.json", json.dumps(document, indent=2).encode(), force=True)
     comparison = compare(photos, pixels_of, results)
-    write_file(folder / "comparison.png", pictures.encode(comparison, ".png"), force=True)
+    write_file(folder / "comparison.png", images.encode(comparison, ".png"), force=True)
     _print_table(results, {name: photo.shape for name, photo in photos.items()})
     print(f"The files, results.json and comparison.png are in {folder}.")
 
 
 def photo_files() -> list[pathlib.Path]:
-    """The photos in the installed scikit-image."""
+    """Returns the paths of the photos in the installed scikit-image."""
     files = list(samples.files().values())
     if not files:
         raise CommandError("the photos of the demo are scikit-image's: pip install scikit-image.")
@@ -133,9 +145,10 @@ def _compress(
 def decompress_elsewhere(
     names: list[str], folder: pathlib.Path, model: str = "default"
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Decompresses files of a folder in another process; also the seconds of each.
+    """Decompresses the files of a folder in another process; returns images and seconds.
 
-    Every file is decompressed twice, first as a copy, so that the seconds are a warm process's.
+    Each file is decompressed twice, first as a copy, so that the seconds are those of a warm
+    process.
     """
     with tempfile.TemporaryDirectory(prefix="tfc-models-demo-") as temporary:
         first, again = pathlib.Path(temporary, "first"), pathlib.Path(temporary, "again")
@@ -147,14 +160,14 @@ def decompress_elsewhere(
         command += [] if model == "default" else ["--model", model]
         done = subprocess.run([*command, str(first), str(again)], capture_output=True, text=True)
         if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no reason was given."]
+            lines = done.stderr.strip().splitlines() or ["no error message."]
             raise CommandError(f"the second process could not decompress: {lines[0]}")
         seconds = {pathlib.Path(r["input"]): r["seconds"] for r in json.loads(done.stdout)}
         decoded = {}
         for name in names:
             png = (again / f"{name}.png").read_bytes()
             write_file(folder / f"{name}.png", png, force=True)
-            decoded[name] = pictures.read(png).pixels
+            decoded[name] = images.read(png).pixels
         return decoded, {name: seconds[again / f"{name}{SUFFIX}"] for name in names}
 
 
@@ -177,13 +190,13 @@ def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> N
         table.add_column(heading, justify="right")
     for name, (height, width, _) in shapes.items():
         for result in (r for r in results if r.picture == name):
-            ours = result.codec == OURS
+            coded = result.codec == OURS
             table.add_row(
-                f"{name} {width}×{height}" if ours else "",
+                f"{name} {width}×{height}" if coded else "",
                 f"{result.codec} {result.setting}",
                 f"{result.bytes:,}",
                 *_figures(result),
-                style="bold" if ours else "",
+                style="bold" if coded else "",
             )
         table.add_section()
     for codec in (OURS, *(peer.title for peer in PEERS)):
@@ -198,7 +211,7 @@ def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> N
             *_figures(mean),
             style="bold" if codec == OURS else "",
         )
-    # Wide enough for whole rows where the output is no terminal.
+    # Wide enough for complete rows if the output is not a terminal.
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table, highlight=False)
 
@@ -218,7 +231,7 @@ def compare(
     pixels_of: dict[tuple[str, str], np.ndarray],
     results: list[Result],
 ) -> np.ndarray:
-    """Original, ours and JPEG at the same size, side by side: a crop of each photo, enlarged."""
+    """Returns a sheet of original, model and JPEG of the same size: one enlarged crop per photo."""
     measured = {(r.picture, r.codec): r for r in results}
     crops = [crop for crop in SHOWN if crop.picture in photos]
     # A set of other photos is shown by the middle of its first one.

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: https addresses with a SHA-256, fetched once and kept."""
+"""Weights files: https addresses with a SHA-256, a local cache, reading and writing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ import zlib
 import numpy as np
 
 MARK = "#sha256="
-# Environment variables that name weights of metrics; of PIM and PIM-bands, in place of the shipped.
-LPIPS_VARIABLE, SEMANTIC_VARIABLE = "TFC_MODELS_LPIPS", "TFC_MODELS_SEMANTIC"
-PIM_VARIABLE, PIM_BANDS_VARIABLE = "TFC_MODELS_PIM", "TFC_MODELS_PIM_BANDS"
-TIMEOUT = 60.0  # seconds without a byte
+TIMEOUT = 60.0  # seconds without data
 LARGEST = 2**30  # bytes
 
 
 def is_address(name: str) -> bool:
-    """Whether a model's name is an address."""
+    """Returns whether the name of a model is an address."""
     return "://" in name
 
 
 def cache_folder() -> pathlib.Path:
-    """Where fetched weights are kept: TFC_MODELS_CACHE, or the user's cache folder."""
+    """Returns the folder of fetched weights: TFC_MODELS_CACHE, or the user's cache folder."""
     own = os.environ.get("TFC_MODELS_CACHE")
     if own:
         return pathlib.Path(own)
@@ -38,11 +35,11 @@ def cache_folder() -> pathlib.Path:
 
 
 def fetch(address: str) -> pathlib.Path:
-    """The file at `https://…#sha256=HEX`, from the cache if it is there.
+    """Returns the path of the file at `https://…#sha256=HEX`, from the cache if possible.
 
     Raises:
-        ValueError: not https, no SHA-256, or the file is not the one that it says.
-        OSError: it cannot be had, or not be kept.
+        ValueError: the address is not https or has no SHA-256, or the file has another one.
+        OSError: the file cannot be fetched or stored.
     """
     url, mark, sha256 = address.partition(MARK)
     if not url.startswith("https://"):
@@ -58,11 +55,11 @@ def fetch(address: str) -> pathlib.Path:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
             if int(response.headers.get("Content-Length") or 0) > LARGEST:
-                raise ValueError(f"{url} is larger than weights are.")
+                raise ValueError(f"{url} exceeds the size limit of weights.")
             shutil.copyfileobj(response, file)
-        found = sha256_of(partial)
-        if found != sha256:
-            raise ValueError(f"{url} has SHA-256 {found[:12]}…, not {sha256[:12]}…: not used.")
+        actual = sha256_of(partial)
+        if actual != sha256:
+            raise ValueError(f"{url} has SHA-256 {actual[:12]}…, not {sha256[:12]}…: not used.")
         os.replace(partial, path)
     except urllib.error.URLError as error:
         raise OSError(f"{url} cannot be fetched: {error.reason}.") from error
@@ -72,7 +69,7 @@ def fetch(address: str) -> pathlib.Path:
 
 
 def sha256_of(path: pathlib.Path) -> str:
-    """Hexadecimal, of a file."""
+    """Returns the SHA-256 of a file in hexadecimal."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -81,22 +78,25 @@ def sha256_of(path: pathlib.Path) -> str:
 
 
 def check_there(source: str | os.PathLike[str], what: str) -> None:
-    """Refuses a path where there is no file, before what is in it is needed."""
+    """Raises FileNotFoundError if a path names no file."""
     if not is_address(os.fspath(source)) and not os.path.isfile(source):
         raise FileNotFoundError(f"there is no file of {what} {os.fspath(source)}.")
 
 
 def digest_of(source: str | os.PathLike[str]) -> str:
-    """What tells weights from others: of a file its SHA-256, of an address itself, which has it."""
+    """Returns what identifies weights: the SHA-256 of a file, or an address, which contains it."""
     path = pathlib.Path(source)
     return sha256_of(path) if path.is_file() else os.fspath(source)
 
 
 def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays of an npz by name: a file, or an https address that ends in #sha256=….
+    """Returns the arrays of an npz by name.
+
+    Args:
+        source: a file, or an https address that ends in #sha256=….
 
     Raises:
-        ValueError: not an npz, or not the one that the digest says.
+        ValueError: not an npz, or not the file with that digest.
         OSError: it cannot be read or fetched.
     """
     name = os.fspath(source)
@@ -111,7 +111,7 @@ def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def write_weights(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an npz, atomically: whoever reads sees the old file or the new one."""
+    """Writes an npz. The write is atomic: readers see the old or the new file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

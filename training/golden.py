@@ -12,13 +12,14 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from tfc_models import zoo
+from tfc_models.cli import absl_programs
 from tfc_models.codec import Codec
+from tfc_models.training.samples import calibration_batch
 from tfc_models.zoo import files
-from training.samples import calibration_batch
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "what fit wrote", required=True)
 _CALIBRATION = flags.DEFINE_string("calibration", None, "a folder", required=True)
@@ -26,12 +27,12 @@ _PICTURE = flags.DEFINE_string("picture", None, "the picture to code", required=
 _OUTPUT = flags.DEFINE_string("output", "tests/golden", "folder")
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def write() -> None:
+    """Writes as the flags say."""
     model = zoo.build_model(files.read(pathlib.Path(_WEIGHTS.value)))
     stem = pathlib.Path(_OUTPUT.value) / model.name
     if stem.with_suffix(".tfcm").exists():
-        raise app.UsageError(f"{stem}.tfcm exists, and decodes forever.")
+        raise ValueError(f"{stem}.tfcm exists, and decodes forever.")
     model.set_bfloat16("off")
     codec = Codec(model, pictures=calibration_batch(_CALIBRATION.value))
     data = codec.compress(np.asarray(Image.open(_PICTURE.value).convert("RGB")))
@@ -41,4 +42,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    absl_programs.run(write)

@@ -1,6 +1,6 @@
-"""Trains a model; see training/configs.
+"""Trains a compression model; see tfc_models/training/configs/codec.
 
-    python -m training.main --config training/configs/mbt2018_mean.py --workdir OUT \
+    python -m training.main --config mbt2018_mean --workdir OUT \
         --data PICTURES --validation OTHER_PICTURES --minutes 60
 
 Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz
@@ -10,27 +10,15 @@ of the zoo of it), OUT/tensorboard what TensorBoard shows.
 
 from __future__ import annotations
 
-import tensorflow as tf
-
-from tfc_models import models
-from training import config as configs
-from training import flagged, picture_flags, program
-from training.run import Run
-from training.trainer import Trainer
+from tfc_models.cli import absl_programs
+from tfc_models.training.config import Config
+from training import picture_flags, run_flags
 
 
 def train() -> None:
     """Trains as the flags say."""
-    config = flagged.configured(configs.Config)
-    picture_flags.check_apart()
-    workdir = flagged.workdir_for(config)
-    with picture_flags.strategy().scope():
-        tf.keras.utils.set_random_seed(config.seed)
-        model = models.build(config.model, **config.arguments)
-        model.set_bfloat16(config.bfloat16)
-        trainer = Trainer(model, config)
-    picture_flags.train(Run, trainer, workdir)
+    picture_flags.train(Config)
 
 
 if __name__ == "__main__":
-    program.run(train, flagged, picture_flags)
+    absl_programs.run(train, run_flags, picture_flags)

@@ -1,6 +1,6 @@
-"""Trains a code for a small source; see training/configs/banana.py.
+"""Trains a code for a small source; see tfc_models/training/configs/sources.
 
-    python -m training.sources --config training/configs/banana.py --workdir OUT
+    python -m training.sources --config banana --workdir OUT
 
 Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz holds
 the moving average of the weights, OUT/figures.json what the code takes and leaves at the end, and
@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import json
 
-from training import flagged, program
-from training.config import SourceTraining
-from training.source_codes import outcomes_of
+from tfc_models.cli import absl_programs
+from tfc_models.training.config import SourceTraining
+from tfc_models.training.source_codes import outcomes_of
+from training import run_flags
 
 
 def train() -> None:
     """As the flags say."""
-    config: SourceTraining = flagged.configured(SourceTraining)
-    workdir = flagged.workdir_for(config)
-    for lmbda, figures in outcomes_of(config, workdir):
+    config: SourceTraining = run_flags.configured(SourceTraining)
+    for lmbda, figures in outcomes_of(config, run_flags.workdir()):
         cost = figures.cost(lmbda)
         print(json.dumps({"lmbda": lmbda, **figures._asdict(), "cost": cost}))
 
 
 if __name__ == "__main__":
-    program.run(train, flagged)
+    absl_programs.run(train, run_flags)

@@ -26,7 +26,7 @@ def test_every_registered_model_is_on_the_list():
     assert sorted(SMALL) == models.names()
     assert len(OF_PAPERS) == 6
     for suffix in ("npz", "tfcm", "png"):
-        assert sorted(path.stem for path in GOLDEN.glob(f"*.{suffix}")) == models.names()
+        assert sorted(path.stem for path in GOLDEN.glob(f"*.{suffix}")) == models.stable_names()
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -136,12 +136,14 @@ def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
 
 def test_weights_that_are_not_numbers_are_refused_and_never_coded(model_name):
     model = models.build(model_name, **SMALL[model_name])
-    bias = model.analysis.layers[0].bias
-    bias.assign(bias * np.nan)
-    with pytest.raises(ValueError, match="analysis/conv0/bias"):
+    name = next(k for k in model.state() if k.startswith("analysis/") and k.endswith("/bias"))
+    state = {k: np.array(v) for k, v in model.state().items()}
+    model.assign_state({**state, name: state[name] * np.nan})
+    with pytest.raises(ValueError, match=name):
         Codec(model)
     broken = Codec(models.build(model_name, **SMALL[model_name]))
-    broken.model.analysis.layers[0].bias.assign(bias)
+    bias = next(v for v in broken.model.analysis.variables if v.name.endswith("bias:0"))
+    bias.assign(bias * np.nan)
     with without_graphs(), pytest.raises(ValueError, match="cannot be coded"):
         broken.compress(cropped(20, 20))
 
@@ -160,7 +162,7 @@ def test_every_variable_gets_a_gradient(model_name):
 @pytest.mark.parametrize("quantization", ["noise", "round", "mixed"])
 @pytest.mark.parametrize("distribution", ["gaussian", "laplace"])
 @pytest.mark.parametrize(
-    "name", ["bmshj2018-hyperprior", "hific", "mbt2018-mean", "mbt2018", "ms2020"]
+    "name", ["bmshj2018-hyperprior", "hific", "mbt2018-mean", "mbt2018", "ms2020", "elic2022"]
 )
 def test_hyperpriors_take_either_distribution_and_every_quantization(
     name, distribution, quantization
@@ -277,6 +279,8 @@ def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(co
 
 
 def test_the_golden_file_decodes_as_on_the_day_it_was_made(codec, model_name):
+    if model_name not in models.stable_names():
+        pytest.skip(f"{model_name} is not stable: it has no golden file.")
     data = (GOLDEN / f"{model_name}.tfcm").read_bytes()
     expected = np.asarray(Image.open(GOLDEN / f"{model_name}.png")).astype(int)
     # decompress compares the latent with the fingerprint in the file: it is exact.

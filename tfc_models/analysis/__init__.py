@@ -1,5 +1,7 @@
-"""Numbers about numbers: rate-distortion curves, BD-rates, plots, knees of curves, and trade-offs
-that are known. Knows neither models nor TensorFlow."""
+"""Rate-distortion curves, BD-rates, plots, knees of curves, and known trade-offs.
+
+This package imports the records of `metrics` only. It needs neither models nor TensorFlow.
+"""
 
 from tfc_models.analysis.bd_rate import NoOverlapError, bd_rate, pareto
 from tfc_models.analysis.curves import METRICS, Curve, Metric, Point, decibels, published

@@ -1,4 +1,4 @@
-"""Bjøntegaard's delta rate: one number for how far two rate-distortion curves are apart."""
+"""Bjøntegaard delta rate between two rate-distortion curves."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ RateQuality = Iterable[tuple[float, float]]
 
 
 class NoOverlapError(ValueError):
-    """Two curves reach no common quality, so that no rates can be compared.
+    """Raised if two curves have no common range of quality.
 
     Attributes:
-        anchor: the lowest and the highest quality of the anchor.
-        test: those of the other curve.
+        anchor: lowest and highest quality of the anchor.
+        test: lowest and highest quality of the other curve.
     """
 
     def __init__(self, anchor: tuple[float, float], test: tuple[float, float]) -> None:
@@ -27,26 +27,25 @@ class NoOverlapError(ValueError):
 
 
 def bd_rate(anchor: RateQuality, test: RateQuality) -> float:
-    """How much more rate `test` needs than `anchor` for the same quality, in percent.
+    """Returns how much more rate `test` needs than `anchor` for the same quality, in percent.
 
-    The logarithm of the rate, as a function of quality, is interpolated by monotone cubics
-    (PCHIP, as the video standards' documents do: the original single cubic overshoots where
-    points lie far apart) and averaged over the qualities that both curves reach. Negative is
-    better than the anchor.
+    The logarithm of the rate, as a function of quality, is interpolated by monotone cubics (PCHIP,
+    as in the documents of video standards; the original single cubic overshoots between distant
+    points) and averaged over the common range of quality. Negative values are better than the
+    anchor.
 
-    Points come in any order. Real encoders do not always get better with rate, and a function
-    of quality must be a function, so of each curve only the points that pay are kept; see
-    `pareto`.
+    Points may have any order. Only Pareto-optimal points of a curve count, because real encoders do
+    not always improve with rate; see `pareto`.
 
     >>> round(bd_rate([(1, 30), (2, 35), (4, 40)], [(0.5, 30), (1, 35), (2, 40)]), 6)
     -50.0
 
     Raises:
         NoOverlapError: no quality is reached by both; the message has both ranges.
-        ValueError: a curve with fewer than two points that pay, or with a rate that is not
+        ValueError: a curve with fewer than two Pareto-optimal points, or with a rate that is not
             positive.
     """
-    # SciPy takes longer to import than most commands that never come here take to run.
+    # Importing SciPy takes longer than most commands that do not need it.
     from scipy.interpolate import PchipInterpolator
 
     log_rates, ranges = [], []
@@ -68,10 +67,10 @@ def bd_rate(anchor: RateQuality, test: RateQuality) -> float:
 
 
 def pareto(points: RateQuality) -> np.ndarray:
-    """The points that pay: each better than all that cost as much or less.
+    """Returns the Pareto-optimal points: each better than all that cost as much or less.
 
-    Returns them by rate as [n, 2]. Points with a quality that is not finite are dropped: a
-    lossless point (infinite PSNR) lies on no curve.
+    The result has shape [n, 2], by rate. Points with a quality that is not finite are dropped: a
+    lossless point (infinite PSNR) is on no curve.
     """
     pairs = [tuple(point) for point in points]
     if any(len(pair) != 2 for pair in pairs):
@@ -80,7 +79,7 @@ def pareto(points: RateQuality) -> np.ndarray:
     if not np.all(np.isfinite(array[:, 0]) & (array[:, 0] > 0)):
         raise ValueError("rates must be positive numbers.")
     array = array[np.isfinite(array[:, 1])]
-    # By rate, and of equal rates the best first, so that the others fall below it.
+    # By rate; of equal rates the best first, so that the others are dropped.
     array = array[np.lexsort((-array[:, 1], array[:, 0]))]
     best_before = np.maximum.accumulate(np.concatenate([[-np.inf], array[:, 1]]))[:-1]
     return array[array[:, 1] > best_before]

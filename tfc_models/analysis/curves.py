@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tfc_models.metrics.record import Description, decibels_of
+from tfc_models.metrics.registry import METRICS as IMAGE_METRICS
+
 PUBLISHED = pathlib.Path(__file__).parent / "published_kodak.json"
 NONE_FURTHER: Mapping[str, float | None] = MappingProxyType({})
 
 
 class Point(NamedTuple):
-    """Rate and quality of one setting of a codec, as a rule means over pictures.
+    """Rate and quality of one setting of a codec, usually means over images.
 
-    A metric that was not measured, or has no value (MS-SSIM of a tiny picture, the PSNR of an
-    equal one), is None. `further` holds other metrics by name.
+    Metrics that were not measured or have no value (MS-SSIM of a small image, PSNR of a lossless
+    one) are None. `further` has other metrics by name.
     """
 
     bpp: float
@@ -28,18 +31,18 @@ class Point(NamedTuple):
     further: Mapping[str, float | None] = NONE_FURTHER
 
     def value(self, name: str) -> float | None:
-        """The value of a metric by name."""
+        """Returns the value of a metric by name."""
         return getattr(self, name) if name in ("psnr", "ms_ssim") else self.further.get(name)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric to draw and to compare by.
+    """Metric in plots and BD-rates.
 
     Attributes:
         name: key of its values in a `Point`.
-        title: for axes and headings; what follows a comma is the unit.
-        scale: value to the number that is drawn.
+        title: title of axes and headings; the unit follows a comma.
+        scale: conversion of a value to the drawn number.
         digits: decimals of the drawn number that matter.
         higher_is_better: False for distances.
     """
@@ -50,55 +53,53 @@ class Metric:
     digits: int = 2
     higher_is_better: bool = True
 
+    @classmethod
+    def of_record(cls, record: Description) -> Metric:
+        """Returns how a metric is drawn, from its record; similarities are drawn in decibels."""
+        digits = 2 if record.in_decibels else record.digits
+        return cls(record.key, record.axis_title, record.scale, digits, record.higher_is_better)
+
     @property
     def short(self) -> str:
-        """The title without what is in brackets and without the unit."""
+        """Title without brackets and unit."""
         return self.title.partition(",")[0].partition(" (")[0]
 
     @property
     def unit(self) -> str:
-        """Unit of the drawn number; empty without one."""
+        """Unit of the drawn number; empty if it has none."""
         return self.title.partition(", ")[2]
 
     def of(self, point: Point) -> float | None:
-        """The quality of a point; None where it has none."""
+        """Returns the quality of a point; None if it has none."""
         return self.quality(point.value(self.name))
 
     def quality(self, value: float | None) -> float | None:
-        """A number that grows with quality: the drawn one, or a distance's negative."""
+        """Returns a number that grows with quality: the drawn one, or a negative distance."""
         drawn = None if value is None else self.scale(value)
         if drawn is None or not math.isfinite(drawn):
             return None
         return drawn if self.higher_is_better else -drawn
 
     def text(self, quality: float) -> str:
-        """A quality as the drawn number, with its unit."""
+        """Returns a quality as the drawn number, with its unit."""
         drawn = quality if self.higher_is_better else -quality
         return f"{drawn:.{self.digits}f}{' ' * bool(self.unit)}{self.unit}"
 
 
-def decibels(similarity: float) -> float:
-    """A similarity of 0 to 1 on the scale −10·log10(1 − similarity)."""
-    return -10.0 * math.log10(1.0 - similarity) if similarity < 1.0 else math.inf
-
-
-METRICS = (
-    Metric("psnr", "PSNR (RGB), dB"),
-    # From 0.95 to 0.99 is as far as from 0.75 to 0.95: only the logarithm shows that.
-    Metric("ms_ssim", "MS-SSIM (RGB), dB", decibels),
-)
+decibels = decibels_of
+METRICS = tuple(Metric.of_record(IMAGE_METRICS[name]) for name in ("psnr", "ms-ssim"))
 """Metrics that every curve has. MS-SSIM is in decibels, −10·log10(1 − MS-SSIM)."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of one codec over its settings.
+    """Points of one codec over its settings.
 
     Attributes:
-        name: for tables and legends.
-        points: in any order.
-        kind: "model" for ours, "codec" for what it is held against, "published" for figures
-            out of papers; plots draw them differently.
+        name: name in tables and legends.
+        points: points in any order.
+        kind: "model", "codec" for standard codecs, or "published" for numbers from papers; plots
+            draw them differently.
     """
 
     name: str
@@ -106,9 +107,9 @@ class Curve:
     kind: str = "codec"
 
     def of(self, metric: Metric) -> list[tuple[float, float]]:
-        """Rate and quality of the points that have this metric, by rate.
+        """Returns rate and quality of the points that have this metric, by rate.
 
-        Quality grows: of a metric for which lower is better it is the negative.
+        Quality grows: for a distance it is the negative.
         """
         pairs = ((point.bpp, metric.of(point)) for point in self.points)
         return sorted((bpp, quality) for bpp, quality in pairs if quality is not None)
@@ -116,9 +117,9 @@ class Curve:
 
 @functools.cache
 def published() -> dict[str, Curve]:
-    """Published curves on Kodak's 24 photos, means over pictures, by a short name.
+    """Returns published curves on Kodak's 24 photos, means over images, by a short name.
 
-    Their source is named in the file. MS-SSIM was not published with all of them.
+    The file names their source. Some have no MS-SSIM.
     """
     document = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     return {

@@ -1,4 +1,4 @@
-"""Where a curve of two costs bends most: the setting beyond which either costs a lot."""
+"""Knee of a curve of two costs: the point beyond which either cost grows fast."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ TIE = 1e-9
 
 
 def below_chord(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
-    """How far each point of a curve is below the chord of its ends, as `knee` sees it.
+    """Returns how far each point of a curve is below the chord of its ends (see `knee`).
 
-    In units of the scaled axes, from 0 at the ends to less than 1 in the corner that is best in
-    both (the distance times √2); NaN for points that others dominate.
+    Values are in units of the scaled axes, from 0 at the ends to less than 1 in the best corner
+    (the distance times √2). Dominated points have NaN.
 
     >>> below_chord([0.0, 0.1, 0.5, 1.0], [1.0, 0.2, 0.1, 0.0]).round(2)
     array([0. , 0.7, 0.4, 0. ])
 
     Raises:
         ValueError: lists of different lengths; numbers that are not finite; fewer than three
-            points that no others dominate.
+            points that are not dominated.
     """
     points = [np.asarray(axis, np.float64) for axis in (x, y)]
     if any(axis.ndim != 1 for axis in points) or len(points[0]) != len(points[1]):
@@ -40,18 +40,18 @@ def below_chord(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
     curve = curve[kept]
     curve = (curve - curve.min(axis=0)) / np.ptp(curve, axis=0)
     # The chord is now x + y = 1; the distance from it is this over √2.
-    found = np.full(len(order), np.nan)
-    found[kept] = 1.0 - curve.sum(axis=1)
-    return found
+    below = np.full(len(order), np.nan)
+    below[kept] = 1.0 - curve.sum(axis=1)
+    return below
 
 
 def knee(x: Sequence[float], y: Sequence[float]) -> int:
-    """The index of a curve's knee, where both numbers are the better the smaller.
+    """Returns the index of a curve's knee, where smaller is better in both numbers.
 
-    Points that others dominate (no larger in both, and smaller in one) are dropped; so are all
-    but the first of equal ones. The rest is a falling curve, of which both axes are scaled to
-    between 0 and 1, and the knee is the point furthest below the chord of its ends. So units do not
-    matter, nor the order of the points, nor which number is called x.
+    Dominated points (no larger in both numbers, and smaller in one, exist) are dropped, and so are
+    all but the first of equal points. The rest is a falling curve. Both axes are scaled to between
+    0 and 1. The knee is the point furthest below the chord of the ends. It does not depend on
+    units, on the order of the points, or on which number is called x.
 
     >>> knee([0.0, 0.1, 0.5, 1.0], [1.0, 0.2, 0.1, 0.0])
     1
@@ -61,12 +61,12 @@ def knee(x: Sequence[float], y: Sequence[float]) -> int:
         y: the other: perception, or distortion.
 
     Returns:
-        The knee's place in the lists as they came.
+        Index of the knee in the lists.
 
     Raises:
         ValueError: lists of different lengths; numbers that are not finite; fewer than three
-            points that no others dominate; none of them below the chord; two that are equally
-            far below it.
+            points that are not dominated; none of them below the chord; two that are equally far
+            below it.
     """
     below = below_chord(x, y)
     deepest = float(np.nanmax(below))

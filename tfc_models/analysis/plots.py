@@ -1,4 +1,4 @@
-"""Rate-distortion plots that can be shown as they are: every curve is named where it ends."""
+"""Rate-distortion plots with the name of each curve at its end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. The standard codecs keep
-# theirs from plot to plot; models take theirs in order.
+# Okabe and Ito's colors, which color-blind readers can distinguish. Standard codecs have the same
+# color in every plot; models get colors in order.
 COLORS = {
     "JPEG": "#d55e00",
     "WebP": "#e69f00",
@@ -38,9 +38,9 @@ SIZE, FONT, LABEL_GAP = (6.4, 4.8), 10, 0.052
 SETTINGS = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "font.family": "DejaVu Sans",  # Comes with matplotlib: the same letters everywhere.
+    "font.family": "DejaVu Sans",  # Comes with matplotlib, so that plots are the same everywhere.
     "font.size": FONT,
-    "svg.hashsalt": "tfc-models",  # The same plot is the same file.
+    "svg.hashsalt": "tfc-models",  # Equal plots give equal files.
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -48,12 +48,12 @@ SETTINGS = {
 
 
 def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
-    """Quality over rate; the horizontal distance of two curves is what a BD-rate averages.
+    """Returns a plot of quality over rate; BD-rates average the horizontal distance of two curves.
 
-    Better is always higher up: the axis of a distance runs downwards.
+    Better is always further up: the axis of a distance is inverted.
 
-    The axes are those of the measured curves, where there are some: published ones often
-    reach rates that nobody looks at. A curve without this metric is left out.
+    The axes have the ranges of the measured curves, if there are any: published ones often extend
+    to rates that are not of interest. Curves without this metric are omitted.
 
     Raises:
         ValueError: no curve has a point with this metric.
@@ -65,14 +65,14 @@ def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
     if not drawn:
         raise ValueError(f"no curve has a point with {metric.title}.")
     measured = [drawn[c.name] for c in curves if c.name in drawn and c.kind != "published"]
-    # Not pyplot, which keeps every figure, and picks a window system.
+    # Not pyplot, which keeps every figure and selects a window system.
     with rc_context(SETTINGS):
         figure = Figure(figsize=SIZE, layout=None)
         axes = figure.add_axes((0.1, 0.12, 0.88, 0.78 if title else 0.85))
         _frame(axes, measured or list(drawn.values()), list(drawn.values()))
         if not metric.higher_is_better:
             _name_distances(axes)
-        # Of all curves: one that lacks this metric must not change the others' looks.
+        # Styles of all curves, so that curves without this metric do not change the others.
         styles = _styles(curves)
         for name, points in drawn.items():
             axes.plot(*points.T, label=name, **styles[name])
@@ -85,7 +85,7 @@ def rd_plot(curves: Sequence[Curve], metric: Metric, title: str = "") -> Figure:
 
 
 def save_plot(figure: Figure, kind: str) -> bytes:
-    """The figure as a file: "png" or "svg", the same bytes for the same figure."""
+    """Returns the figure as a file, "png" or "svg"; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
@@ -98,20 +98,20 @@ def save_plot(figure: Figure, kind: str) -> bytes:
 
 
 def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> None:
-    """Limits, ticks and grid. Rates are logarithmic, as in a BD-rate."""
+    """Sets limits, ticks and grid. Rates are logarithmic, as in a BD-rate."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
     rates = np.concatenate(measured)[:, 0]
-    # Room at both ends, and a factor of four in all, or a single point would have no scale.
+    # A margin at both ends, and a factor of at least four, for single points.
     room = max(1.12, 2 / float(np.sqrt(rates.max() / rates.min())))
     low, high = rates.min() / room, rates.max() * room
     points = np.concatenate(drawn)
-    seen = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
+    visible = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
     # A single point gets a range of a tenth of its value.
-    margin = 0.04 * np.ptp(seen) or 0.05 * abs(seen[0]) or 0.5
+    margin = 0.04 * np.ptp(visible) or 0.05 * abs(visible[0]) or 0.5
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.set_ylim(seen.min() - margin, seen.max() + margin)
+    axes.set_ylim(visible.min() - margin, visible.max() + margin)
     axes.set_xticks(_ticks(low, high))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -123,7 +123,7 @@ def _frame(axes: Axes, measured: list[np.ndarray], drawn: list[np.ndarray]) -> N
 
 
 def _name_distances(axes: Axes) -> None:
-    """Ticks of a distance, whose negative is drawn."""
+    """Sets the ticks of a distance, whose negative is drawn."""
     from matplotlib.ticker import FuncFormatter
 
     # The sum turns −0 into 0.
@@ -131,7 +131,7 @@ def _name_distances(axes: Axes) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round rates: 1, 2, 5 of each decade, and more of them where the range is short."""
+    """Returns round rates: 1, 2, 5 of each decade, and more of them for short ranges."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         rates = [digit * 10.0**decade for decade in decades for digit in digits]
@@ -145,16 +145,16 @@ def _styles(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     counts = dict.fromkeys(PALETTES, 0)
     for curve in curves:
-        ours, published = curve.kind == "model", curve.kind == "published"
+        is_model, published = curve.kind == "model", curve.kind == "published"
         palette, count = PALETTES[curve.kind], counts[curve.kind]
-        style = {"color": COLORS.get(curve.name) or palette[count % len(palette)]}
+        style: dict[str, Any] = {"color": COLORS.get(curve.name) or palette[count % len(palette)]}
         counts[curve.kind] += curve.name not in COLORS
         if published:
             dashes = DASHES[count // len(palette) % len(DASHES)]
             style.update(linewidth=1.1, linestyle=dashes, zorder=2)
         else:
-            style.update(linewidth=2.4 if ours else 1.6, zorder=4 if ours else 3)
-            style.update(marker="o", markersize=5.5 if ours else 3.5)
+            style.update(linewidth=2.4 if is_model else 1.6, zorder=4 if is_model else 3)
+            style.update(marker="o", markersize=5.5 if is_model else 3.5)
         styles[curve.name] = style
     return styles
 
@@ -162,9 +162,8 @@ def _styles(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
 def _name_curves(
     axes: Axes, drawn: dict[str, np.ndarray], styles: dict[str, dict[str, Any]]
 ) -> None:
-    """Names to the right of the axes, apart from one another, with a line from each curve."""
-    ends = {name: _end(axes, points) for name, points in drawn.items()}
-    ends = {name: end for name, end in ends.items() if end is not None}
+    """Writes names to the right of the axes without overlap, with a line to each curve."""
+    ends = {name: end for name, points in drawn.items() if (end := _end(axes, points)) is not None}
     order = sorted(ends, key=lambda name: (ends[name][1], ends[name][0]))
     heights = _spread([ends[name][1] for name in order])
     for name, height in zip(order, heights):
@@ -190,7 +189,7 @@ def _name_curves(
 
 
 def _end(axes: Axes, points: np.ndarray) -> tuple[float, float] | None:
-    """Where a curve ends or leaves the axes on the right, in fractions of the axes."""
+    """Returns where a curve ends or leaves the axes on the right, in fractions of the axes."""
     low, high = np.log(axes.get_xlim())
     rates, qualities = np.log(points[:, 0]), points[:, 1]
     if rates[0] > high or rates[-1] < low:
@@ -202,8 +201,8 @@ def _end(axes: Axes, points: np.ndarray) -> tuple[float, float] | None:
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
-    """The heights, which ascend, moved apart by LABEL_GAP and no further than need be."""
-    # Clusters of names that push one another: each stands around the mean of its members.
+    """Returns ascending heights, moved apart to at least LABEL_GAP."""
+    # Clusters of names that would overlap, each centered at the mean of its members.
     clusters: list[list[float]] = []
     for height in heights:
         clusters.append([height])
@@ -215,7 +214,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
 
 
 def _places(cluster: list[float]) -> np.ndarray:
-    """The heights of a cluster's names, beside the axes rather than beside their titles."""
+    """Returns the heights of a cluster's names within the height of the axes."""
     half = LABEL_GAP * (len(cluster) - 1) / 2
     middle = max(min(float(np.mean(cluster)), 1.0 - half), half)
     return middle + np.linspace(-half, half, len(cluster))

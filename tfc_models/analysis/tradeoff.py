@@ -1,14 +1,13 @@
-"""What perception costs in distortion, of sources for which that is known.
+"""Distortion-perception trade-offs of sources for which they are known.
 
-Blau, Michaeli, "The Perception-Distortion Tradeoff" (CVPR 2018) and "Rethinking Lossy
-Compression: The Rate-Distortion-Perception Tradeoff" (ICML 2019); Freirich, Michaeli, Meir, "A
-Theory of the Distortion-Perception Tradeoff in Wasserstein Space" (NeurIPS 2021); Zhang, Qian,
-Chen, Khisti, "Universal Rate-Distortion-Perception Representations for Lossy Compression"
-(NeurIPS 2021).
+Blau, Michaeli, "The Perception-Distortion Tradeoff" (CVPR 2018) and "Rethinking Lossy Compression:
+The Rate-Distortion-Perception Tradeoff" (ICML 2019); Freirich, Michaeli, Meir, "A Theory of the
+Distortion-Perception Tradeoff in Wasserstein Space" (NeurIPS 2021); Zhang, Qian, Chen, Khisti,
+"Universal Rate-Distortion-Perception Representations for Lossy Compression" (NeurIPS 2021).
 
-Distortion is the mean squared error of a reconstruction X̂ that a decoder makes of a code Y (and
-noise); for X of 0 and 1 that is Hamming's. The code is fixed, and so D = E var(X|Y) + E(X̂ − X*)²,
-where X* = E[X|Y].
+Distortion is the mean squared error of a reconstruction X̂ that a decoder computes from a code Y
+and noise. For binary X it is the Hamming distortion. The code is fixed; therefore D = E var(X|Y) +
+E(X̂ − X*)², where X* = E[X|Y].
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from typing import NamedTuple
 import numpy as np
 
 Function = Callable[[np.ndarray], np.ndarray]
-# Of numerical integrals: what lies beyond has no weight in double precision that would matter.
+# Range of numerical integrals; the mass outside is negligible in double precision.
 REACH, CELLS = 9.0, 90_000
 
 
 class Generator(NamedTuple):
-    """An f-divergence D(P‖Q) = E_Q f(p/q).
+    """f-divergence D(P‖Q) = E_Q f(p/q).
 
     Attributes:
-        f: of u = p/q.
-        ratio: the u for which u f'(u) − f(u) is b more than for u = 0, where that is finite; and
-            for the reverse KL b − 1.
-        bounded: whether it is finite there, and so b above 0.
+        f: function of u = p/q.
+        ratio: u for which u f'(u) − f(u) exceeds its value at u = 0 by b, if that is finite; for
+            the reverse KL divergence, exceeds −1 by b.
+        bounded: whether it is finite at u = 0, and b therefore positive.
     """
 
     f: Function
@@ -52,15 +51,16 @@ GENERATORS = {
     ),
     "gan": Generator(lambda u: _xlogx(u) - (u + 1.0) * np.log(1.0 + u), np.expm1),
 }
-"""Those of tfc_models.perceptual.DIVERGENCES, without TensorFlow."""
+"""The divergences of tfc_models.perceptual.DIVERGENCES, without TensorFlow."""
 
 
 class Reached(NamedTuple):
-    """One point: distortion, and how far X̂'s distribution is from X's.
+    """Point on a trade-off.
 
     Attributes:
-        distortion: the mean squared error.
-        perception: Wasserstein's distance (of order 2), or, of two values, total variation.
+        distortion: mean squared error.
+        perception: Wasserstein distance of order 2 between the distributions of X̂ and X, or total
+            variation for binary sources.
     """
 
     distortion: float
@@ -81,16 +81,16 @@ def _minimized(cost: Callable[[float], float], low: float, high: float) -> float
 
 
 def wasserstein_tradeoff(perception: float, least: float, gap: float) -> float:
-    """The least distortion at a Wasserstein distance, for any code, in closed form.
+    """Returns the least distortion at a Wasserstein distance, for any code, in closed form.
 
-    D(P) = D* + max(W − P, 0)², reached by going from X* in a straight line to where optimal
-    transport takes it (Freirich, Michaeli, Meir, theorem 1).
+    D(P) = D* + max(W − P, 0)². It is reached on the straight line from X* to its image under
+    optimal transport (Freirich, Michaeli, Meir, theorem 1).
 
     >>> wasserstein_tradeoff(0.0, 0.25, 0.5)
     0.5
 
     Args:
-        perception: Wasserstein's distance P.
+        perception: Wasserstein distance P.
         least: D*, the least mean squared error.
         gap: W, the distance of X* from X.
     """
@@ -100,10 +100,10 @@ def wasserstein_tradeoff(perception: float, least: float, gap: float) -> float:
 
 
 def wasserstein_to_normal(samples: np.ndarray) -> float:
-    """Wasserstein's distance of order 2 from samples to the standard normal distribution, exactly.
+    """Returns the exact Wasserstein distance (order 2) of samples to the standard normal.
 
-    The i-th of n, sorted, goes to the i-th of n parts of equal mass. Of samples of the normal
-    distribution itself it is about √(ln ln n / n).
+    The i-th of n sorted samples is transported to the i-th of n parts of equal mass. For samples of
+    the normal distribution itself, the distance is about √(ln ln n / n).
     """
     from scipy.special import ndtri
 
@@ -111,19 +111,20 @@ def wasserstein_to_normal(samples: np.ndarray) -> float:
     if not len(ordered) or not np.all(np.isfinite(ordered)):
         raise ValueError("a distance needs samples, all of them finite.")
     edges = ndtri(np.linspace(0.0, 1.0, len(ordered) + 1))
-    density = np.exp(-0.5 * edges**2)  # Of a part the mean is the difference of densities.
+    # The mean over an interval is the difference of the densities at its ends.
+    density = np.exp(-0.5 * edges**2)
     moments = -np.diff(density) / math.sqrt(2.0 * math.pi)
     return math.sqrt(max(1.0 + np.mean(ordered**2) - 2.0 * ordered @ moments, 0.0))
 
 
 class Channel:
-    """X normal with variance 1, Y = X + noise that is normal: X* is normal, too.
+    """Gaussian channel: X normal with variance 1, Y = X + normal noise; X* is normal, too.
 
     Attributes:
-        rate: bits that the code has of X, ½ log₂(1 + 1/σ²).
+        rate: mutual information of X and the code, ½ log₂(1 + 1/σ²) bits.
         spread: s, the standard deviation of X*.
         least: D* = 1 − s².
-        rest: E var(X|Y), the same.
+        rest: E var(X|Y), equal to D*.
         gap: W = 1 − s.
     """
 
@@ -136,19 +137,19 @@ class Channel:
         self.gap = 1.0 - self.spread
 
     def bound(self, perception: float) -> float:
-        """The least distortion there."""
+        """Returns the least distortion at a Wasserstein distance."""
         return wasserstein_tradeoff(perception, self.least, self.gap)
 
     def scaled(self, spread: float) -> Reached:
-        """X̂ = X* · spread / s, of standard deviation `spread`."""
+        """Returns the point of X̂ = X* · spread / s, of standard deviation `spread`."""
         return Reached(self.least + (spread - self.spread) ** 2, abs(1.0 - spread))
 
     def best(self, gamma: float, divergence: str) -> Reached:
-        """The least distortion · gamma + divergence among multiples of X*.
+        """Returns the point of least distortion · gamma + divergence among multiples of X*.
 
-        For the reverse KL none does better (what is normal stays so in Jordan, Kinderlehrer and
-        Otto's step), and ½(t² − 1) − ln t is least at the root of (2γ + 1) t² − 2γs t − 1 = 0. For
-        other divergences better ones are not quite normal.
+        For the reverse KL divergence, no other decoder is better (Jordan, Kinderlehrer and Otto's
+        step preserves normal distributions), and ½(t² − 1) − ln t is least at the root of (2γ + 1)
+        t² − 2γs t − 1 = 0. For other divergences, better ones are not exactly normal.
         """
         if divergence == "reverse-kl":
             half = gamma * self.spread
@@ -167,16 +168,16 @@ class Channel:
 
 
 class Sign:
-    """X normal with variance 1, Y its sign: one bit, and X* = ±√(2/π).
+    """One-bit code: X normal with variance 1, Y its sign, and X* = ±√(2/π).
 
-    The decoder needs noise, as X* has two values only.
+    The decoder needs noise, as X* has only two values.
 
     Attributes:
         rate: 1.
         level: √(2/π).
         least: D* = 1 − 2/π.
-        rest: E var(X|Y), the same.
-        gap: W = √D*: optimal transport takes X* back to X, and perfect realism costs twice D*.
+        rest: E var(X|Y), equal to D*.
+        gap: W = √D*: optimal transport maps X* back to X, and perfect realism costs twice D*.
     """
 
     def __init__(self) -> None:
@@ -186,18 +187,19 @@ class Sign:
         self.gap = math.sqrt(self.least)
 
     def bound(self, perception: float) -> float:
-        """The least distortion there."""
+        """Returns the least distortion at a Wasserstein distance."""
         return wasserstein_tradeoff(perception, self.least, self.gap)
 
     def law(self, gamma: float, divergence: str) -> tuple[np.ndarray, np.ndarray]:
-        """The distribution of |X̂| that minimizes distortion · gamma + divergence.
+        """Returns the distribution of |X̂| that minimizes distortion · gamma + divergence.
 
-        Where X̂ has density q, and u = p/q, there u f'(u) − f(u) = γ (|x| − √(2/π))² + λ, with a λ
-        for which q integrates to 1. For the reverse KL that is q ∝ p exp(−γ (|x| − √(2/π))²), as
-        of Gibbs; for GANs q = p / (exp(γ (|x| − √(2/π))² + λ) − 1), as of Bose.
+        Where X̂ has density q and u = p/q, u f'(u) − f(u) = γ (|x| − √(2/π))² + λ, with a λ for
+        which q integrates to 1. For the reverse KL divergence this gives the Gibbs distribution q ∝
+        p exp(−γ (|x| − √(2/π))²); for GANs the Bose distribution q = p / (exp(γ (|x| − √(2/π))² +
+        λ) − 1).
 
         Returns:
-            x, the middles of small cells of one size, and q's mass in each.
+            x, the centers of small cells of one size, and the mass of q in each.
         """
         from scipy.optimize import brentq
 
@@ -208,7 +210,7 @@ class Sign:
         cost = gamma * (x - self.level) ** 2
 
         def masses(level: float) -> np.ndarray:
-            # λ gets near 0 for large gammas: its logarithm is searched for.
+            # λ is near 0 for large gammas, so the search is over its logarithm.
             level = math.exp(level) if generator.bounded else level
             return p / generator.ratio(np.minimum(cost + level, 600.0))
 
@@ -216,26 +218,26 @@ class Sign:
         return x, q / q.sum()
 
     def best(self, gamma: float, divergence: str) -> Reached:
-        """What the best distribution reaches."""
+        """Returns the point of the best distribution."""
         from scipy.special import ndtri
 
         x, q = self.law(gamma, divergence)
-        # Where a cell's middle goes, in the middle of its mass.
+        # Transport of each cell's center, at the center of its mass.
         quantiles = ndtri(0.5 + 0.5 * (np.cumsum(q) - 0.5 * q).clip(0.0, 1.0 - 1e-16))
         distance = math.sqrt(float(q @ (x - quantiles) ** 2))
         return Reached(self.least + float(q @ (x - self.level) ** 2), distance)
 
 
 class Binary:
-    """X is 1 with probability p, and 0; Y has the least rate for its errors, as many ones as not.
+    """Binary source: X is 1 with probability p; Y has the least rate for its share of errors.
 
     Attributes:
-        probability: p, below ½ (at ½ the best code for a distortion has X's distribution anyway).
-        least: the share of errors, in X̂ = Y.
-        rest: E var(X|Y), less than that: X* is neither 0 nor 1.
-        rate: h(p) − h(least), bits.
-        ones: of Y, (p − least) / (1 − 2 least): fewer than of X.
-        gap: p less that, the total variation of X̂ = Y.
+        probability: p, below ½ (at ½, the best code has X's distribution anyway).
+        least: share of errors of X̂ = Y.
+        rest: E var(X|Y), less than `least`, as X* is neither 0 nor 1.
+        rate: h(p) − h(least) bits.
+        ones: share of ones in Y, (p − least) / (1 − 2 least), less than in X.
+        gap: p − ones, the total variation of X̂ = Y.
     """
 
     def __init__(self, probability: float, least: float) -> None:
@@ -251,15 +253,15 @@ class Binary:
         self.gap = probability - self.ones
 
     def bound(self, perception: float) -> float:
-        """The least distortion there: a line, as some zeros become ones.
+        """Returns the least distortion at a total variation; linear, as some zeros become ones.
 
-        Of zeros of Y the share `least` are ones of X, and so a one more is an error 1 − 2 least
-        times out of 1.
+        A share `least` of Y's zeros are ones of X. Each zero that becomes a one therefore adds 1 −
+        2 least errors.
         """
         return self.least + (1.0 - 2.0 * self.least) * max(self.gap - perception, 0.0)
 
     def best(self, gamma: float, divergence: str) -> Reached:
-        """The least distortion · gamma + divergence."""
+        """Returns the point of least distortion · gamma + divergence."""
         f = _generator(divergence).f
         p = np.array([1.0 - self.probability, self.probability])
 
@@ -277,18 +279,17 @@ def _entropy(*masses: float) -> float:
 
 
 def binary_rate(probability: float, distortion: float, perception: float) -> float:
-    """Bits of a source of zeros and ones, by the rate-distortion-perception function.
+    """Returns bits of a binary source by the rate-distortion-perception function.
 
-    At most a share `distortion` of errors, and a total variation of at most `perception`. Without
-    the latter the best X̂ has fewer ones than X. Where that is not allowed, X̂ has p − P of them,
-    and then errors alone say how often which becomes which: (D + P)/2 ones are lost and
-    (D − P)/2 are new.
+    The share of errors is at most `distortion`, and the total variation at most `perception`.
+    Without the latter, the best X̂ has fewer ones than X. If that is not allowed, X̂ has p − P of
+    them: (D + P)/2 ones are lost and (D − P)/2 are new.
 
     >>> binary_rate(0.5, 0.11, 0.0) == binary_rate(0.5, 0.11, 1.0)  # for half, it is free
     True
 
     Args:
-        probability: of a one, at most ½.
+        probability: probability of a one, at most ½.
         distortion: D.
         perception: P.
     """
@@ -298,7 +299,7 @@ def binary_rate(probability: float, distortion: float, perception: float) -> flo
     if not (distortion >= 0.0 and perception >= 0.0):
         raise ValueError("distortion and perception are 0 or more.")
     ones = max(p - perception, 0.0)
-    # Without a code, by ones that are independent of X's.
+    # Without a code, ones are independent of X's.
     if distortion >= p + ones - 2.0 * p * ones:
         return 0.0
     if distortion < p and p - distortion >= ones * (1.0 - 2.0 * distortion):

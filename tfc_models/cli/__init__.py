@@ -1,5 +1,5 @@
-"""The command line, `tfc-models`. `tfc-models --help` says what it does."""
+"""The command line, `tfc-models`. `tfc-models --help` says what it does.
 
-from tfc_models.cli.program import main
-
-__all__ = ["main"]
+Each command is a module of tfc_models.cli.commands. Imports everything else in the library;
+TensorFlow, and packages of extras, only when a command needs them.
+"""

@@ -2,7 +2,7 @@
 
 import sys
 
-from tfc_models.cli.program import main
+from tfc_models.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

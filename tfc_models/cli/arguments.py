@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfc_models import pictures
-from tfc_models.cli import measuring
+from tfc_models import images
+from tfc_models.cli import metric_choice
 from tfc_models.cli.errors import one_line
-from tfc_models.codec.container import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, LARGEST_QUALITY
-from tfc_models.codec.tunable import TUNABLE, tuned_metrics
+from tfc_models.codec.container import LARGEST_QUALITY
+from tfc_models.codec.tunable import tunable_names, tuned_metrics
 from tfc_models.evaluation.peers import AVIF_SPEED, AVIF_SPEEDS, PEERS
-from tfc_models.evaluation.quality_metrics import FURTHER
-from tfc_models.remote import LPIPS_VARIABLE, SEMANTIC_VARIABLE
+from tfc_models.evaluation.quality_metrics import further_names
+from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
+from tfc_models.metrics import METRICS, metrics_with_weights, tunable_metrics
 
 
 def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
@@ -22,41 +24,54 @@ def add_metrics(command: argparse.ArgumentParser, *more: str) -> None:
     command.add_argument(
         "--metric",
         metavar="NAMES",
-        default=measuring.ALL,
-        help=f"{', '.join((*measuring.METRICS, *more))}, with commas, or all (default: all)",
+        default=metric_choice.ALL,
+        help=f"{', '.join((*METRICS, *more))}, with commas, or all (default: all)",
     )
     add_weights(command)
 
 
-def add_weights(command: argparse.ArgumentParser) -> None:
-    """Weights of the metrics that have some."""
-    add_tunable_weights(command)
+def add_weights(command: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
+    """Adds --weights.
+
+    Args:
+        command: parser of the command.
+        names: metrics whose weights it takes (default: all that have weights).
+    """
+    known = list(names or metrics_with_weights())
     command.add_argument(
-        "--semantic",
-        metavar="WEIGHTS",
-        help="those of a fitted semantic metric, likewise (default: what "
-        f"{SEMANTIC_VARIABLE} names)",
+        "--weights",
+        metavar="NAME=FILE",
+        action=_AddWeights,
+        type=argument(functools.partial(named_file, known)),
+        default={},
+        help=f"weights of a metric, of {', '.join(known)}; repeat it for more. FILE is a file, "
+        "https://…#sha256=… or, for pim, a folder of released weights (default: what an "
+        "environment variable such as TFC_MODELS_LPIPS names, or the weights in the package)",
     )
 
 
 def add_tunable_weights(command: argparse.ArgumentParser) -> None:
-    """Weights of the metrics that --tune takes."""
-    command.add_argument(
-        "--lpips",
-        metavar="WEIGHTS",
-        help="LPIPS's weights (npz): a file, or https://…#sha256=… "
-        f"(default: what {LPIPS_VARIABLE} names)",
-    )
-    command.add_argument(
-        "--pim",
-        metavar="WEIGHTS",
-        help="PIM's weights, likewise, or a folder of released ones (default: those shipped)",
-    )
-    command.add_argument(
-        "--pim-bands",
-        metavar="WEIGHTS",
-        help="PIM-bands' weights, likewise (default: those shipped)",
-    )
+    """Adds --weights of the metrics that --tune takes."""
+    add_weights(command, [name for name in metrics_with_weights() if name in tunable_metrics()])
+
+
+class _AddWeights(argparse.Action):
+    """Collects NAME=FILE pairs in a dict."""
+
+    def __call__(self, parser: Any, options: Any, pair: Any, option: Any = None) -> None:
+        name, file = pair
+        setattr(options, self.dest, {**getattr(options, self.dest), name: file})
+
+
+def named_file(names: Sequence[str], text: str) -> tuple[str, str]:
+    """Returns the metric and the file of NAME=FILE."""
+    name, _, file = text.partition("=")
+    if name not in names or not file:
+        raise ValueError(
+            f"{text!r} is not NAME=FILE with a NAME of {', '.join(names)}: "
+            f"give for example {names[0]}=weights.npz."
+        )
+    return name, file
 
 
 def add_effort(command: argparse.ArgumentParser) -> None:
@@ -90,7 +105,7 @@ def add_tune(command: argparse.ArgumentParser, option: str) -> None:
         metavar="METRIC",
         type=argument(tune),
         help=f"with {option} above 0: search for the best quality by this metric, of "
-        f"{', '.join(TUNABLE)}, or a sum such as 'psnr + 2*lpips', at about the same size "
+        f"{', '.join(tunable_names())}, or a sum such as 'psnr + 2*lpips', at about the same size "
         "(default: that which the model was trained for)",
     )
 
@@ -139,7 +154,7 @@ def add_peers(command: argparse.ArgumentParser) -> None:
         "--metrics",
         metavar="NAMES",
         default="",
-        help=f"metrics beside PSNR and MS-SSIM, of {', '.join(FURTHER)}, with commas",
+        help=f"metrics beside PSNR and MS-SSIM, of {', '.join(further_names())}, with commas",
     )
     add_weights(command)
 
@@ -254,7 +269,7 @@ def add_background(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--background",
         metavar="COLOR",
-        type=argument(pictures.parse_color),
+        type=argument(images.parse_color),
         help="put transparent pictures on this colour: a name, or #rrggbb",
     )
 
@@ -282,6 +297,13 @@ def count(text: str) -> int:
     if not 1 <= value < 2**63:
         raise ValueError(f"{text!r} is not a whole number above 0, like 50000, 50k or 100M.")
     return value
+
+
+def port(text: str) -> int:
+    """A port to listen at."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port, 0 to 65535.")
+    return int(text)
 
 
 def points(text: str) -> int:

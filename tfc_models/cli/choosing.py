@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from tfc_models import evaluation
 from tfc_models.cli.errors import CommandError, UsageError, one_line
-from tfc_models.cli.report import Reporter, print_table
-from tfc_models.evaluation.quality_metrics import ALWAYS, FURTHER, SHOWN
+from tfc_models.cli.output import Reporter, print_table
+from tfc_models.evaluation.quality_metrics import ALWAYS, drawn, further_names
 
 
 class Chosen:
@@ -44,19 +44,15 @@ class Chosen:
 
     def add_metrics(self, names: Iterable[str], options: argparse.Namespace) -> None:
         """Adds metrics by name, with the weights of the options."""
-        weights = {
-            name: getattr(options, name.replace("-", "_"))
-            for name in ("lpips", "pim", "pim-bands", "semantic")
-        }
         for name in names:
             if name in ALWAYS:
                 continue
             try:
-                self.metrics.append(evaluation.quality_metric(name, weights))
+                self.metrics.append(evaluation.quality_metric(name, options.weights))
             except evaluation.MissingError as error:
-                self._skip(FURTHER[name].short, error, was_asked=True)
+                self._skip(drawn(name).short, error, was_asked=True)
             except (OSError, ValueError) as error:
-                raise CommandError(f"{FURTHER[name].short}: {one_line(error)}") from error
+                raise CommandError(f"{drawn(name).short}: {one_line(error)}") from error
 
     def _skip(self, title: str, error: Exception, was_asked: bool) -> None:
         """A codec or metric that was asked for by name counts as a failure."""
@@ -72,7 +68,7 @@ def peer_names(text: str) -> list[str]:
 
 def metric_names(text: str) -> list[str]:
     """Names of metrics, checked."""
-    return _names(text, SHOWN, "metric")
+    return _names(text, (*ALWAYS, *further_names()), "metric")
 
 
 def _names(text: str, known: Iterable[str], kind: str) -> list[str]:

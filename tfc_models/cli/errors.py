@@ -7,7 +7,7 @@ from typing import Any
 
 from tfc_models import BitstreamError
 from tfc_models.codec.container import UnknownModelError
-from tfc_models.pictures import PictureError, PictureTooLargeError, TransparencyError
+from tfc_models.images import PictureError, PictureTooLargeError, TransparencyError
 
 FAILED = 1
 """Exit code: a file could not be done; the others were."""

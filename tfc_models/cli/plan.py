@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from tfc_models.cli.errors import CommandError, UsageError, one_line, printable
 from tfc_models.cli.writing import STANDARD_STREAM, check_new, check_place
-from tfc_models.pictures import has_picture_suffix, has_unreadable_suffix
-
-UNREADABLE = "its format cannot be read: convert it to PNG, JPEG, TIFF or WebP first."
+from tfc_models.file_names import UNREADABLE, renamed
+from tfc_models.images import has_picture_suffix, has_unreadable_suffix
 
 
 class Job(NamedTuple):
@@ -144,14 +143,6 @@ def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Ite
 
 def _identity(file: Found) -> object:
     return None if file.path is None else os.path.realpath(file.path)
-
-
-def renamed(
-    path: pathlib.Path, suffix: str, stripped: Callable[[pathlib.Path], bool]
-) -> pathlib.Path:
-    """The name of an output: the input's with another suffix, or with one more."""
-    # photo.v2 is no picture's suffix: photo.v2.tfcm, not photo.tfcm.
-    return path.with_suffix(suffix) if stripped(path) else path.with_name(path.name + suffix)
 
 
 def _output_folder(output: str | None, many: bool) -> pathlib.Path | None:

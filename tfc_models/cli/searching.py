@@ -12,7 +12,8 @@ from typing import Any
 
 from tfc_models import remote
 from tfc_models.cli.errors import UsageError
-from tfc_models.codec.tunable import WEIGHTS, tuned_metrics
+from tfc_models.codec.tunable import tuned_metrics
+from tfc_models.metrics import METRICS, Weights
 
 KNOWN_SHARE = 0.1  # of the work, after which the expected time is known
 
@@ -25,33 +26,39 @@ def check(options: argparse.Namespace, effort: int) -> None:
         raise UsageError(
             f"--tune needs a search: give {name} 1 to 9, as a single pass has nothing to tune."
         )
-    names = tuned_metrics(tune)
-    for name, variable in WEIGHTS.items():
-        option = name.replace("-", "_")
-        source = getattr(options, option) or os.environ.get(variable)
-        if name in names and name == "lpips" and not source:
-            raise UsageError(f"--tune lpips needs weights: give --lpips FILE, or set {variable}.")
-        if name in names and source and not os.path.isdir(source):
+    names = set(tuned_metrics(tune))
+    for name, weights in _all_weights().items():
+        if name not in names:
+            continue
+        source = weights.source(options.weights.get(name))
+        if not source:
+            raise UsageError(f"--tune {name}: {METRICS[name].missing_weights}.")
+        if not os.path.isdir(source):
             try:
                 remote.check_there(source, f"weights of {name}")
             except FileNotFoundError as error:
                 raise UsageError(str(error)) from None
 
 
+def _all_weights() -> dict[str, Weights]:
+    """Returns the weights of all metrics that have some, by metric."""
+    return {name: metric.weights for name, metric in METRICS.items() if metric.weights}
+
+
 def check_weights_are_used(options: argparse.Namespace) -> None:
     """Refuses weights of metrics that --tune does not name."""
-    for name in WEIGHTS:
-        if getattr(options, name.replace("-", "_")) and name not in tuned_metrics(options.tune):
-            raise UsageError(f"--{name} is for --tune {name}.")
+    for name in options.weights:
+        if name not in tuned_metrics(options.tune):
+            raise UsageError(f"--weights {name}=… has an effect with --tune {name} only.")
 
 
 @contextlib.contextmanager
 def named_weights(options: argparse.Namespace) -> Iterator[None]:
     """Gives the search the weights of the options, by the environment variables that name them."""
-    before = {variable: os.environ.get(variable) for variable in WEIGHTS.values()}
-    if getattr(options, "tune", None):
-        given = {v: getattr(options, k.replace("-", "_")) for k, v in WEIGHTS.items()}
-        os.environ.update({k: v for k, v in given.items() if v})
+    files = options.weights if getattr(options, "tune", None) else {}
+    files = {_all_weights()[name].variable: file for name, file in files.items()}
+    before = {variable: os.environ.get(variable) for variable in files}
+    os.environ.update(files)
     try:
         yield
     finally:

@@ -1,17 +1,16 @@
-"""Bytes ↔ picture: the container, tiling, and the codec whose whole path is one graph."""
+"""Codec between images and bytes: the file format, tiling, encoder search, and SavedModels.
+
+This package imports `zoo`, `models`, `metrics` and the packages below them. Reading a header does
+not import TensorFlow.
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tfc_models.codec.container import (
-    DEFAULT_MAX_PIXELS,
-    DEFAULT_MAX_SIDE,
-    BitstreamError,
-    Header,
-    inspect,
-)
+from tfc_models.codec.container import BitstreamError, Header, inspect
+from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec, codec_for, load

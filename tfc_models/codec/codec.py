@@ -1,4 +1,4 @@
-"""The codec: picture → file → picture, in one graph each way."""
+"""Codec that compresses and decompresses images in one graph each."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models import remote, zoo
-from tfc_models.codec import container, graph
+from tfc_models.codec import container, graph, saved_model
 from tfc_models.codec.container import (
-    DEFAULT_MAX_PIXELS,
-    DEFAULT_MAX_SIDE,
     DEFAULT_QUALITY,
     LARGEST_QUALITY,
     BitstreamError,
     UnknownModelError,
 )
-from tfc_models.codec.exported import GREY_OR_RGB, REALISM_RANGE, Exported
 from tfc_models.codec.refinement import Refiner, checked_effort
+from tfc_models.codec.saved_model import GREY_OR_RGB, REALISM_RANGE
 from tfc_models.codec.tuning import (
     Tuning,
     check_size,
@@ -28,33 +26,34 @@ from tfc_models.codec.tuning import (
     squared_error_weight,
     tuning_of,
 )
+from tfc_models.images import as_rgb
 from tfc_models.layers import pad_to_multiple, tiled
+from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 from tfc_models.models import STRIDE, CompressionModel
 from tfc_models.models.distortion import prepare
 from tfc_models.models.realism import RealismDecoder
-from tfc_models.pictures import as_rgb
 from tfc_models.zoo import decoders
 
 PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
-# Latents are fingerprinted as integers of this fraction: means are multiples of 1/64.
+# Latents are hashed as integers in this unit; means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
 
 
 class Codec(tf.Module):
-    """A frozen model with a file format: what the command line and the servers call.
+    """Frozen model with a file format, as used by the command line and the servers.
 
     >>> codec = Codec(models.build("mbt2018-mean"))   # or tfc_models.load(name)
     >>> data = codec.compress(picture)
     >>> picture = codec.decompress(data)
 
     Args:
-        model: frozen on the way in if it was not. A frozen model does not train: to go on
-            training, give a copy (`models.build` and `assign_state`).
-        name: what files will name as the model they need; the model's own by default.
-        pictures: passed on to `model.freeze`.
-        realism: a decoder of more realism for the same files; or its weights file, or an entry
-            of the zoo that has one: these are read when they are first needed.
+        model: model, which is frozen if it was not. A frozen model does not train: to continue
+            training, pass a copy (`models.build` and `assign_state`).
+        name: model name that files contain; by default the model's own.
+        pictures: argument of `model.freeze`.
+        realism: realism decoder for the same files, its weights file, or a zoo entry that has
+            one. Files are read on first use.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Codec(tf.Module):
 
     @property
     def digest(self) -> str:
-        """Hexadecimal digest of the weights, as files carry it."""
+        """Digest of the weights, in hexadecimal, as files contain it."""
         return self.digest_bytes.hex()
 
     @property
@@ -126,7 +125,7 @@ class Codec(tf.Module):
         return self._realism is not None
 
     def realism_decoder(self) -> RealismDecoder:
-        """The decoder of more realism, read if it was not; or one line about why there is none."""
+        """Returns the realism decoder, read on first use. Raises ValueError if there is none."""
         if self._realism is None:
             raise ValueError(
                 f"{self.model_name} (weights {self.digest}) has no realism decoder: "
@@ -146,17 +145,17 @@ class Codec(tf.Module):
         tune: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> bytes:
-        """A file for an sRGB picture.
+        """Returns the file of an sRGB image.
 
         Args:
-            picture: uint8, height × width × 3, or height × width of a grey picture.
-            quality: 0 to 100, of a model of many rates; by default 50.
+            picture: uint8, height × width × 3, or height × width of a grey image.
+            quality: 0 to 100, for models of many rates; 50 by default.
             effort: 0, a single pass, to 9. Higher levels search better integers for this image
-                (see `tfc_models.codec.refinement`): smaller files at equal quality, more time,
-                the same time to decode. Rate + λ · distortion is never above that of effort 0.
-            tune: the distortion of the search: "psnr", "ms-ssim", "nlpd", "lpips", "pim", … or
-                a sum such as "psnr + 2*lpips"; by default what the model was trained for.
-            progress: is called during a search with the units of work done and all of them.
+                (see `tfc_models.codec.refinement`): smaller files at equal quality, more time to
+                encode, the same time to decode. Rate + λ · distortion never exceeds effort 0's.
+            tune: distortion of the search: "psnr", "ms-ssim", "nlpd", "lpips", "pim", … or a sum
+                such as "psnr + 2*lpips"; by default what the model was trained for.
+            progress: called during a search with the units of work done and in total.
         """
         effort = checked_effort(effort)
         if tune is not None:
@@ -198,7 +197,7 @@ class Codec(tf.Module):
         tune: str | None,
         progress: Callable[[int, int], None] | None,
     ) -> bytes:
-        """Returns the file that a search found, or the given one if that costs less."""
+        """Returns the file that a search found, or `data` if that costs less."""
         tuning = tuning_of(tune, self.model)
         check_size(tuning, picture.shape)
         refiner = self.refiner(tuning)
@@ -215,7 +214,7 @@ class Codec(tf.Module):
         setting = tf.constant(rate, tf.float32)
         rgb = as_rgb(picture)
         symbols, z = refiner.search(rgb[None], y, setting, tf.constant(effort), tick)
-        found = self._write_symbols(pixels, rate, symbols, z).numpy()
+        result = self._write_symbols(pixels, rate, symbols, z).numpy()
 
         def cost_of(file: bytes) -> float:
             decoded = as_rgb(self.decompress(file, 2**62, 2**62))
@@ -223,10 +222,10 @@ class Codec(tf.Module):
             bits = 8.0 * len(file) / (picture.shape[0] * picture.shape[1])
             return bits + float(squared_error_weight(self.model, setting)) * distortion
 
-        return found if cost_of(found) < cost_of(data) else data
+        return result if cost_of(result) < cost_of(data) else data
 
     def rate_setting(self, quality: int | None) -> int:
-        """What a file says for a quality, or one line about why there is none such."""
+        """Returns the rate setting of a quality. Raises ValueError if there is none."""
         if not self.many_rates:
             if quality is not None:
                 raise ValueError(
@@ -249,22 +248,21 @@ class Codec(tf.Module):
         max_side: int = DEFAULT_MAX_SIDE,
         realism: float = 0.0,
     ) -> np.ndarray:
-        """The picture in a file, uint8, height × width × 3; of a grey one height × width.
+        """Returns the image in a file: uint8, height × width × 3, or height × width if grey.
 
         Args:
             data: the file.
-            max_pixels: what is larger is refused.
-            max_side: likewise.
-            realism: 0, as near to the original as the model gets, to 1, as real as it looks: of
-                models that have a realism decoder.
+            max_pixels: limit of pixels; larger images are refused.
+            max_side: limit of the longer side.
+            realism: 0, closest to the original, to 1, sharpest; needs a realism decoder above 0.
 
         Raises:
-            BitstreamError: whatever is wrong with the file, in one line.
+            BitstreamError: the file cannot be decoded; the message states why in one line.
         """
         arguments = _limited(data, max_pixels, max_side)
         decode = self._decompress
         if amount := checked_realism(realism):
-            self.realism_decoder()  # Read here, where it may say what is wrong with it.
+            self.realism_decoder()  # Read here, where errors can be reported.
             decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
             picture = decode(*arguments).numpy()
@@ -278,7 +276,7 @@ class Codec(tf.Module):
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_side: int = DEFAULT_MAX_SIDE,
     ) -> np.ndarray:
-        """The decoded latents in a file, height/16 × width/16 × channels."""
+        """Returns the decoded latents in a file, height/16 × width/16 × channels."""
         try:
             return self._decode(*_limited(data, max_pixels, max_side))[0][0].numpy()
         except tf.errors.OpError as error:
@@ -292,7 +290,7 @@ class Codec(tf.Module):
     def _compress_symbols(
         self, picture: tf.Tensor, rate: tf.Tensor, symbols: tf.Tensor, z: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the file of chosen integers; of the picture only the shape matters."""
+        """Returns the file of given integers; only the shape of the image is used."""
         encoded = self.model.coder.encode_symbols(symbols, z, tf.cast(rate, tf.float32))
         return self._file(picture, rate, *encoded)
 
@@ -316,7 +314,7 @@ class Codec(tf.Module):
         )
 
     def _analysed(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        """Returns latents of a picture, not quantized."""
+        """Returns latents of an image before quantization."""
         height, width = tf.shape(picture)[0], tf.shape(picture)[1]
         picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
         channels = tf.shape(picture)[2]
@@ -332,7 +330,7 @@ class Codec(tf.Module):
             return self.model.to_latents(pixels, setting)
 
         y = tiled(to_latents, padded, STRIDE, 1, latents, halo=self.model.halo)
-        # A comparison with NaN is false; the range coder would never come back from one.
+        # Comparisons with NaN are false, and the range coder does not end on NaN.
         codable = tf.reduce_all(tf.abs(y) < LARGEST_LATENT)
         return graph.checked(y, codable, "the weights give latents that cannot be coded")
 
@@ -350,8 +348,8 @@ class Codec(tf.Module):
         y_hat = coder.decompress(tuple(s[None] for s in fields.streams), shape, rate)
         integers = tf.cast(y_hat * LATENT_UNITS, tf.int32)
         sizes = fields.height, fields.width, fields.rate
-        found = graph.latent_fingerprint(integers, *sizes, fields.flags)
-        same = tf.equal(found, fields.latent_fingerprint)
+        result = graph.latent_fingerprint(integers, *sizes, fields.flags)
+        same = tf.equal(result, fields.latent_fingerprint)
         y_hat = graph.checked(y_hat, same, "damaged: the decoded latent has another fingerprint")
         return y_hat, fields
 
@@ -398,43 +396,34 @@ class Codec(tf.Module):
     ) -> None:
         """Writes a SavedModel that needs only the op library (see `register_ops`).
 
-        Signatures: `compress` (also `serving_default`) and `decompress` take and give
-        vectors of strings, picture files and bitstreams; `compress_tensor` and
-        `decompress_tensor` take and give one uint8 picture, of three channels or of one. Of a
-        model of many rates, `compress_at_quality` also takes a quality (0–100) for each picture.
-        Of a model with a realism decoder, `decompress_at_realism` also takes a realism (0–1) for
-        each file, or one for all, by default 0. A decoder that cannot be read is an error, as
-        who expects that signature would miss it: `Codec(codec.model, codec.model_name)` has none.
+        Signatures: `compress` (also `serving_default`) and `decompress` map vectors of strings,
+        image files and bitstreams. `compress_tensor` and `decompress_tensor` map one uint8 image of
+        three channels or one. Models of many rates also have `compress_at_quality`, with a quality
+        from 0 to 100 per image. Models with a realism decoder also have `decompress_at_realism`,
+        with a realism from 0 to 1 per file, or one for all (default: 0). A realism decoder that
+        cannot be read raises an error; `Codec(codec.model, codec.model_name)` has none.
 
         Args:
-            path: the folder to write.
-            bfloat16: "off" runs on any processor; "on" only where bfloat16 convolutions do;
-                "auto" chooses for this machine.
-            max_pixels: what its decoder accepts, and its encoder.
-            max_side: the longest side, likewise.
-            quality: of a model of many rates, what `compress` compresses at.
-            max_effort: above 0, `compress_at_effort` also takes an effort up to this for each
-                picture (and a quality, of a model of many rates); see `compress`.
-            tune: the distortion of that signature's search.
+            path: folder to write.
+            bfloat16: "off" runs on any processor; "on" only where bfloat16 convolutions run; "auto"
+                chooses for this machine.
+            max_pixels: limit of pixels of decoder and encoder.
+            max_side: limit of the longer side.
+            quality: quality of `compress`, for models of many rates.
+            max_effort: above 0, adds `compress_at_effort`, which takes an effort up to this value
+                per image, and a quality for models of many rates; see `compress`.
+            tune: distortion of the search in that signature.
 
-        Picture files are what TensorFlow decodes: PNG, JPEG, BMP, and the first frame of a
-        GIF, grey or RGB, 8 or 16 bits; grey ones decode to one channel. Unlike
-        `pictures.read` it does not turn by EXIF or convert ICC profiles. Alpha that is not
-        opaque is refused, but for a PNG's tRNS chunk, which TensorFlow drops.
+        TensorFlow decodes the image files: PNG, JPEG, BMP, and the first frame of a GIF, grey or
+        RGB, 8 or 16 bits. Grey files decode to one channel. Unlike `images.read`, it does not apply
+        the EXIF orientation or convert ICC profiles. Alpha that is not opaque is refused, except
+        for a PNG's tRNS chunk, which TensorFlow drops.
         """
-        before = self.model.bfloat16
-        self.model.set_bfloat16(bfloat16)
-        try:
-            exported = Exported(
-                self, max_pixels, max_side, quality, checked_effort(max_effort), tune
-            )
-            tf.saved_model.save(exported, str(path), signatures=exported.functions)
-        finally:
-            self.model.set_bfloat16(before)
+        saved_model.save(self, path, bfloat16, max_pixels, max_side, quality, max_effort, tune)
 
 
 def checked_realism(realism: float) -> float:
-    """A number from 0 to 1, or one line about what it is instead."""
+    """Returns a realism from 0 to 1. Raises ValueError for other values."""
     is_number = isinstance(realism, (int, float, np.integer, np.floating))
     if not is_number or isinstance(realism, bool) or not 0.0 <= realism <= 1.0:
         raise ValueError(f"{REALISM_RANGE}{realism}.")
@@ -442,7 +431,7 @@ def checked_realism(realism: float) -> float:
 
 
 def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ...]:
-    """Arguments of the decoding graph."""
+    """Returns the arguments of the decoding graph."""
     limits = []
     for name, limit in (("max_pixels", max_pixels), ("max_side", max_side)):
         if not isinstance(limit, (int, np.integer)) or limit < 1:
@@ -452,25 +441,25 @@ def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ..
 
 
 def _channel_mean(picture: tf.Tensor) -> tf.Tensor:
-    """Rounded mean of the three channels, as a picture of one channel."""
+    """Returns the rounded mean of the three channels, as an image of one channel."""
     total = tf.reduce_sum(tf.cast(picture, tf.int32), axis=2, keepdims=True)
     return tf.cast((total + 1) // 3, tf.uint8)
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """The one line that says what is wrong, out of TensorFlow's many."""
-    found = re.search(rf"{graph.ERROR}([^\]\n]*)", error.message or "")
-    if found:
-        return f"{found.group(1).strip()}."
+    """Returns the line of a TensorFlow error that states the cause."""
+    result = re.search(rf"{graph.ERROR}([^\]\n]*)", error.message or "")
+    if result:
+        return f"{result.group(1).strip()}."
     return "damaged: a stream in it cannot be decoded."
 
 
 def load(name: str = "default", realism: str | os.PathLike[str] | None = None) -> Codec:
-    """A codec of the zoo by name, or from a weights file by path.
+    """Returns a codec of the zoo by name, or of a weights file by path.
 
     Args:
-        name: of the zoo, or a path or https address of weights.
-        realism: weights of a realism decoder, in place of the zoo's: a path or https address.
+        name: name in the zoo, or path or https address of weights.
+        realism: path or https address of a realism decoder, instead of the zoo's.
     """
     weights, entry_name = zoo.find(name)
     entry = zoo.entry_of(name)
@@ -479,11 +468,11 @@ def load(name: str = "default", realism: str | os.PathLike[str] | None = None) -
 
 
 def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Codec:
-    """The codec of the zoo that made a file, or an error that says which one it needs."""
+    """Returns the zoo's codec for a file. Raises an error that names the model if it is missing."""
     header = container.inspect(data)
     for entry in zoo.entries():
         if entry.name == header.model and entry.digest == header.digest:
-            # By its entry: its name may have a newer version since.
+            # By entry, as the name may have a newer version.
             model = zoo.build_model(zoo.read(entry))
             known = entry if entry.realism else None
             return Codec(model, name=entry.name, realism=realism or known)

@@ -1,4 +1,4 @@
-"""The file format, versions 1 and 2.
+"""File format, versions 1 and 2.
 
 ======================  ==============================================================
 bytes                   what
@@ -16,9 +16,9 @@ varint + n, …           each stream's length and bytes
 4                       fingerprint of everything before it
 ======================  ==============================================================
 
-Varints are little-endian groups of seven bits, at most five bytes. Fingerprints are the
-first four bytes of farmhash64. Names are at most 20 letters: a file is then at most 40
-bytes longer than its streams, 41 with flags (sides below 16,384 pixels, streams below 2 MiB).
+Varints are little-endian groups of seven bits, at most five bytes. Fingerprints are the first four
+bytes of farmhash64. Names are at most 20 letters: a file is then at most 40 bytes longer than its
+streams, 41 with flags (sides below 16,384 pixels, streams below 2 MiB).
 
 A reader refuses flags that it does not know. A further optional field gets a flag of its own, so
 that files without it stay readable by releases that do not know it.
@@ -46,28 +46,23 @@ DIGEST_BYTES = 4
 FINGERPRINT_BYTES = 4
 VARINT_BYTES = 5
 MAX_SIDE = 2**24 - 1
-"""The largest side that the format allows."""
+"""Largest side in the format."""
 
 DEFAULT_QUALITY, LARGEST_QUALITY = 50, 100
-"""Rate settings of models of many rates: what files say, from 0 on."""
-
-DEFAULT_MAX_PIXELS = 2**26
-"""How many pixels a decoder accepts unless told otherwise: 64 megapixels."""
-DEFAULT_MAX_SIDE = 2**15
-"""The longest side that a decoder accepts unless told otherwise."""
+"""Largest rate setting of models of many rates; the smallest is 0."""
 
 
 class BitstreamError(ValueError):
-    """A file that cannot be decoded; the message says why, in one line."""
+    """Raised if a file cannot be decoded. The message states why in one line."""
 
 
 class UnknownModelError(BitstreamError):
-    """A file of a model that is not in the zoo."""
+    """Raised for a file of a model that is not in the zoo."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself."""
+    """Contents of a file's header."""
 
     version: int
     model: str
@@ -88,12 +83,12 @@ class Header:
 
     @property
     def bits_per_pixel(self) -> float:
-        """The whole file's bits, header included, for each pixel."""
+        """Bits of the whole file, including the header, per pixel."""
         return 8.0 * self.bytes_total / (self.height * self.width)
 
 
 def pack_name(name: str) -> bytes:
-    """A model name as a file holds it."""
+    """Returns a model name as stored in files."""
     if not re.fullmatch(rf"[a-z0-9._-]{{1,{NAME_LENGTH}}}", name):
         raise ValueError(
             f"a codec's name is 1 to {NAME_LENGTH} of a-z, 0-9, '.', '_' and '-'; got {name!r}."
@@ -105,7 +100,7 @@ def pack_name(name: str) -> bytes:
 
 
 def unpack_name(data: bytes) -> tuple[str, int]:
-    """The name at the start of `data`, and how many bytes it took."""
+    """Returns the name at the start of `data`, and the number of bytes read."""
     letters = ""
     for at in range(0, min(len(data) - 1, 2 * (NAME_LENGTH // 3 + 1)), 2):
         code = int.from_bytes(data[at : at + 2], "big")
@@ -121,7 +116,7 @@ def unpack_name(data: bytes) -> tuple[str, int]:
 
 
 def varint(value: int) -> bytes:
-    """A number as a file holds it."""
+    """Returns a number as stored in files."""
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -141,15 +136,15 @@ def _read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def fingerprint(data: bytes) -> bytes:
-    """The first bytes of the farmhash64 fingerprint."""
+    """Returns the first bytes of the farmhash64 fingerprint."""
     return fingerprint64(data).to_bytes(8, "little")[:FINGERPRINT_BYTES]
 
 
 def inspect(data: bytes) -> Header:
-    """Reads and checks everything about a file that needs no model.
+    """Reads and checks everything in a file that needs no model.
 
     Raises:
-        BitstreamError: not a file of ours, from a newer version, or damaged.
+        BitstreamError: not a file of this format, of a newer version, or damaged.
     """
     data = as_bytes(data)
     check_start(data)
@@ -194,7 +189,7 @@ def inspect(data: bytes) -> Header:
 
 
 def claimed_size(data: bytes) -> tuple[int, int]:
-    """Width and height in a header; neither fingerprints nor limits are checked.
+    """Returns width and height in a header, without checking fingerprints or limits.
 
     Raises:
         BitstreamError: the header cannot be read.
@@ -208,7 +203,7 @@ def claimed_size(data: bytes) -> tuple[int, int]:
 
 
 def as_bytes(data: bytes) -> bytes:
-    """A file's bytes; a name, or whatever else bytes() would take for a size, is refused."""
+    """Returns the bytes of a file. Raises TypeError for names and other types."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(
             f"give the bytes of a file, as open(path, 'rb').read() does; got {type(data).__name__}."
@@ -217,7 +212,7 @@ def as_bytes(data: bytes) -> bytes:
 
 
 def check_start(data: bytes) -> None:
-    """Refuses what is not a file of ours, or comes from a newer version."""
+    """Raises BitstreamError for data of another format or of a newer version."""
     if not data:
         raise BitstreamError("the file is empty.")
     if data[: len(MAGIC)] != MAGIC[: len(data)]:

@@ -83,7 +83,7 @@ def _upto64(data: bytes) -> int:
 
 
 def fingerprint64(data: bytes) -> int:
-    """The fingerprint of `data`, equal to TensorFlow's `Fingerprint` with "farmhash64"."""
+    """Returns the fingerprint of `data`, equal to TensorFlow's `Fingerprint` with "farmhash64"."""
     size = len(data)
     if size <= 16:
         return _upto16(data)

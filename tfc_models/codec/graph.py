@@ -1,7 +1,7 @@
-"""The container in TensorFlow operations, so that a SavedModel reads and writes it itself.
+"""File format in TensorFlow operations, for SavedModels.
 
-Every check comes before what depends on it: control dependencies keep TensorFlow from
-allocating a picture while it is still finding out that the file is forged.
+Every check runs before the operations that depend on it. Control dependencies keep TensorFlow from
+allocating an image before the file is validated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES = [bytes([i]) for i in range(256)]
 
 
 class Fields(NamedTuple):
-    """What a decoder needs of a file."""
+    """Contents of a file that the decoder needs."""
 
     height: tf.Tensor
     width: tf.Tensor
@@ -28,28 +28,28 @@ class Fields(NamedTuple):
 
 
 def checked(value: tf.Tensor, condition: tf.Tensor, *message: str | tf.Tensor) -> tf.Tensor:
-    """`value`, once `condition` holds; an InvalidArgumentError with the message otherwise."""
+    """Returns `value` if `condition` holds; raises InvalidArgumentError otherwise."""
     text = tf.strings.join([ERROR, *message])
     with tf.control_dependencies([tf.debugging.Assert(condition, [text])]):
         return tf.identity(value)
 
 
 def fingerprint(data: tf.Tensor) -> tf.Tensor:
-    """Four bytes, as a string, of the farmhash64 of a tensor's bytes."""
+    """Returns four bytes, as a string, of the farmhash64 of a tensor's bytes."""
     data = tf.bitcast(tf.reshape(data, [-1]), tf.uint8)
     hashed = tf.raw_ops.Fingerprint(data=tf.reshape(data, [1, -1]), method="farmhash64")[0]
     return _string(tf.cast(hashed[: container.FINGERPRINT_BYTES], tf.int32))
 
 
 def string_fingerprint(data: tf.Tensor) -> tf.Tensor:
-    """Four bytes, as a string, of the farmhash64 of a string."""
+    """Returns four bytes, as a string, of the farmhash64 of a string."""
     return fingerprint(tf.io.decode_raw(data, tf.uint8))
 
 
 def latent_fingerprint(
     latent: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rate: tf.Tensor, flags: tf.Tensor
 ) -> tf.Tensor:
-    """Fingerprint of a latent's integers, its picture's sizes, the rate setting and the flags."""
+    """Returns the fingerprint of a latent's integers, image size, rate setting and flags."""
     sizes = tf.stack([tf.cast(value, tf.int32) for value in (height, width, rate)])
     flags = tf.cast(flags, tf.int32)
     flags = tf.repeat(flags, tf.cast(flags > 0, tf.int32))  # None: as files without have it.
@@ -57,9 +57,9 @@ def latent_fingerprint(
 
 
 def claimed_size(data: tf.Tensor) -> tf.Tensor:
-    """Height and width that a PNG, JPEG, GIF or BMP file says it has, without decoding it.
+    """Returns height and width in the header of a PNG, JPEG, GIF or BMP file, without decoding it.
 
-    Of anything else zeros: the decoder will refuse it.
+    Other data gives zeros; the decoder refuses it.
     """
     start = tf.strings.join([tf.strings.substr(data, 0, 32), bytes(32)])
     start = tf.cast(tf.io.decode_raw(start, tf.uint8)[:32], tf.int64)
@@ -77,7 +77,7 @@ def claimed_size(data: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)
 
     def bmp() -> tf.Tensor:
-        height = little(22, 4)  # Negative, as two's complement, of rows from the top down.
+        height = little(22, 4)  # Negative (two's complement) if rows are stored from the top down.
         height = tf.minimum(height, 2**32 - height)
         return tf.stack([height, little(18, 4)])
 
@@ -97,7 +97,7 @@ def _string(values: tf.Tensor) -> tf.Tensor:
 
 
 def varint(value: tf.Tensor) -> tf.Tensor:
-    """A number as a string of one to five bytes."""
+    """Returns a number as a string of one to five bytes."""
     value = tf.cast(value, tf.int64)
     place = tf.range(container.VARINT_BYTES, dtype=tf.int64)
     groups = tf.bitwise.bitwise_and(tf.bitwise.right_shift(value, 7 * place), 127)
@@ -119,7 +119,7 @@ def write(
     streams: tuple[tf.Tensor, ...],
     latent: tf.Tensor,
 ) -> tf.Tensor:
-    """A whole file, as a string."""
+    """Returns a whole file as a string."""
     flagged = flags > 0
     start = [container.MAGIC + bytes([v]) for v in (container.FLAGS_VERSION, container.VERSION)]
     parts = [tf.where(flagged, *start), tf.constant(container.pack_name(name) + digest)]
@@ -139,7 +139,7 @@ def read(
     max_side: tf.Tensor,
     largest_rate: int = 0,
 ) -> Fields:
-    """Takes a file apart, or fails with the reason."""
+    """Parses a file. Fails with the reason if the file is invalid."""
     data, at = _checked_start(data, name, digest)
     end = tf.strings.length(data) - 2 * container.FINGERPRINT_BYTES
     padded = tf.pad(
@@ -196,7 +196,7 @@ def read(
 
 
 def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor, tf.Tensor]:
-    """Magic, version, fingerprint, model, weights: in this order, each with its own answer."""
+    """Checks magic, version, fingerprint, model and weights in this order."""
     data = checked(data, tf.strings.length(data) > 0, "the file is empty")
     magic = tf.equal(tf.strings.substr(data, 0, 3), container.MAGIC)
     data = checked(data, magic, "not a tfc-models file")
@@ -220,25 +220,25 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
         data, intact, "damaged: the file was cut short or changed (its fingerprint differs)"
     )
     packed = container.pack_name(name)
-    theirs, size = _read_name(data)
-    their_digest = _hex(tf.strings.substr(data, 4 + size, container.DIGEST_BYTES))
-    ours = tf.equal(their_digest, digest.hex()) & tf.equal(
+    file_name, size = _read_name(data)
+    file_digest = _hex(tf.strings.substr(data, 4 + size, container.DIGEST_BYTES))
+    same_model = tf.equal(file_digest, digest.hex()) & tf.equal(
         tf.strings.substr(data, 4, len(packed)), packed
     )
     data = checked(
         data,
-        ours,
+        same_model,
         "made with model ",
-        theirs,
+        file_name,
         " (weights ",
-        their_digest,
+        file_digest,
         f"), which is not this one: {name} (weights {digest.hex()})",
     )
     return data, tf.constant(4 + len(packed) + container.DIGEST_BYTES)
 
 
 def _read_name(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The name in a file and the bytes that it takes, without trusting either."""
+    """Returns the name in a file and its number of bytes, without trusting either."""
     groups = container.NAME_LENGTH // 3 + 1
     values = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)
     values = tf.pad(values, [[0, 4 + 2 * groups]])[4 : 4 + 2 * groups]

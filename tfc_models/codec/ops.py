@@ -14,8 +14,8 @@ def register_ops() -> str:
     """
     import tensorflow as tf
 
-    # TensorFlow tells libraries apart by the words of their paths, and of one that is loaded in
-    # two wordings the second has no operations: this one is tensorflow_compression's own.
+    # TensorFlow identifies libraries by their path strings. A library that is loaded by a second
+    # string has no operations, so these are the strings that the packages themselves use.
     for package, cc in (
         ("tensorflow_compression", "python/ops/../../cc"),
         ("tensorflow_compression_ops", "cc"),

@@ -1,12 +1,11 @@
 """Encoder effort: searches the integers of one image for a lower rate–distortion cost.
 
-The analysis transform gives good latents for all images; the best integers for one image are
-others. The search minimizes
+The analysis transform gives good latents for all images, but not the best integers for one image.
+The search minimizes
 
     L(k, z) = bits(k | z) + bits(z) + λ · pixels · distortion
 
-over the integers k of the latents and z of the hyper-latents. Decoders are not involved: they
-read the file as any other.
+over the integers k of the latents and z of the hyper-latents. Decoders read the file as any other.
 
 1. Hyper-latents: Adam on the bits alone, through rounding with a straight-through gradient.
 2. Latents, in the order of decoding (`decoding_groups`). A change of one integer by δ = ±1
@@ -15,20 +14,20 @@ read the file as any other.
        g·δ + ½·h·δ² + bits(k + δ) − bits(k),
 
    where g is the gradient of distortion and of the bits of other latents, and h the curvature
-   of the distortion, one number per channel. The bits of the latent itself are exact. In each
-   pass, the changes with the largest predicted gains are made, at most a few per position
-   because neighbouring changes interact; their number falls from pass to pass. The best
-   integers of all passes are kept.
+   of the distortion, one number per channel. The bits of the latent itself are exact. Each pass
+   makes the changes with the largest predicted gains, at most a few per position because
+   neighboring changes interact. Their number falls from pass to pass. The best integers of all
+   passes are kept.
 
-Means of later groups depend on earlier groups. While a group is searched, later groups
-therefore remain real-valued targets that are rounded anew in every pass.
+Means of later groups depend on earlier groups. While a group is searched, later groups therefore
+remain real-valued targets that are rounded again in every pass.
 
-Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression" (NeurIPS 2020), minimize
-the same cost by stochastic Gumbel annealing; this search needs fewer gradients. The networks of
-the coder run in floating point here, and exactly when the file is written.
+Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression" (NeurIPS 2020), minimize the
+same cost by stochastic Gumbel annealing. This search needs fewer gradients. The networks of the
+coder run in floating point here, and exactly when the file is written.
 
-Images larger than a window are searched window by window. Latents around a window take part in
-its cost and do not change.
+Images larger than a window are searched window by window. Latents around a window take part in its
+cost and do not change.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ import tensorflow as tf
 
 from tfc_models.codec.tuning import Tuning, squared_error_weight
 from tfc_models.codec.windows import Latents, Place, window_counts
-from tfc_models.entropy.hyperprior import ALL
+from tfc_models.entropy.parameters import ALL_CHANNELS
 from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import distortions
 
@@ -48,7 +47,7 @@ LARGEST_EFFORT = 9
 HYPER_STEPS = (0, 10, 10, 20, 20, 30, 30, 40, 40, 60)  # by effort
 PASSES = (0, 2, 4, 8, 12, 18, 26, 36, 50, 70)  # by effort, over all groups of latents
 HYPER_RATE = 0.03  # largest step of Adam
-CHANNELS_PER_CHANGE = 64  # changes at a position in the first pass: one for so many channels
+CHANNELS_PER_CHANGE = 64  # channels per change at one position in the first pass
 LEAST_GAIN = 0.1  # bits
 PROBE = 0.2  # size of the change that measures curvature
 PASS_UNITS = 6  # units of work of a pass over latents, where a step of hyper-latents is one
@@ -57,7 +56,7 @@ Repeat = Callable[..., Any]
 
 
 class Window(NamedTuple):
-    """A part of an image and what its search does not change."""
+    """Part of an image, with what its search does not change."""
 
     picture: tf.Tensor  # 1 × height × width × 3, float32, 0 to 255
     rate: tf.Tensor
@@ -68,17 +67,17 @@ class Window(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """Latents as a decoder has them, with the bits of each."""
+    """Latents as a decoder reconstructs them, with the bits of each."""
 
     symbols: tf.Tensor
-    index: tf.Tensor | None
+    scale_index: tf.Tensor | None
     mean: tf.Tensor | None
     decoded: tf.Tensor
     bits: tf.Tensor
 
 
 def checked_effort(effort: int) -> int:
-    """Returns the effort, or raises an error if there is no such level."""
+    """Returns the effort. Raises ValueError if there is no such level."""
     whole = isinstance(effort, int) and not isinstance(effort, bool)
     if not whole or not 0 <= effort <= LARGEST_EFFORT:
         raise ValueError(f"effort is a whole number from 0 to {LARGEST_EFFORT}; got {effort}.")
@@ -86,10 +85,10 @@ def checked_effort(effort: int) -> int:
 
 
 class Refiner(tf.Module):
-    """Searches integers for a frozen model with a given distortion.
+    """Search of integers for a frozen model and a distortion.
 
     Args:
-        model: frozen.
+        model: frozen model.
         tuning: the distortion.
     """
 
@@ -127,14 +126,14 @@ class Refiner(tf.Module):
 
         Args:
             picture: 1 × height × width × 3, 0 to 255, not padded.
-            y: latents, not quantized, as the analysis gave them.
-            rate: setting of the file.
+            y: latents from the analysis, not quantized.
+            rate: rate setting of the file.
             effort: 1 to 9.
-            tick: is called after every step with its units of work; None makes one graph of
-                the whole search.
+            tick: called after every step with its units of work; None compiles the whole search
+                into one graph.
         """
         in_graph = tick is None
-        raw = {
+        raw: dict[str, Callable[..., Any]] = {
             "step": self._hyper_step,
             "pass": self._pass,
             "begin": self._begin_group,
@@ -151,8 +150,8 @@ class Refiner(tf.Module):
         def one(i: tf.Tensor, whole: Latents) -> Latents:
             place = Place.of(i // columns, i % columns, shape)
             window, latents = self._cut(place, picture, whole, levels, rate)
-            found = self._searched(window, latents, effort, functions, repeat)
-            return place.put(found, whole, self._hyper)
+            result = self._searched(window, latents, effort, functions, repeat)
+            return place.put(result, whole, self._hyper)
 
         windows = _repeat_in_graph if in_graph else _repeater(None)
         whole = windows(rows * columns, one, whole)
@@ -165,8 +164,8 @@ class Refiner(tf.Module):
 
     def _levels(self, y: tf.Tensor) -> tf.Tensor:
         """Returns the dither of the whole image; zeros for coders without."""
-        level_of = getattr(self._model.coder, "dither_levels", None)
-        return level_of(y) if level_of else tf.zeros(tf.shape(y)[:3], tf.int32)[..., None]
+        levels = self._model.coder.dither_of(y) if self._hyper else None
+        return tf.zeros(tf.shape(y)[:3], tf.int32)[..., None] if levels is None else levels
 
     def _cut(
         self,
@@ -196,11 +195,11 @@ class Refiner(tf.Module):
         if self._hyper:
             steps = tf.gather(tf.constant(HYPER_STEPS), effort)
             zero = tf.zeros_like(latents.z)
-            state = latents.z, zero, zero, latents.z, tf.constant(float("inf"))
-            state = repeat(
-                steps + 1, lambda i, s: functions["step"](window, latents, i, steps, *s), state
+            start = latents.z, zero, zero, latents.z, tf.constant(float("inf"))
+            _, _, _, best_z, _ = repeat(
+                steps + 1, lambda i, s: functions["step"](window, latents, i, steps, *s), start
             )
-            latents = latents._replace(z=state[3])
+            latents = latents._replace(z=best_z)
         curvature = functions["curvature"](window, latents)
         groups = len(self._coder.decoding_groups(tf.constant([1, 1])))
         passes = -(-tf.gather(tf.constant(PASSES), effort) // groups)
@@ -219,15 +218,16 @@ class Refiner(tf.Module):
         return latents
 
     def _code(self, window: Window, latents: Latents) -> Coded:
-        """Predicts and quantizes; gradients flow to targets and integers alike."""
+        """Predicts and quantizes; gradients reach targets and integers."""
         coder, (values, fixed, z) = self._coder, latents
-        coder.given_levels = window.levels
+        if self._hyper:
+            coder.dither = window.levels
 
-        def quantized(mean: tf.Tensor | None, channels: slice = ALL) -> tf.Tensor:
+        def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
             own, kept = values[..., channels], fixed[..., channels]
-            rounded = coder.from_symbols(coder.symbols_of(own, mean), mean)
+            rounded = coder.from_symbols(coder.symbols_of(own, mean, channels), mean, channels)
             tracked = own + tf.stop_gradient(rounded - own)
-            return kept * coder.from_symbols(own, mean) + (1.0 - kept) * tracked
+            return kept * coder.from_symbols(own, mean, channels) + (1.0 - kept) * tracked
 
         if not self._hyper:
             y_hat = quantized(None)
@@ -237,7 +237,7 @@ class Refiner(tf.Module):
         index, mean = predicted.index, predicted.mean
         symbols = fixed * values + (1.0 - fixed) * coder.symbols_of(values, mean)
         symbols = tf.stop_gradient(symbols)
-        # The residual of a target moves against its mean; that of an integer does not move.
+        # The residual of a target changes with its mean; that of an integer does not.
         location = coder.from_symbols(tf.zeros_like(values), mean)
         moving = symbols - (1.0 - fixed) * (location - tf.stop_gradient(location))
         bits = coder.symbol_bits(moving, index, mean)
@@ -268,7 +268,7 @@ class Refiner(tf.Module):
         best: tf.Tensor,
         least: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        """One step of Adam on the bits."""
+        """Performs one step of Adam on the bits."""
         with tf.GradientTape() as tape:
             tape.watch(z)
             coded = self._code(window, latents._replace(z=z))
@@ -285,7 +285,7 @@ class Refiner(tf.Module):
     def _curvature(self, window: Window, latents: Latents) -> tf.Tensor:
         """Returns the second derivative of the distortion, 1 × 1 × 1 × channels.
 
-        The diagonal of the Hessian by Hutchinson's estimator with one random sign per latent,
+        It is the diagonal of the Hessian by Hutchinson's estimator with one random sign per latent,
         averaged over positions.
         """
         decoded = self._code(window, latents).decoded
@@ -309,7 +309,7 @@ class Refiner(tf.Module):
     def _begin_group(
         self, window: Window, latents: Latents, group: tf.Tensor
     ) -> tuple[tf.Tensor, Latents]:
-        """Rounds the free latents of a group; returns their mask, too."""
+        """Rounds the free latents of a group. Returns their mask and the latents."""
         symbols = self._code(window, latents).symbols
         masks = self._coder.decoding_groups(tf.shape(symbols)[1:3])
         masks = tf.stack([tf.broadcast_to(mask, tf.shape(symbols)) for mask in masks])
@@ -339,7 +339,7 @@ class Refiner(tf.Module):
         best, least = tf.where(total < least, values, best), tf.minimum(total, least)
 
         def rise(by: float) -> tf.Tensor:
-            bits = self._coder.symbol_bits(coded.symbols + by, coded.index, coded.mean)
+            bits = self._coder.symbol_bits(coded.symbols + by, coded.scale_index, coded.mean)
             return by * gradient + 0.5 * curvature + bits - coded.bits
 
         up, down = rise(1.0), rise(-1.0)
@@ -391,7 +391,7 @@ def _repeater(tick: Callable[[int], None] | None) -> Repeat:
 
 
 def differentiable_copy(model: CompressionModel) -> CompressionModel:
-    """Returns a frozen model's networks in floating point, as they were before freezing."""
+    """Returns the floating-point networks of a frozen model, as before freezing."""
     copy = type(model)(**{**model.config, "kernel": "plain"})
     copy.assign_state(model.plain_state)
     copy.coder.anneal(1.0)

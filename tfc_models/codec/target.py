@@ -1,8 +1,8 @@
 """Files of a given size or fidelity, by search over the quality of a model of many rates.
 
-With an encoder effort, every trial takes as long as the search of better integers. Qualities are
-therefore first tried in a single pass; one search there tells how much smaller or better its file
-is; from the quality corrected by that, single steps lead to the quality that was asked for.
+With an encoder effort, each trial takes a whole search of integers. Qualities are therefore tried
+in a single pass first. One search at the result shows how its file differs. Single steps lead from
+the corrected quality to the requested one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfc_models import metrics, pictures
+from tfc_models import images, metrics
 from tfc_models.codec.container import LARGEST_QUALITY
 
 if TYPE_CHECKING:
     from tfc_models.codec.codec import Codec
 
 
-SMALL = 2**16  # pixels, at which all qualities are a matter of a second or two
+SMALL = 2**16  # pixels; coding all qualities then takes a second or two
 Files = Callable[[int], bytes]
 Progress = Callable[[int, int], None]
 
 
 class Found(NamedTuple):
-    """A file and the quality that gave it."""
+    """File and its quality."""
 
     data: bytes
     quality: int
@@ -40,20 +40,20 @@ def compress_to_bytes(
     tune: str | None = None,
     progress: Progress | None = None,
 ) -> Found:
-    """The file of the highest quality that takes at most `size` bytes.
+    """Returns the file of the highest quality with at most `size` bytes.
 
-    With an effort: of a quality whose file fits while that of the next quality does not.
+    With an effort, it is a quality whose file fits while that of the next quality does not.
 
     Args:
-        codec: of a model of many rates.
-        picture: see `Codec.compress`; likewise `effort`, `tune` and `progress`.
-        size: in bytes.
-        effort: of every file that is tried in the end.
-        tune: likewise.
-        progress: is called during every search.
+        codec: codec of a model of many rates.
+        picture: see `Codec.compress`.
+        size: limit in bytes.
+        effort: see `Codec.compress`.
+        tune: see `Codec.compress`.
+        progress: called during every search.
 
     Raises:
-        ValueError: the model has one rate, or even its lowest quality takes more.
+        ValueError: the model has one rate, or the lowest quality takes more bytes.
     """
     files = plain = _files(codec, picture)
     few = picture.shape[0] * picture.shape[1] <= SMALL
@@ -64,7 +64,7 @@ def compress_to_bytes(
         corrected = _last(lambda q: ratio * len(plain(q)) <= size, 0, LARGEST_QUALITY + 1)
         quality = _edge(lambda q: len(files(q)) <= size, corrected, 1)
     if quality is None and start is not None:
-        return Found(plain(start), start)  # The single pass fits where no search does.
+        return Found(plain(start), start)  # Single passes may fit where no search does.
     if quality is None:
         least = min(len(plain(q)) for q in range(LARGEST_QUALITY + 1 if few else 1))
         least = min(least, len(files(0)))
@@ -80,20 +80,20 @@ def compress_to_psnr(
     tune: str | None = None,
     progress: Progress | None = None,
 ) -> Found:
-    """The file of the lowest quality whose picture has at least `psnr` decibels.
+    """Returns the file of the lowest quality whose image has at least `psnr` decibels.
 
-    With an effort: of a quality that reaches them while the next lower one does not.
+    With an effort, it is a quality that reaches them while the next lower one does not.
 
     Args:
-        codec: of a model of many rates.
-        picture: see `Codec.compress`; likewise `effort`, `tune` and `progress`.
-        psnr: in decibels.
-        effort: of every file that is tried in the end.
-        tune: likewise.
-        progress: is called during every search.
+        codec: codec of a model of many rates.
+        picture: see `Codec.compress`.
+        psnr: target in decibels.
+        effort: see `Codec.compress`.
+        tune: see `Codec.compress`.
+        progress: called during every search.
 
     Raises:
-        ValueError: the model has one rate, or even its highest quality has less.
+        ValueError: the model has one rate, or the highest quality has a lower PSNR.
     """
     files = single = _files(codec, picture)
     reached = plain = _psnr_of(codec, picture, files)
@@ -109,7 +109,7 @@ def compress_to_psnr(
         corrected = _last(lambda q: plain(q) + gain >= psnr, LARGEST_QUALITY, -1)
         quality = _edge(lambda q: reached(q) >= psnr, corrected, -1)
     if quality is None and start is not None:
-        return Found(single(start), start)  # The single pass reaches it where no search does.
+        return Found(single(start), start)  # Single passes may reach it where no search does.
     if quality is None:
         raise ValueError(
             f"the picture reaches {reached(LARGEST_QUALITY):.2f} dB at quality "
@@ -119,34 +119,34 @@ def compress_to_psnr(
 
 
 def _files(codec: Codec, picture: np.ndarray, **options: Any) -> Files:
-    """The file of each quality, made once."""
+    """Returns a cached function from a quality to its file."""
     if not codec.many_rates:
         raise ValueError(f"{codec.model_name} has one rate: it cannot aim at a size or a PSNR.")
     return functools.cache(lambda quality: codec.compress(picture, quality, **options))
 
 
 def _psnr_of(codec: Codec, picture: np.ndarray, files: Files) -> Callable[[int], float]:
-    """Returns the PSNR of each quality, measured once."""
-    reference = pictures.as_rgb(picture)[None]
+    """Returns a cached function from a quality to its PSNR."""
+    reference = images.as_rgb(picture)[None]
 
     def reached(quality: int) -> float:
         decoded = codec.decompress(files(quality), 2**62, 2**62)
-        return float(metrics.psnr(reference, pictures.as_rgb(decoded)[None])[0])
+        return float(metrics.psnr(reference, images.as_rgb(decoded)[None])[0])
 
     return functools.cache(reached)
 
 
 def _highest_within(files: Files, size: int, few: bool) -> int | None:
-    """Returns the highest quality that takes at most `size` bytes; None if none does."""
+    """Returns the highest quality with at most `size` bytes; None if there is none."""
     if len(files(0)) <= size:
         return _last(lambda q: len(files(q)) <= size, 0, LARGEST_QUALITY + 1)
-    # A higher quality of a picture of next to nothing may take a few bytes less.
+    # For nearly empty images, a higher quality may take a few bytes less.
     all_qualities = range(LARGEST_QUALITY, 0, -1) if few else ()
     return next((q for q in all_qualities if len(files(q)) <= size), None)
 
 
 def _last(holds: Callable[[int], bool], good: int, bad: int) -> int:
-    """From `good`, where it holds, towards `bad`, where it does not: a last where it holds."""
+    """Returns a quality where `holds` is true and the next one towards `bad` is false."""
     while abs(good - bad) > 1:
         middle = (good + bad) // 2
         good, bad = (middle, bad) if holds(middle) else (good, middle)
@@ -154,9 +154,9 @@ def _last(holds: Callable[[int], bool], good: int, bad: int) -> int:
 
 
 def _edge(holds: Callable[[int], bool], start: int, step: int) -> int | None:
-    """Walks to a quality where it holds, while one `step` further it does not.
+    """Returns a quality where `holds` is true while it is false one `step` further.
 
-    None if it holds nowhere from `start` back to the other end.
+    Returns None if it holds nowhere from `start` back to the other end.
     """
     qualities = range(LARGEST_QUALITY + 1)
     quality = start

@@ -1,4 +1,4 @@
-"""The distortion that a search of better integers minimizes, and the cost of a file by it."""
+"""Distortion of an encoder search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfc_models.models.distortion import (
 
 
 class Tuning(NamedTuple):
-    """The distortion of a search: metrics with weights, relative to λ of squared error."""
+    """Distortion of a search: metrics with weights relative to λ of squared error."""
 
     terms: tuple[tuple[str, float], ...]
 
@@ -30,13 +30,13 @@ class Tuning(NamedTuple):
 
 
 def tuning_of(text: str | None, model: CompressionModel) -> Tuning:
-    """Reads the distortion of a search.
+    """Returns the distortion of a search.
 
     Args:
-        text: a metric, "psnr" for squared error, or a sum such as "psnr + 2*lpips". Weights are
-            relative: metrics are first scaled so that a change of each is worth as much as the
-            change of squared error that usually comes with it. None: the model's own.
-        model: gives the scale.
+        text: metric, "psnr" for squared error, or a sum such as "psnr + 2*lpips". Weights are
+            relative: metrics are first scaled so that a change in each counts as much as the change
+            in squared error that usually comes with it. None: the model's own distortion.
+        model: model that defines the scale.
     """
     own = parsed(model.distortion)
     if text is None:
@@ -52,7 +52,7 @@ def tuning_of(text: str | None, model: CompressionModel) -> Tuning:
 
 
 def squared_error_weight(model: CompressionModel, rate: tf.Tensor) -> tf.Tensor:
-    """Returns λ of squared error at a rate, against bits per pixel."""
+    """Returns λ of squared error, relative to bits per pixel, at a rate."""
     scale = squared_error_lambda(1.0, parsed(model.distortion))
     lmbda = model.lambda_at(rate) if model.many_rates else tf.constant(model.lmbda)
     return tf.cast(lmbda * scale, tf.float32)
@@ -69,10 +69,10 @@ def distortion_of(tuning: Tuning, picture: np.ndarray, decoded: np.ndarray) -> f
 
 
 def check_size(tuning: Tuning, shape: Sequence[int]) -> None:
-    """Raises an error if an image is too small for a metric of a search."""
+    """Raises ValueError if an image is too small for a metric of the search."""
     for name in tuning.weights:
-        if min(shape[:2]) < METRICS[name].least:
+        if min(shape[:2]) < METRICS[name].min_side:
             raise ValueError(
-                f"{name} needs images of at least {METRICS[name].least} pixels on both sides; "
+                f"{name} needs images of at least {METRICS[name].min_side} pixels on both sides; "
                 f"this one has {shape[1]}×{shape[0]}: tune for another metric."
             )

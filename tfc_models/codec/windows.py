@@ -1,4 +1,4 @@
-"""Windows of latents: a large image is searched piece by piece."""
+"""Windows of latents: large images are searched window by window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfc_models.entropy.hyperprior import REDUCTION
+from tfc_models.entropy.prediction import REDUCTION
 from tfc_models.models import STRIDE
 
 WINDOW = 48  # largest side in latents: 768 pixels
@@ -14,7 +14,7 @@ MARGIN = 8  # latents around a window that take part in its cost
 
 
 def window_counts(shape: tf.Tensor) -> tf.Tensor:
-    """Returns how many windows there are down and across, for latents of this shape."""
+    """Returns the numbers of windows down and across, for latents of a shape."""
     return -(-shape // WINDOW)
 
 
@@ -30,7 +30,7 @@ class Latents(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Rows and columns of a window in latents: with its margin, and without."""
+    """Rows and columns of a window in latents, with and without its margin."""
 
     top: tf.Tensor
     bottom: tf.Tensor
@@ -40,7 +40,8 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, row: tf.Tensor, column: tf.Tensor, shape: tf.Tensor) -> Place:
-        # Windows of about equal sizes, in multiples of what a hyper-latent covers.
+        # Windows of about equal sizes, in multiples of a hyper-latent's area.
+        """Returns the place of the window in a row and a column of windows."""
         sizes = -(-shape // (window_counts(shape) * REDUCTION)) * REDUCTION
         rows, columns = tf.unstack(sizes)
         top, left = row * rows, column * columns
@@ -55,16 +56,16 @@ class Place(NamedTuple):
         )
 
     def latents(self, maps: tf.Tensor) -> tf.Tensor:
-        """Cuts the window and its margin from latents."""
+        """Returns the window and its margin, cut from latents."""
         return maps[:, self.top : self.bottom, self.left : self.right]
 
     def hyper(self, maps: tf.Tensor) -> tf.Tensor:
-        """Cuts the same from hyper-latents."""
+        """Returns the same area of hyper-latents."""
         bottom, right = -(-self.bottom // REDUCTION), -(-self.right // REDUCTION)
         return maps[:, self.top // REDUCTION : bottom, self.left // REDUCTION : right]
 
     def picture(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Cuts the same from the picture, as far as it reaches."""
+        """Returns the same area of the image."""
         rows = pixels[:, self.top * STRIDE : self.bottom * STRIDE]
         return rows[:, :, self.left * STRIDE : self.right * STRIDE]
 
@@ -83,14 +84,14 @@ class Place(NamedTuple):
             ),
         )
 
-    def put(self, found: Latents, whole: Latents, hyper: bool) -> Latents:
-        """Puts the latents of a window, with its margin, back into the whole."""
+    def put(self, result: Latents, whole: Latents, hyper: bool) -> Latents:
+        """Writes the latents of a window, with its margin, back into the whole."""
         z = whole.z
         if hyper:
-            z = _pasted(found.z, whole.z, self.top // REDUCTION, self.left // REDUCTION)
+            z = _pasted(result.z, whole.z, self.top // REDUCTION, self.left // REDUCTION)
         return Latents(
-            _pasted(found.values, whole.values, self.top, self.left),
-            _pasted(found.fixed, whole.fixed, self.top, self.left),
+            _pasted(result.values, whole.values, self.top, self.left),
+            _pasted(result.fixed, whole.fixed, self.top, self.left),
             z,
         )
 

@@ -1,35 +1,43 @@
-"""How a latent becomes bits.
+"""Entropy coders that decode identical latents on every machine.
 
-An entropy coder has three verbs that mean the same everywhere: `coder(y, training)` gives
-the quantized (or perturbed) latents and their estimated bits, `coder.compress(y)` gives
-strings, `coder.decompress(strings, shape)` gives the latents back, bit for bit. The last
-two need `coder.freeze()`, the explicit step after training that builds coding tables.
+A coder has three methods. `coder(y, training)` returns quantized (or perturbed) latents and
+their estimated bits. `coder.compress(y)` returns strings, and `coder.decompress(strings, shape)`
+the latents. The last two need `coder.freeze()` after training, which builds coding tables.
+
+`FactorizedPrior` codes latents without side information. `LatentCoder` has a hyperprior and is
+composed of a prediction (`HyperPrediction` or `ContextPrediction` with slices and their decoding
+orders), a quantization and a rate adaptation.
+
+Imports `tfc_models.layers` only.
 """
 
-from tfc_models.entropy.autoregressive import AutoregressiveHyperprior, GainedAutoregressive
-from tfc_models.entropy.channelwise import ChannelwiseHyperprior, GainedChannelwise, Slice
-from tfc_models.entropy.checkerboard import CheckerboardHyperprior, GainedCheckerboard
+from tfc_models.entropy.coder import LatentCoder
+from tfc_models.entropy.context import ContextPrediction
 from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
-from tfc_models.entropy.gained import GainedHyperprior
-from tfc_models.entropy.hyperprior import MeanScaleHyperprior, ScaleHyperprior
-from tfc_models.entropy.two import TwoNetworkHyperprior
-from tfc_models.entropy.universal import GainedUniversal, UniversalHyperprior
+from tfc_models.entropy.order import Checkerboard, Parallel, Raster
+from tfc_models.entropy.parameters import EntropyParameters
+from tfc_models.entropy.prediction import HyperPrediction
+from tfc_models.entropy.quantization import Noise, Rounding
+from tfc_models.entropy.rates import FixedRate, Gains
+from tfc_models.entropy.slices import JointSlice, SeparateSlice
+from tfc_models.entropy.universal import UniversalQuantization
 
 __all__ = [
-    "AutoregressiveHyperprior",
-    "ChannelwiseHyperprior",
-    "CheckerboardHyperprior",
+    "Checkerboard",
+    "ContextPrediction",
+    "EntropyParameters",
     "ExactNetwork",
     "FactorizedPrior",
-    "GainedAutoregressive",
-    "GainedChannelwise",
-    "GainedCheckerboard",
-    "GainedHyperprior",
-    "GainedUniversal",
-    "MeanScaleHyperprior",
-    "ScaleHyperprior",
-    "Slice",
-    "TwoNetworkHyperprior",
-    "UniversalHyperprior",
+    "FixedRate",
+    "Gains",
+    "HyperPrediction",
+    "JointSlice",
+    "LatentCoder",
+    "Noise",
+    "Parallel",
+    "Raster",
+    "Rounding",
+    "SeparateSlice",
+    "UniversalQuantization",
 ]

@@ -1,157 +1,278 @@
-"""Contexts in space: a masked convolution reads the latents that were decoded before."""
+"""Prediction from hyper-latents and decoded latents: contexts in space and across channels."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.entropy.exact import (
-    Integers,
-    activation_integers,
-    find_exponent,
-)
-from tfc_models.entropy.hyperprior import INDEX_ORIGIN, INDEX_STEP, SCALES
-from tfc_models.entropy.reading import GainedReading, ReadingHyperprior
-from tfc_models.layers import CompressionLayer, Conv2D, MaskedConv2D, part_of, tiled
+from tfc_models.entropy.networks import LATENTS, Input, Network, Networks
+from tfc_models.entropy.order import Group, Latents, Parallel, Parameters
+from tfc_models.entropy.parameters import MEAN_BITS, EntropyParameters, Outputs
+from tfc_models.entropy.prediction import EXACT_TILE, HYPER_INPUT, REDUCTION, HyperPrediction
+from tfc_models.entropy.rates import FixedRate
+from tfc_models.entropy.slices import JointSlice, SeparateSlice
+from tfc_models.layers import Chain, Conv2D
+
+CORRECTIONS = "corrections"  # name in stored states
+# Exact corrections come from a table of tanh at multiples of 2^-5 between -4 and 4.
+TANH_BITS, TANH_REACH = 5, 4
 
 
-class ContextHyperprior(ReadingHyperprior):
-    """A hyperprior beside which latents are read that were decoded before.
+class HalfTanh:
+    """tanh(x)/2, a residual correction of half a step at most; tabulated after freezing."""
 
-    Here `hyper_synthesis` gives features. `context`, a masked convolution, reads the latents;
-    `parameters`, 1×1 convolutions, make scale indexes and means of both. With `keeps_features`
-    the last of them reads the features again beside what the one before it gives: with zeros
-    there it is the hyperprior alone. With `marks_known` a further channel of what the context
-    reads tells where latents are known.
+    def __init__(self) -> None:
+        self.table = np.zeros(0, np.int8)
+
+    def __call__(self, outputs: Outputs) -> tf.Tensor:
+        """Returns corrections for a network's outputs."""
+        values, unit = outputs
+        if unit is None:
+            return 0.5 * tf.tanh(values)
+        entry = tf.round(values * tf.constant(unit * 2**TANH_BITS, values.dtype))
+        last = TANH_REACH * 2**TANH_BITS
+        entry = tf.cast(tf.clip_by_value(entry, -last, last) + last, tf.int32)
+        return tf.gather(tf.constant(self.table, tf.float32), entry) * 2.0**-MEAN_BITS
+
+    def freeze(self) -> None:
+        """Makes the table."""
+        steps = np.arange(-TANH_REACH, TANH_REACH + 2.0 ** -(TANH_BITS + 1), 2.0**-TANH_BITS)
+        self.table = np.rint(2.0 ** (MEAN_BITS - 1) * np.tanh(steps)).astype(np.int8)
+
+
+class ContextPrediction(HyperPrediction):
+    """Entropy parameters from features of hyper-latents and from decoded latents.
+
+    Slices of channels are coded one after another. The networks of a slice read features, the
+    slices before it, and in an order such as a checkerboard the decoded latents of the slice
+    itself. The first `support` slices are context for all later ones. Later slices do not read
+    one another; if all of these are `Parallel`, they are decoded together.
+
+    Args:
+        features: networks that read hyper-latents; slices read their outputs.
+        slices: in the order of decoding.
+        support: number of first slices that later ones read; None: all.
     """
 
-    keeps_features = False
-    marks_known = False
+    def __init__(
+        self,
+        features: Chain | dict[str, Chain],
+        slices: Sequence[JointSlice | SeparateSlice],
+        support: int | None = None,
+    ) -> None:
+        chains = features if isinstance(features, dict) else {"": features}
+        self.slices, self.rates = list(slices), FixedRate()
+        self.support = len(slices) if support is None else min(support, len(slices))
+        self.ends = np.cumsum([0, *(part.channels for part in slices)]).tolist()
+        self.latents = self.ends[-1]
+        self._feature_names = list(chains)
+        networks = [
+            Network(name, chain, HYPER_INPUT, hidden=True, stored_as=None if name else "synthesis")
+            for name, chain in chains.items()
+        ]
+        inputs = [Input(name) for name in chains]
+        for i, part in enumerate(slices):
+            prefix = f"slice{i}/" if len(slices) > 1 else ""
+            before = [Input(LATENTS, self.channels_of([j])) for j in range(min(i, self.support))]
+            own = Input(LATENTS, self.channels_of([i]))
+            networks += part.networks(prefix, inputs, before, own)
+        self.networks = Networks(networks)
+        self.half_tanh = HalfTanh()
+        rest = slices[self.support :]
+        together = all(type(part.order) is Parallel for part in rest)
+        together = together and len({type(part) for part in rest}) < 2
+        first = self.support if together else len(slices)
+        self.steps = [range(i, i + 1) for i in range(first)]
+        if first < len(slices):
+            self.steps.append(range(first, len(slices)))
+        self._samples: dict[int, list[tf.Tensor]] = {}
 
-    def __init__(self, *arguments: Any, context: MaskedConv2D, parameters: list[Conv2D]) -> None:
-        super().__init__(*arguments)
-        self.context, self.parameters = context, parameters
-        self.latents = parameters[-1].filters // 2
-
-    def learned_layers(self) -> list[CompressionLayer]:
-        """Layers that hold every learned value."""
-        return [*super().learned_layers(), self.context, *self.parameters]
-
-    def _features(self, z_hat: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        """What z tells of every latent."""
-        return self._features_of(self.hyper_synthesis, self.exact, z_hat, shape)
-
-    def _from(
-        self, features: tf.Tensor, near: tf.Tensor, rate: tf.Tensor | None, tiles: bool = True
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scale indexes and means, of features and of what the context gave.
-
-        What it gave may be the same everywhere, and then has sides of 1. With `tiles` a frozen
-        model goes through large pictures piece by piece.
-        """
-        if self.exact is None:
-            index, mean = tf.split(self._heads_of(features, near), 2, axis=-1)
-            return self._at_rate(index * INDEX_STEP + INDEX_ORIGIN, mean, rate)
-        if not tiles:
-            outputs = self._heads_of(features, near)
-        else:
-            out = tf.TensorSpec([None, None, 2 * self.latents], tf.float32)
-            width, constant = features.shape[3], near.shape[1:3] == [1, 1]
-            maps = features if constant else tf.concat([features, near], -1)
-            outputs = tiled(
-                lambda m: self._heads_of(m[..., :width], near if constant else m[..., width:]),
-                *(maps, 1, 1, out),
-                halo=0,
-            )
-        index, mean = self._at_rate(*tf.split(outputs, 2, axis=-1), rate)
-        return tf.clip_by_value(index, 0, SCALES - 1), mean
-
-    def _heads_of(self, features: tf.Tensor, near: tf.Tensor) -> tf.Tensor:
-        """What the 1×1 convolutions give: in a frozen model indexes and means, float32."""
-        if near.shape[1:3] == [1, 1]:
-            near = tf.broadcast_to(near, tf.concat([tf.shape(features)[:3], near.shape[3:]], 0))
-        maps = tf.concat([features, near], -1)
-        for layer in self.parameters[:-1]:
-            exact = self._readers.get(layer.name)
-            maps = layer(maps) if exact is None else tf.cast(exact(maps), tf.float32)
-        if self.keeps_features:
-            maps = tf.concat([features, maps], -1)
-        if self.exact is None:
-            return tf.cast(self.parameters[-1](maps), tf.float32)
-        network = self._readers[self.parameters[-1].name]
-        return self._from_sums(network(maps), network)
-
-    def _near(self, seen: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """What the context makes of latents to read."""
-        if self.exact is None:
-            return self.context(tf.cast(seen, dtype))
-        return tf.cast(self._readers[self.context.name](seen), tf.float32)
-
-    def _find_shifts(
-        self, y: tf.Tensor, rate: tf.Tensor | None, representative: bool
-    ) -> dict[str, np.ndarray]:
-        shifts = super()._find_shifts(y, rate, representative)
-        features = self._features(tf.round(self._hyper_latents(y, rate)), tf.shape(y)[1:3])
-        seen, samples = self._samples(y, features, rate)
-        shifts["seen"] = find_exponent([seen], self.activation_bits)
-        of_features = shifts[f"activations{len(self.hyper_synthesis.layers) - 1}"]
-        of_features = activation_integers(of_features, self.activation_bits)
-        inputs = self._read_integers(shifts["seen"])
-        for i, layer in enumerate([self.context, *self.parameters]):
-            found = self._shifts_of([layer], samples, inputs)
-            shifts.update({f"{layer.name}/{k}": v for k, v in found.items()})
-            samples = [layer(sample) for sample in samples]
-            inputs = activation_integers(found["activations0"], self.activation_bits)
-            if self._reads_features(i + 1):
-                samples = [tf.concat([features, sample], -1) for sample in samples]
-                inputs = of_features.beside(inputs)
-        return shifts
-
-    def _samples(
-        self, y: tf.Tensor, features: tf.Tensor, rate: tf.Tensor | None
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Latents to read, and all inputs of the context that are to be expected with them."""
-        del features
-        seen = self._to_read(tf.round(y), rate)
-        return seen, [seen]
-
-    def _reads_features(self, i: int) -> bool:
-        """Whether a layer (0: the context) reads the features beside what is before it."""
-        return i == 1 or (self.keeps_features and i == len(self.parameters))
-
-    def _read_integers(self, exponent: np.ndarray) -> Integers:
-        integers = super()._read_integers(exponent)
-        if not self.marks_known:
-            return integers
-        return integers.beside(Integers(np.zeros(1, np.int32), np.ones(1)))
-
-    def _make_exact(self, shifts: dict[str, np.ndarray]) -> None:
-        own = {k: v for k, v in shifts.items() if "/" not in k}
-        self._seen = own.pop("seen")
-        self.exact = self._exact_of(self.hyper_synthesis.layers, own, activated=True)
-        inputs = self._read_integers(self._seen)
-        for i, layer in enumerate([self.context, *self.parameters]):
-            last = layer is self.parameters[-1]
-            own = part_of(shifts, f"{layer.name}/")
-            network = self._exact_of([layer], own, inputs, activated=not last)
-            self._readers[layer.name], inputs = network, network.outputs
-            if self._reads_features(i + 1):
-                inputs = self.exact.outputs.beside(inputs)
+    @property
+    def sequential(self) -> bool:
+        """Whether latents are decoded one after another."""
+        return any(part.order.sequential for part in self.slices)
 
     @property
     def heads(self) -> list[Conv2D]:
-        """The layer that gives indexes and means."""
-        return self.parameters[-1:]
+        """Layers whose outputs are indexes, means and corrections."""
+        return [head for part in self.slices for head in part.heads]
 
-    def float_layers(self) -> dict[str, Conv2D]:
-        """The hyper networks' and the context's layers by name."""
-        # The last one's name is that of the hyperprior without a context, which it extends.
-        *inner, last = [self.context, *self.parameters]
-        named = {f"context/{layer.name}": layer for layer in inner}
-        return {**super().float_layers(), **named, f"synthesis/{last.name}": last}
+    @property
+    def scale_heads(self) -> list[tuple[Conv2D, int]]:
+        """Layers whose first outputs are scale indexes, with the number of these."""
+        return [(part.scale_head, part.channels) for part in self.slices]
+
+    def context_inputs(self) -> list[tuple[Conv2D, int]]:
+        """Returns the layers that read a context, with the number of their last such inputs."""
+        width = self.networks[self._feature_names[0]].layers[-1].filters
+        return [pair for part in self.slices for pair in part.context_inputs(width)]
+
+    def channels_of(self, step: Sequence[int]) -> slice:
+        """Returns the channels of consecutive slices."""
+        return slice(self.ends[step[0]], self.ends[step[-1] + 1])
+
+    def groups(self, shape: tf.Tensor) -> list[Group]:
+        """Returns groups of latents in the order of coding."""
+        return [
+            group
+            for step in self.steps
+            for group in self.slices[step[0]].order.groups(shape, self.channels_of(step))
+        ]
+
+    def features(self, z_hat: tf.Tensor, shape: tf.Tensor) -> list[tf.Tensor]:
+        """Returns features of hyper-latents, cropped to the latents' height and width."""
+        maps = [
+            self.networks.tiled_features(name, z_hat, REDUCTION, EXACT_TILE)
+            for name in self._feature_names
+        ]
+        return [m[:, : shape[0], : shape[1]] for m in maps]
+
+    def visit(
+        self, features: Any, shape: tf.Tensor, rate: tf.Tensor | None, latents: Latents
+    ) -> tuple[EntropyParameters, tf.Tensor]:
+        """See the base class."""
+        self._samples = {}
+        parts: list[tuple[tf.Tensor | None, ...]] = []
+        decoded: list[tf.Tensor] = []
+        before: list[tf.Tensor] = []
+        for step in self.steps:
+            visited = Visited(self, step, features, before, shape, rate)
+            (index, mean), y_hat = self.slices[step[0]].order.visit(visited, latents)
+            correction = visited.correction(y_hat)
+            if correction is not None:
+                y_hat += correction
+            decoded.append(y_hat)
+            if step[-1] < len(self.slices) - 1:
+                before = [*before, *visited.split(visited.normalized(y_hat))][: self.support]
+            parts.append((index, mean, correction))
+        indexes, means, corrections = map(list, zip(*parts))
+        if any(maps is not None for maps in corrections):
+            pairs = zip(corrections, decoded)
+            corrections = [tf.zeros_like(y) if maps is None else maps for maps, y in pairs]
+        params = EntropyParameters(_joined(indexes), _joined(means), _joined(corrections))
+        return params, tf.concat(decoded, -1)
+
+    def normalized(self, y_hat: tf.Tensor, rate: tf.Tensor | None, channels: slice) -> tf.Tensor:
+        """Returns decoded latents of some channels as networks read them."""
+        if self.networks.frozen:
+            unit = self.networks.decoded_unit[channels]
+            return self.rates.normalized_integers(y_hat, rate, unit, channels)
+        result = self.rates.normalize(y_hat, rate, channels)
+        if self.networks.recording:
+            self._samples.setdefault(channels.start, []).append(result)
+        return result
+
+    def decoded_samples(self) -> list[tf.Tensor]:
+        """See the base class."""
+        columns = [self._samples[start] for start in sorted(self._samples)]
+        count = max(map(len, columns))
+        columns = [[*maps, *maps[-1:] * (count - len(maps))] for maps in columns]
+        return [tf.concat(row, -1) for row in zip(*columns)]
+
+    def freeze_tables(self, state: dict[str, np.ndarray] | None) -> None:
+        """See the base class."""
+        if any(isinstance(part, SeparateSlice) for part in self.slices):
+            if state is None:
+                self.half_tanh.freeze()
+            else:
+                self.half_tanh.table = state[CORRECTIONS]
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """See the base class."""
+        return {CORRECTIONS: self.half_tanh.table} if self.half_tanh.table.size else {}
 
 
-class GainedContext(ContextHyperprior, GainedReading):
-    """The same for latents at any rate."""
+@dataclasses.dataclass(frozen=True)
+class Visited:
+    """Consecutive slices that an order visits, with the maps that their networks read."""
+
+    model: ContextPrediction
+    step: range
+    features: list[tf.Tensor]
+    before: list[tf.Tensor]
+    shape: tf.Tensor
+    rate: tf.Tensor | None
+
+    @property
+    def channels(self) -> slice:
+        """Channels of the slices."""
+        return self.model.channels_of(self.step)
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self.channels.stop - self.channels.start
+
+    @functools.cached_property
+    def _inputs(self) -> list[Any]:
+        """Maps that the networks of each slice read beside the context in space."""
+        networks = self.model.networks
+        return [part.inputs(networks, self.features, self.before) for part in self._parts]
+
+    @property
+    def _parts(self) -> list[JointSlice | SeparateSlice]:
+        return [self.model.slices[i] for i in self.step]
+
+    def split(self, maps: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the maps of each slice."""
+        return tf.split(maps, [part.channels for part in self._parts], axis=-1)
+
+    def parameters(
+        self, decoded: tf.Tensor | None = None, known: tf.Tensor | None = None
+    ) -> Parameters:
+        """See `order.VisitedSlice`."""
+        context = None if decoded is None else self.normalized(decoded)
+        bits = self.model.rates.index_fraction_bits
+        results = [
+            part.parameters(self.model.networks, inputs, context, known, bits)
+            for part, inputs in zip(self._parts, self._inputs)
+        ]
+        return self._adapted(*(tf.concat(maps, -1) for maps in zip(*results)))
+
+    def _adapted(self, index: tf.Tensor, mean: tf.Tensor) -> Parameters:
+        return self.model.adapted(index, mean, self.rate, self.channels)
+
+    def context_free_inputs(self) -> tf.Tensor:
+        """See `order.VisitedSlice`."""
+        (inputs,) = self._inputs
+        return inputs
+
+    def front_parameters(self, inputs: tf.Tensor, windows: tf.Tensor) -> Parameters:
+        """See `order.VisitedSlice`."""
+        bits = self.model.rates.index_fraction_bits
+        return self._adapted(
+            *self._joint.window_parameters(self.model.networks, inputs, windows, bits)
+        )
+
+    def normalized(self, y_hat: tf.Tensor) -> tf.Tensor:
+        """See `order.VisitedSlice`."""
+        return self.model.normalized(y_hat, self.rate, self.channels)
+
+    @property
+    def _joint(self) -> JointSlice:
+        (part,) = self._parts
+        assert isinstance(part, JointSlice), "only these have a context in space"
+        return part
+
+    def correction(self, y_hat: tf.Tensor) -> tf.Tensor | None:
+        """Returns the correction of decoded latents, or None for slices without."""
+        separate = [part for part in self._parts if isinstance(part, SeparateSlice)]
+        if len(separate) < len(self._parts):
+            return None
+        pairs = zip(separate, self.split(self.normalized(y_hat)))
+        networks, half_tanh = self.model.networks, self.model.half_tanh
+        corrections = [
+            half_tanh(part.correction_of(networks, self.features, self.before, latents))
+            for part, latents in pairs
+        ]
+        return tf.concat(corrections, -1)
+
+
+def _joined(maps: Sequence[tf.Tensor | None]) -> tf.Tensor | None:
+    """Returns channels behind one another; None if maps are missing."""
+    return None if any(m is None for m in maps) else tf.concat(maps, -1)

@@ -1,17 +1,15 @@
-"""Networks whose output is the same, bit for bit, on every machine.
+"""Networks with the same output, bit for bit, on every machine.
 
-A range decoder needs the very probability tables that the encoder used. A float network
-that predicts them does not give them: another processor, thread count or library sums in
-another order, the last bit differs, some scale falls to the other side of a rounding
-boundary, and everything decoded after it is garbage.
+A range decoder needs the probability tables that the encoder used. A float network that predicts
+them is not sufficient: another processor, thread count or library sums in another order. If the
+last bit differs, a scale may cross a rounding boundary, and all latents after it are wrong.
 
-So the network is turned into integers (Ballé, Johnston, Minnen, "Integer Networks for Data
-Compression with Latent-Variable Models", ICLR 2019, is the idea; the arithmetic here is
-different). Weights and activations become integers times a power of two, per channel. They
-are multiplied in floating point, which is exact as long as every partial sum stays below
-2^24 in float32: then no order of summation, FMA or vector width can change a bit. Where sums
-could grow beyond that, the inputs go in groups, and the groups' results are added in float64,
-where everything stays below 2^53.
+Networks are therefore converted to integers. The idea is that of Ballé, Johnston, Minnen, "Integer
+Networks for Data Compression with Latent-Variable Models" (ICLR 2019); the arithmetic differs.
+Weights and activations become integers times a power of two per channel, and are multiplied in
+floating point. This is exact while every partial sum stays below 2^24 in float32: no order of
+summation, FMA or vector width changes a bit. Where sums could be larger, inputs are split into
+groups, and the results of the groups are added in float64, where they stay below 2^53.
 """
 
 from __future__ import annotations
@@ -25,26 +23,26 @@ import tensorflow as tf
 from tfc_models.layers import Conv2D, polyphase_kernel
 from tfc_models.layers.activation import LEAK, leaky_relu, relu
 
-# Defaults. A frozen model stores exponents of its weights, and its activation bits where they
-# are not these: changing the latter changes what older files decode to.
+# Defaults. A frozen model stores the exponents of its weights, and its activation bits if they
+# differ from the default, which must therefore not change.
 WEIGHT_BITS = 9
 ACTIVATION_BITS = 8
 FLOAT32_EXACT = 2**24
 FLOAT64_EXACT = 2**53
-LARGEST_INPUT = 127  # Integer latents beyond it are clipped where the network reads them.
+LARGEST_INPUT = 127  # Networks clip integer latents to ±127.
 
 
 def _power_at_most(limit: float, values: np.ndarray) -> np.ndarray:
-    """Exponents k, at most 28, such that values·2^k ≤ limit, per element.
+    """Returns exponents k, at most 28, such that values·2^k ≤ limit, per element.
 
-    Where the value is 0 the exponent is 12: a filter of zeros still has a bias to resolve.
+    The exponent of 0 is 12, because a filter of zeros still has a bias to resolve.
     """
     exponents = np.floor(np.log2(limit / np.where(values > 0, values, 1.0)))
     return np.where(values > 0, np.minimum(exponents, 28), 12).astype(np.int32)
 
 
 class _ExactConv:
-    """One convolution on integers: its pieces, its bias, and how the result is rounded."""
+    """Convolution on integers: pieces of its kernel, and its bias."""
 
     def __init__(self, layer: Conv2D, kernel: np.ndarray, bias: np.ndarray, bound: np.ndarray):
         self.layer = layer
@@ -58,7 +56,7 @@ class _ExactConv:
 
     def _set_pieces(self) -> None:
         self.pieces = self._split()
-        # Nothing to add up: the sums with their bias are exact integers in float32 as well.
+        # With one piece, the sums and their bias may be exact in float32 as well.
         bias = float(tf.reduce_max(tf.abs(self.tiled_bias)))
         largest = self._reach(0, len(self._bound)) + bias
         self.fits_float32 = len(self.pieces) == 1 and largest < FLOAT32_EXACT
@@ -68,12 +66,12 @@ class _ExactConv:
         return polyphase_kernel(folded, self.layer.up) if self.layer.up > 1 else folded
 
     def _reach(self, first: int, end: int) -> float:
-        """What no partial sum over some inputs can exceed: of |weight| · largest |input|."""
+        """Returns a bound of all partial sums over some inputs: Σ |weight| · largest |input|."""
         reach = tf.abs(self.whole[:, :, first:end]) * self._bound[first:end, None]
         return float(tf.reduce_max(tf.reduce_sum(reach, axis=(0, 1, 2))))
 
     def _split(self) -> list[tuple[int, int, tf.Tensor]]:
-        """Groups of inputs, few and small enough: first, end, and their weights."""
+        """Returns the fewest groups of inputs with exact sums: first, end, and their weights."""
         inputs = len(self._bound)
         for count in range(1, inputs + 1):
             ends = np.linspace(0, inputs, count + 1).astype(int)
@@ -84,7 +82,7 @@ class _ExactConv:
         raise ValueError(f"{self.layer.name} has weights too large for exact float32.")
 
     def over_taps(self, taps: np.ndarray) -> _ExactConv:
-        """The same on windows: what is under some of the kernel's taps, one behind another."""
+        """Returns the convolution for windows: inputs under some taps, concatenated."""
         other = copy.copy(self)
         flat = tf.reshape(self.whole, [-1, *self.whole.shape[2:]])
         other.whole = tf.reshape(tf.gather(flat, taps), [1, 1, -1, self.whole.shape[3]])
@@ -93,7 +91,7 @@ class _ExactConv:
         return other
 
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
-        """The exact integer sums, before depth_to_space; float32 where that holds them."""
+        """Returns exact integer sums before depth_to_space, in float32 where it holds them."""
         if not fast:
             return _convolved(tf.cast(maps, tf.float64), self.whole) + self.tiled_bias
         maps = tf.cast(maps, tf.float32)
@@ -109,18 +107,18 @@ class _ExactConv:
 def _convolved(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     if kernel.shape[:2] != [1, 1]:
         return tf.nn.conv2d(maps, kernel, 1, "SAME")
-    # For a front of a few latents, most of a convolution's time would go into its kernel.
+    # A matrix product is faster than a 1×1 convolution for the few latents of a wavefront.
     rows = tf.reshape(maps, [-1, kernel.shape[2]])
     shape = tf.concat([tf.shape(maps)[:3], [kernel.shape[3]]], 0)
     return tf.reshape(tf.matmul(rows, kernel[0, 0]), shape)
 
 
 class _ExactParts:
-    """One convolution whose inputs are of two kinds, the first with weights that are finer.
+    """Convolution with inputs of two kinds, the first of which has finer weights.
 
-    Where latents of large values stand beside features of small ones, weights of one unit would
-    leave features a few levels. The sums of the first kind are rounded to the others' unit, which
-    is exact again: multiplied by a power of two, and an integer.
+    Latents have large values and features small ones, so that weights of one unit would leave few
+    levels for features. The sums of the first kind are multiplied by a power of two and rounded
+    to the unit of the others, which is exact.
     """
 
     def __init__(
@@ -147,40 +145,40 @@ class _ExactParts:
 
 
 class Integers(NamedTuple):
-    """What integers stand for, per channel: divided by 2^exponent; and how large they are."""
+    """Scale of integers per channel (value = integer / 2^exponent), and their largest magnitude."""
 
     exponent: np.ndarray
     bound: np.ndarray
 
     def beside(self, other: Integers) -> Integers:
-        """Those of channels behind one another."""
+        """Returns the integers of concatenated channels."""
         return Integers(*(np.concatenate(pair) for pair in zip(self, other)))
 
 
 def latent_integers(channels: int) -> Integers:
-    """Latents, rounded: themselves."""
+    """Returns the integers of rounded latents."""
     return Integers(np.zeros(channels, np.int32), np.full(channels, LARGEST_INPUT, np.float64))
 
 
 def activation_integers(exponent: np.ndarray, bits: int = ACTIVATION_BITS) -> Integers:
-    """What comes out of an activation."""
+    """Returns the integers of an activation's output."""
     return Integers(exponent, np.full(len(exponent), 2**bits - 1, np.float64))
 
 
 class ExactNetwork:
-    """A chain of `Conv2D` layers (ReLU, leaky ReLU or nothing between) in exact arithmetic.
+    """Chain of `Conv2D` layers (ReLU, leaky ReLU or nothing between) in exact arithmetic.
 
-    `shifts` holds, for every layer, the power-of-two exponents of its weights and of its
-    output activations. Together with the layers' float values it determines every integer,
-    so a stored model is rebuilt identically anywhere.
+    `shifts` holds the power-of-two exponents of the weights and of the output activations of
+    every layer. With the layers' float values they determine every integer, so that a stored
+    model is rebuilt identically on every machine.
 
     Args:
         layers: the chain.
         shifts: see above.
-        inputs: what it reads; by default rounded latents.
-        activated: whether the last layer's activation is applied, and rounded, for further
-            exact networks to read.
-        bits: of activations.
+        inputs: integers of the inputs; None: rounded latents.
+        activated: whether the last layer's activation is applied and rounded, for other exact
+            networks to read.
+        bits: precision of activations.
     """
 
     def __init__(
@@ -199,6 +197,7 @@ class ExactNetwork:
         for i, layer in enumerate(layers):
             if layer.down != 1 or layer.activation not in (None, relu, leaky_relu):
                 raise ValueError(f"{layer.name} has no exact form (strided, or its activation).")
+            conv: _ExactConv | _ExactParts
             weights = shifts[f"weights{i}"]
             if (finer := shifts.get(f"finer{i}")) is None:
                 kernel, bias = integer_weights(layer, inputs.exponent, weights)
@@ -214,26 +213,27 @@ class ExactNetwork:
 
     @property
     def pieces(self) -> list[int]:
-        """How many float32 convolutions stand for each layer."""
+        """Number of float32 convolutions that each layer takes."""
         return [len(conv.pieces) for conv in self._convs]
 
     def over_taps(self, taps: np.ndarray) -> ExactNetwork:
-        """A network of one layer for windows: see `_ExactConv.over_taps`."""
+        """Returns a network of one layer for windows (see `_ExactConv.over_taps`)."""
         other = copy.copy(self)
         (conv,) = self._convs
+        assert isinstance(conv, _ExactConv), "windows have one kind of input"
         other._convs = [conv.over_taps(taps)]
         other.inputs = Integers(*(np.tile(values, len(taps)) for values in self.inputs))
-        # Another operation multiplies now.
+        # Windows are multiplied by another operation.
         other.fast = other._float32_is_exact()
         return other
 
     @property
     def outputs_exponent(self) -> np.ndarray:
-        """What the outputs are to be divided by, as exponents of two."""
+        """Exponents of two by which outputs are scaled."""
         return self.outputs.exponent
 
     def _float32_is_exact(self) -> bool:
-        """Guards against a float32 that is not: libraries can be told to multiply in less."""
+        """Returns whether float32 is exact; libraries may multiply in lower precision."""
         bound = self.inputs.bound
         sample = np.random.default_rng(0).integers(-bound, bound, (1, 3, 4, len(bound)))
         sample = tf.constant(sample, tf.float32)
@@ -241,12 +241,12 @@ class ExactNetwork:
         return bool(tf.reduce_all(fast == self(sample, fast=False)))
 
     def __call__(self, latents: tf.Tensor, fast: bool | None = None) -> tf.Tensor:
-        """Integers → exact integers: the last layer's sums, or what its activation makes of them.
+        """Returns exact integers: the last layer's sums, or its rounded activations.
 
-        Divided by 2^outputs_exponent they are what the float network gives, nearly.
+        Divided by 2^outputs_exponent, they approximate the outputs of the float network.
         """
         fast = self.fast if fast is None else fast
-        # A GPU may choose Winograd or TF32, which round.
+        # GPUs may use Winograd or TF32, which round.
         with tf.device("/CPU:0"):
             bound = tf.constant(self.inputs.bound, latents.dtype)
             maps = tf.clip_by_value(latents, -bound, bound)
@@ -258,7 +258,7 @@ class ExactNetwork:
             return maps
 
     def _requantize(self, sums: tf.Tensor, i: int, layer: Conv2D) -> tf.Tensor:
-        """Activation, shift, clip: the next layer's integers."""
+        """Returns the next layer's integers: activated, shifted and clipped."""
         exponent = self.shifts[f"activations{i}"] - self.shifts[f"weights{i}"]
         scale = np.tile(np.exp2(exponent.astype(np.float64)), layer.up**2)
         scale = tf.constant(scale, sums.dtype)
@@ -273,10 +273,10 @@ class ExactNetwork:
 def integer_weights(
     layer: Conv2D, exponent: np.ndarray, shift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Integers for a layer whose inputs are integers times 2^-exponent.
+    """Returns integer weights and biases of a layer whose inputs are integers times 2^-exponent.
 
-    Scaling by a power of two and rounding are exact in float64, so these are the same
-    integers wherever they are computed.
+    Scaling by a power of two and rounding are exact in float64, so every machine computes the
+    same integers.
     """
     kernel = layer.kernel.numpy().astype(np.float64)
     kernel = kernel * np.exp2(-exponent.astype(np.float64))[:, None]
@@ -293,11 +293,18 @@ def find_shifts(
     weight_bits: int = WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
 ) -> dict[str, np.ndarray]:
-    """Chooses every exponent: weights as large as fits, activations by what `samples` excite.
+    """Returns exponents: of weights as large as fits, of activations by their range.
 
-    Beyond the largest value seen, rounded up to a power of two, activations are clipped;
-    that costs rate and never correctness. `samples` are what `inputs` stand for. Of these the
-    `first` are of another kind, whose weights may be finer.
+    Activations beyond the largest value in the samples, rounded up to a power of two, are clipped,
+    which costs rate and does not affect exactness.
+
+    Args:
+        layers: of the network.
+        samples: inputs in floating point.
+        inputs: integers of the inputs; None: rounded latents.
+        first: number of first inputs whose weights may be finer.
+        weight_bits: precision of weights.
+        activation_bits: precision of activations.
     """
     shifts: dict[str, Any] = {}
     inputs = inputs or latent_integers(samples[0].shape[-1])
@@ -322,8 +329,8 @@ def find_shifts(
 
 
 def find_exponent(maps: list[tf.Tensor], bits: int = ACTIVATION_BITS) -> np.ndarray:
-    """The exponents with which the values of some maps fit into an activation's bits."""
+    """Returns the exponents with which values of maps fit into an activation's bits."""
     largest = np.max([tf.reduce_max(tf.abs(m), axis=(0, 1, 2)) for m in maps], axis=0)
-    # A channel that never fired keeps the typical scale of its layer.
+    # Channels that are always zero get a thousandth of the layer's range.
     largest = np.maximum(largest, 1e-3 * max(float(largest.max()), 1e-6))
     return _power_at_most(2.0**bits - 1, largest)

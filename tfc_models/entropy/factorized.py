@@ -1,4 +1,4 @@
-"""A fully factorized prior with one learned density per channel."""
+"""Fully factorized prior with one learned density per channel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tfc_models.entropy.parameters import ALL_CHANNELS
 from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables, decodable
 from tfc_models.layers import CompressionLayer, Conv2D, Parameters
@@ -41,24 +42,27 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         self.density = Parameters(self.prior.trainable_variables, "densities", name="density")
 
     def learned_layers(self) -> list[CompressionLayer]:
-        """Layers that hold every learned value."""
+        """Returns the layers that hold variables."""
         return [self.density]
 
     def float_layers(self) -> dict[str, Conv2D]:
-        """No layers: a factorized prior has no networks."""
+        """Returns no layers: a factorized prior has no networks."""
         return {}
+
+    def context_inputs(self) -> list[tuple[Conv2D, int]]:
+        """Returns no layers: a factorized prior has no context."""
+        return []
 
     def start_scales(self, index: np.ndarray) -> None:
         """Has no scales to set: the density starts wide enough."""
 
     def anneal(self, fraction: float) -> None:
-        """Sets what changes with the fraction of training that is done: nothing here."""
+        """Sets values that depend on the completed fraction of training: none."""
 
     def __call__(
         self, y: tf.Tensor, training: bool = False, rate: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, Bits]:
         """Quantizes (or perturbs) `y` and estimates the bits of each example."""
-        del rate  # here and below: it has only one
         if not training:
             y_hat, bits = super().__call__(y, training=False)
         else:
@@ -77,37 +81,33 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         y: tf.Tensor | None = None,
         representative: bool = True,
     ) -> None:
-        """Builds the coding tables, or takes stored ones; latents tell it nothing new."""
-        del y, representative
+        """Builds the coding tables, or takes stored ones; depends on no latents."""
         self._freeze_tables(state)
 
     def _table_prior(self) -> Any:
         return self.prior
 
     def compress(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tuple[tf.Tensor]:
-        """One string for each example."""
+        """Returns one string per example."""
         return self.encode(y, rate)[0]
 
     def encode(
         self, y: tf.Tensor, rate: tf.Tensor | None = None
     ) -> tuple[tuple[tf.Tensor], tf.Tensor]:
-        """`compress(y)`, and what `decompress` will give."""
-        del rate
+        """Returns the strings, and the latents that `decompress` will return."""
         self._require(frozen=True)
         return (super().compress(y),), self.quantize(y)
 
     def encode_symbols(
         self, symbols: tf.Tensor, z: tf.Tensor | None = None, rate: tf.Tensor | None = None
     ) -> tuple[tuple[tf.Tensor], tf.Tensor]:
-        """Returns the strings of chosen integers, and what `decompress` will give."""
-        del z
+        """Returns the strings of chosen integers, and the latents that `decompress` will return."""
         return self.encode(symbols, rate)
 
     def decompress(
         self, strings: tuple[tf.Tensor], shape: tf.Tensor, rate: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The latents from their strings; `shape` is their height and width."""
-        del rate
+        """Returns the latents, of height and width `shape`, that strings hold."""
         self._require(frozen=True)
         (stream,) = strings
         positions = tf.reduce_prod(tf.cast(shape, tf.float64))
@@ -115,14 +115,16 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         stream = decodable(stream, least, positions * self.channels)
         return super().decompress(stream, shape)
 
-    def symbols_of(self, y: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
+    def symbols_of(
+        self, y: tf.Tensor, mean: tf.Tensor | None = None, channels: slice = ALL_CHANNELS
+    ) -> tf.Tensor:
         """Returns the integers that latents are coded as."""
-        del mean
         return tf.round(y)
 
-    def from_symbols(self, symbols: tf.Tensor, mean: tf.Tensor | None = None) -> tf.Tensor:
+    def from_symbols(
+        self, symbols: tf.Tensor, mean: tf.Tensor | None = None, channels: slice = ALL_CHANNELS
+    ) -> tf.Tensor:
         """Returns the integers, which are the latents."""
-        del mean
         return symbols
 
     def symbol_bits(
@@ -131,17 +133,15 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         index: tf.Tensor | None = None,
         mean: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Bits of every integer under its channel's density, differentiable."""
-        del index, mean
+        """Returns differentiable bits of each integer under its channel's density."""
         return self.prior.log_prob(symbols) / -math.log(2.0)
 
     def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
-        """One mask of all latents: none helps to predict another."""
-        del shape
+        """Returns one mask of all latents: none predicts another."""
         return [tf.ones([1, 1, 1, 1])]
 
     def random_latents(self, side: int = 16) -> tf.Tensor:
-        """Seeded draws from the coding tables, 1 × side × side × channels."""
+        """Returns seeded draws from the coding tables, 1 × side × side × channels."""
         cdf = self.cdf.numpy()
         rows = np.split(cdf, np.flatnonzero(cdf < 0)[1:])
         rng = np.random.default_rng(0)
@@ -155,11 +155,11 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         return tf.constant(latents.reshape(1, side, side, -1), tf.float32)
 
     def state(self) -> dict[str, Any]:
-        """The density's variables by name, and the tables once they exist."""
+        """Returns the density's variables by name, and the tables once frozen."""
         state = {f"prior/{v.name.split(':')[0].split('/')[-1]}": v for v in self.prior.variables}
         return {**state, **(self._tables() if self.frozen else {})}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the density's variables from what `state` gave."""
+        """Sets the variables that `state` returned."""
         for variable in self.prior.variables:
             variable.assign(state[f"prior/{variable.name.split(':')[0].split('/')[-1]}"])

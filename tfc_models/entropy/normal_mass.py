@@ -20,12 +20,12 @@ _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def _mills(u: tf.Tensor) -> tf.Tensor:
-    """Mills' ratio for u ≥ TAIL, to a relative error of 2e-6."""
+    """Returns Mills' ratio for u ≥ TAIL, to a relative error of 2e-6."""
     r = 1.0 / tf.square(u)
     return (1.0 - r * (1.0 - r * (3.0 - 15.0 * r))) / u
 
 
-# One pass over the latents, compiled by XLA, where TensorFlow alone would make twenty.
+# XLA compiles one pass over the latents; TensorFlow alone makes twenty.
 _compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 

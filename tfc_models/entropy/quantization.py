@@ -1,22 +1,31 @@
-"""How training stands in for rounding."""
+"""Quantization: integers for latents, their stand-in during training, and their coding tables."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
+import tensorflow_compression as tfc
 
+from tfc_models.entropy.normal_mass import log_box_mass
+from tfc_models.entropy.parameters import SCALES, fractions_per_scale, scale_of
+from tfc_models.layers import CompressionLayer
+
+DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
 MODES = ("noise", "round", "mixed")
-"""What a coder does to a latent while it trains:
+"""Stand-ins for rounding in training:
 
-- `noise`: uniform noise in place of rounding, for the rate and for what follows
-  (Ballé et al. 2017);
+- `noise`: uniform noise, for the rate and for the synthesis (Ballé et al. 2017);
 - `round`: rounding with a straight-through gradient, for both;
-- `mixed`: noise for the rate, straight-through rounding for what follows
+- `mixed`: noise for the rate, straight-through rounding for the synthesis
   (Minnen & Singh 2020).
 """
 
 
 def checked_mode(mode: str) -> str:
-    """The mode, or an error that lists the modes."""
+    """Returns the mode, or raises an error that lists the modes."""
     if mode not in MODES:
         raise ValueError(f"quantization is one of {', '.join(MODES)}; got {mode!r}.")
     return mode
@@ -25,9 +34,9 @@ def checked_mode(mode: str) -> str:
 class Noise(tf.Module):
     """Uniform random numbers whose state is a variable.
 
-    A checkpoint holds it, so that training goes on with the noise that it would have had,
-    and a step that is compiled for another framework takes it along; the numbers are the
-    same there. The first state comes from TensorFlow's global seed.
+    A checkpoint holds the state, so that a resumed run draws the same noise. A step compiled for
+    another framework takes it along and draws the same numbers. TensorFlow's global seed
+    determines the first state.
     """
 
     def __init__(self) -> None:
@@ -36,7 +45,183 @@ class Noise(tf.Module):
         self.generator = tf.random.Generator.from_seed(seed, alg="philox")
 
     def __call__(self, shape: tf.Tensor, low: float = -0.5, high: float = 0.5) -> tf.Tensor:
-        """Draws float32 numbers between `low` and `high`."""
-        # Under XLA the generator gives the same bits, but other floats made of them.
+        """Returns float32 numbers between `low` and `high`."""
+        # XLA's generator gives the same bits, but converts them to other floats.
         bits = self.generator.uniform_full_int(shape, tf.int32)
         return 0.5 * (low + high) + (high - low) * 2.0**-32 * tf.cast(bits, tf.float32)
+
+
+class Rounding:
+    """Rounding to integers, around the predicted means or regardless of them.
+
+    Around means, the residual y − μ is rounded, and one table per scale is enough. Regardless of
+    means, y is rounded and the mean moves the distribution instead: the decoded latents are known
+    to the encoder before any parameter is, as a context in raster order requires. Tables then
+    exist for every scale at several fractions of a step.
+
+    Args:
+        mode: stand-in during training, one of `MODES`.
+        distribution: gaussian or laplace.
+        around_means: see above.
+    """
+
+    zero_mean = True
+    """Whether predictions without means are allowed."""
+
+    parts: tuple[str, ...] = ()
+    """Names of the streams that hold side information of the quantization."""
+
+    def __init__(
+        self, mode: str = "noise", distribution: str = "gaussian", around_means: bool = True
+    ) -> None:
+        if distribution not in DISTRIBUTIONS:
+            choices = ", ".join(DISTRIBUTIONS)
+            raise ValueError(f"distribution is one of {choices}; got {distribution!r}.")
+        self.mode, self.distribution = checked_mode(mode), distribution
+        self.around_means = around_means
+        self.zero_mean = around_means
+        self.prior = DISTRIBUTIONS[distribution]
+
+    def learned_layers(self) -> list[CompressionLayer]:
+        """Returns the layers that hold variables."""
+        return []
+
+    def anneal(self, fraction: float) -> None:
+        """Sets values that depend on the completed fraction of training."""
+
+    # Training
+
+    def stand_in(
+        self,
+        y: tf.Tensor,
+        noisy: tf.Tensor | None,
+        mean: tf.Tensor | None,
+        dither: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns latents as the synthesis sees them; without noise, as a decoder has them."""
+        if noisy is not None and self.mode == "noise":
+            return noisy
+        return self.quantize(y, mean, dither)
+
+    def noisy_bits(
+        self,
+        y: tf.Tensor,
+        noisy: tf.Tensor,
+        index: tf.Tensor,
+        mean: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Returns differentiable bits of each example, given latents with noise."""
+        centred = noisy if mean is None else noisy - mean
+        return tf.reduce_sum(self._log_loss(centred, index), axis=(1, 2, 3))
+
+    def _log_loss(self, centred: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """Returns differentiable bits of each value, given its difference from the mean."""
+        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
+        if self.distribution == "gaussian":
+            # As accurate as tfp's log_prob in the tails, in a fraction of the time.
+            nats = log_box_mass(centred, scale_of(index))
+        else:
+            nats = self.prior(loc=0.0, scale=scale_of(index)).log_prob(centred)
+        return nats / -math.log(2.0)
+
+    # Integers
+
+    def quantize(
+        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns decoded latents, with the gradient of the identity."""
+        return tfc.round_st(y, mean if self.around_means else None)
+
+    def symbols_of(
+        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns the integers that latents are coded as."""
+        return tf.round(y if mean is None or not self.around_means else y - mean)
+
+    def from_symbols(
+        self, symbols: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns the latents that a decoder makes of integers, before any correction."""
+        return symbols if mean is None or not self.around_means else symbols + mean
+
+    def estimated_bits(
+        self,
+        y: tf.Tensor,
+        index: tf.Tensor,
+        mean: tf.Tensor | None,
+        dither: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns the bits of each example under entries of the table."""
+        y_hat = self.quantize(y, mean)
+        centred = y_hat if mean is None else y_hat - mean
+        nats = self.prior(loc=0.0, scale=scale_of(index)).log_prob(centred)
+        return tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
+
+    def symbol_bits(
+        self,
+        symbols: tf.Tensor,
+        index: tf.Tensor,
+        mean: tf.Tensor | None,
+        dither: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns differentiable bits of each integer under its predicted distribution."""
+        residual = symbols if mean is None or self.around_means else symbols - mean
+        return self._log_loss(residual, index)
+
+    # Coding tables
+
+    def table_prior(self) -> Any:
+        """Returns the distributions that have tables."""
+        if self.around_means:
+            return self.prior(loc=0.0, scale=scale_of(tf.range(SCALES, dtype=tf.float32)))
+        parts = fractions_per_scale()
+        index = np.repeat(np.arange(SCALES), parts)
+        fraction = np.concatenate([np.arange(p) / p for p in parts])
+        scale = scale_of(tf.constant(index, tf.float32))
+        return self.prior(loc=tf.constant(fraction, tf.float32), scale=scale)
+
+    def table_offset(self) -> np.ndarray | None:
+        """Returns the distance of each table's values from integers; None: zero."""
+        return None
+
+    def entries(
+        self, index: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns table entries, and what to add to values coded under them (None: zero)."""
+        if self.around_means:
+            return index, None
+        parts = fractions_per_scale()
+        first = np.cumsum(parts) - parts
+        index = tf.cast(index, tf.int32)
+        parts = tf.gather(tf.constant(parts, tf.float32), index)
+        steps = tf.round(mean * parts)  # Exact: by a power of two.
+        whole = tf.floor(steps / parts)
+        fraction = tf.cast(steps - whole * parts, tf.int32)
+        return tf.gather(tf.constant(first, tf.int32), index) + fraction, whole
+
+    # Side information
+
+    def dither_for(self, shape: tf.Tensor) -> tf.Tensor | None:
+        """Returns the dither of latents of a shape; None without dither."""
+        return None
+
+    def side_strings(self, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Returns the streams named by `parts`, one string per example each."""
+        return ()
+
+    def read_dither(self, side: tuple[tf.Tensor, ...], shape: tf.Tensor) -> tf.Tensor | None:
+        """Returns the dither that `side_strings` describe, for latents of that shape."""
+        return None
+
+    def side_bits(self) -> dict[str, float]:
+        """Returns the bits of each of `parts`, per example."""
+        return {}
+
+    # Freezing
+
+    def freeze(self, state: dict[str, Any] | None) -> None:
+        """Makes values exact: computes them, or takes those of a stored state."""
+
+    def state(self) -> dict[str, Any]:
+        """Returns the exact values once frozen."""
+        return {}

@@ -1,4 +1,4 @@
-"""Range coding tables: built once, stored with the weights, never rebuilt by a reader."""
+"""Range coding tables: built once and stored with the weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ _TAIL = b"\x55" * 2**14
 
 
 class FrozenTables:
-    """Mixin for tfc entropy models: tables by an explicit step instead of on construction.
+    """Mixin for tfc entropy models that builds tables in an explicit step.
 
-    tfc builds tables in the constructor, from a prior that must then be final. Here the
-    model trains first, and `freeze` builds them, or takes the ones that were stored: they
-    come out of floating-point integrals, which another machine may round differently.
+    tfc builds tables in the constructor, from a prior that must be final. Here the model trains
+    first. `freeze` then builds tables, or takes stored ones: floating-point integrals may be
+    rounded differently on another machine.
     """
 
     range_coder_bits = 12
+    # Of tfc's entropy models.
+    compression: bool
+    cdf: tf.Variable
+    cdf_offset: tf.Variable
+    _build_tables: Any
+    _init_compression: Any
+
+    def _table_prior(self) -> Any:
+        """Returns the distributions that have tables."""
+        raise NotImplementedError
 
     @property
     def frozen(self) -> bool:
@@ -29,7 +39,7 @@ class FrozenTables:
         if self.frozen:
             return
         if state is None:
-            # As a graph: the search for the tails is a loop that takes seconds when eager.
+            # As a graph, because the search for the tails is a loop.
             build = tf.function(
                 lambda: self._build_tables(
                     self._table_prior(), self.range_coder_bits, self._table_offset()
@@ -40,14 +50,14 @@ class FrozenTables:
         else:
             cdf, offset = state["cdf"], state["cdf_offset"]
         self._compression, self._stateless = True, False
-        # It looks for the end of the string, which has a tail (see `decodable`); the
-        # container's fingerprints tell more.
+        # tfc's check fails on strings with a tail (see `decodable`). The container's
+        # fingerprints detect more.
         self.decode_sanity_check = False
         self._init_compression(cdf, offset, None)
         self.least_bits = least_bits(self.cdf.numpy())
 
     def _table_offset(self) -> np.ndarray | None:
-        """Of each table, what lies between the values that it holds and integers; none: 0."""
+        """Returns the distance of each table's values from integers; None: zero."""
         return None
 
     def _tables(self) -> dict[str, np.ndarray]:
@@ -63,7 +73,7 @@ class FrozenTables:
 
 
 def least_bits(cdf: np.ndarray) -> np.ndarray:
-    """For each table, the bits that its cheapest symbol costs: a bound for forged sizes."""
+    """Returns the bits of each table's cheapest symbol, a bound that reveals forged sizes."""
     total = float(1 << int(-cdf[0]))
     starts = np.flatnonzero(cdf < 0)
     likeliest = [np.diff(row[1:]).max() for row in np.split(cdf, starts[1:])]
@@ -71,14 +81,14 @@ def least_bits(cdf: np.ndarray) -> np.ndarray:
 
 
 def long_enough(strings: tf.Tensor, least_bits: tf.Tensor) -> tf.Tensor:
-    """Strings that can hold what they claim to hold; others are refused.
+    """Returns strings after a check that they are long enough.
 
     Args:
-        strings: one string for each example.
-        least_bits: what the cheapest symbols would cost, all together.
+        strings: one string per example.
+        least_bits: bits of the cheapest symbols, all together.
     """
     bits = 8.0 * tf.cast(tf.strings.length(strings), tf.float64)
-    # The range coder leaves out trailing bytes; 4 bytes are more than it can save.
+    # The range coder omits trailing bytes, at most 4.
     enough = tf.reduce_all(bits + 32.0 >= 0.999 * tf.cast(least_bits, tf.float64))
     check = tf.debugging.Assert(enough, ["tfc-models: damaged: a stream is shorter than its size"])
     with tf.control_dependencies([check]):
@@ -86,24 +96,24 @@ def long_enough(strings: tf.Tensor, least_bits: tf.Tensor) -> tf.Tensor:
 
 
 def with_tail(strings: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
-    """Strings that the range decoder can be given, whatever they hold.
+    """Returns strings with a tail, on which the range decoder terminates whatever they hold.
 
-    The range decoder reads zeros past the end, and a forged string
-    that ends in the escape code of a value beyond the table (Elias gamma: as many zeros as
-    the value has digits, then a one) would keep it counting them forever.
+    The range decoder reads zeros past the end. A forged string that ends in the escape code of a
+    value beyond the table (Elias gamma: as many zeros as the value has digits, then a one) would
+    keep it counting zeros forever.
 
     Args:
-        strings: one string for each example.
-        symbols: how many each string holds.
+        strings: one string per example.
+        symbols: number of symbols in each string.
     """
-    # More than decoding can use up: two bytes a symbol (a table entry costs 12 bits at most),
+    # More than decoding can consume: two bytes per symbol (a table entry costs 12 bits at most)
     # and the digits of a forged value, as many as the string may have zeros.
     bytes_needed = tf.reduce_max(tf.strings.length(strings)) + 2 * tf.cast(symbols, tf.int32)
     tail = tf.fill([bytes_needed // len(_TAIL) + 1], _TAIL)
-    # The decoder looks four bytes ahead: an intact string's symbols see zeros alone.
+    # The decoder reads four bytes ahead, so that an intact string is followed by zeros.
     return tf.strings.join([strings, b"\0" * 8, tf.strings.reduce_join(tail)])
 
 
 def decodable(strings: tf.Tensor, least_bits: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
-    """`long_enough` strings, `with_tail`: the check comes before anything is allocated."""
+    """Returns `long_enough` strings `with_tail`; the check precedes any allocation."""
     return with_tail(long_enough(strings, least_bits), symbols)

@@ -1,4 +1,7 @@
-"""Size, quality and time of codecs, measured on real files: our models beside standard codecs."""
+"""Size, quality and time of codecs, measured on real files: models beside standard codecs.
+
+This package imports `codec`, `analysis`, `metrics` and the packages below them, not `cli`.
+"""
 
 from tfc_models.evaluation.bd_rates import (
     BDRate,
@@ -7,10 +10,10 @@ from tfc_models.evaluation.bd_rates import (
     bd_notes,
     bd_rates,
     bd_tables,
+    falling_quality,
     published_beside,
     published_tables,
     settings_table,
-    unpaid_points,
 )
 from tfc_models.evaluation.contenders import (
     Contender,
@@ -25,7 +28,6 @@ from tfc_models.evaluation.contenders import (
 from tfc_models.evaluation.equal import EqualSize, Trial, size_at_quality
 from tfc_models.evaluation.journal import Journal, JournalError
 from tfc_models.evaluation.measuring import Coded, Figures, code, measure, timed
-from tfc_models.evaluation.packages import MissingError
 from tfc_models.evaluation.peers import PEERS, Peer, at_speed, nearest_setting
 from tfc_models.evaluation.quality_metrics import QualityMetric, quality_metric
 from tfc_models.evaluation.results import (
@@ -39,6 +41,7 @@ from tfc_models.evaluation.results import (
     table,
 )
 from tfc_models.evaluation.running import Evaluation, Source
+from tfc_models.packages import MissingError
 
 __all__ = [
     "PEERS",
@@ -68,6 +71,7 @@ __all__ = [
     "code",
     "curves",
     "document",
+    "falling_quality",
     "gaps",
     "means",
     "measure",
@@ -85,5 +89,4 @@ __all__ = [
     "size_at_quality",
     "table",
     "timed",
-    "unpaid_points",
 ]

@@ -1,4 +1,4 @@
-"""BD-rates between the curves of an evaluation, and tables of them."""
+"""BD-rates between the curves of an evaluation, and their tables."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 from tfc_models import analysis
 from tfc_models.analysis import Curve, Metric
 from tfc_models.evaluation.contenders import Contender
-from tfc_models.evaluation.quality_metrics import SHOWN
+from tfc_models.evaluation.quality_metrics import drawn_metrics
 from tfc_models.evaluation.results import Picture, is_kodak
 
 ON_KODAK = ("bpg444", "vtm", "ms2020", "mbt2018", "mbt2018-mean", "bmshj2018", "bls2017")
-"""Published curves that are drawn beside ours; the others are of codecs that we run."""
+"""Published curves that plots show; the others belong to codecs that are measured."""
 KODAK_ANCHOR = "bpg444"
 """The usual anchor of BD-rates in papers."""
 
 
 class BDRate(NamedTuple):
-    """A curve against another one: percent, or the reason why there is no number."""
+    """Comparison of two curves: percent, or the reason why there is no number."""
 
     metric: str
     codec: str
@@ -28,22 +28,22 @@ class BDRate(NamedTuple):
 
 
 def published_beside(pictures: Sequence[Picture]) -> list[Curve]:
-    """The published curves that can be drawn beside those of these pictures."""
+    """Returns the published curves for the same images."""
     known = analysis.published()
     return [known[name] for name in ON_KODAK] if is_kodak(pictures) else []
 
 
 def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRate]:
-    """Every curve against every standard codec, and against the usual published curve.
+    """Returns the BD-rate of every curve against every standard codec and the published anchor.
 
-    By every metric that was measured.
+    The list has one entry per metric that was measured.
     """
     usual = analysis.published()[KODAK_ANCHOR].name
     anchors = [curve for curve in measured if curve.kind == "codec"]
     anchors += [curve for curve in published if curve.name == usual]
     return [
         _bd_rate(metric, curve, anchor)
-        for metric in SHOWN.values()
+        for metric in drawn_metrics()
         if any(curve.of(metric) for curve in measured)
         for curve in (*measured, *published)
         for anchor in anchors
@@ -53,12 +53,12 @@ def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRa
 
 
 def against_published(measured: Sequence[Curve], pictures: Sequence[Picture]) -> list[BDRate]:
-    """Our models against every published curve, where the pictures are those of the figures."""
+    """Returns BD-rates of models against published curves, if the images are Kodak's."""
     if not is_kodak(pictures):
         return []
     return [
         _bd_rate(metric, curve, anchor)
-        for metric in SHOWN.values()
+        for metric in drawn_metrics()
         for anchor in analysis.published().values()
         if anchor.of(metric)
         for curve in measured
@@ -67,9 +67,9 @@ def against_published(measured: Sequence[Curve], pictures: Sequence[Picture]) ->
 
 
 def published_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
-    """For each metric's title a table of our models, one row per published curve."""
+    """Returns tables by metric title: one column per model, one row per published curve."""
     tables: dict[str, list[list[str]]] = {}
-    for metric in SHOWN.values():
+    for metric in drawn_metrics():
         rows: dict[str, dict[str, str]] = {}
         for rate in (rate for rate in rates if rate.metric == metric.name):
             rows.setdefault(rate.anchor, {})[rate.codec] = _percent(rate)
@@ -109,18 +109,18 @@ def _bd_rate(metric: Metric, curve: Curve, anchor: Curve) -> BDRate:
 
 
 def _span(metric: Metric, low: float, high: float) -> str:
-    """A range of qualities, the unit once."""
+    """Returns a range of qualities with one unit."""
     first = metric.text(low).removesuffix(metric.unit).rstrip()
     return f"{first} to {metric.text(high)}"
 
 
 def bd_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
-    """For each metric's title the rows of a table, headings first.
+    """Returns tables by metric title, headings first.
 
     A cell without a number refers to a note; see `bd_notes`.
     """
     notes, tables = bd_notes(rates), {}
-    for metric in SHOWN.values():
+    for metric in drawn_metrics():
         of_metric = [rate for rate in rates if rate.metric == metric.name]
         lines: dict[str, dict[str, str]] = {}
         for rate in of_metric:
@@ -133,14 +133,14 @@ def bd_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
 
 
 def bd_notes(rates: Sequence[BDRate]) -> list[str]:
-    """Reasons for missing BD-rates, each once."""
+    """Returns the reasons for missing BD-rates, each once."""
     return list(dict.fromkeys(rate.reason for rate in rates if rate.reason))
 
 
-def unpaid_points(measured: Sequence[Curve]) -> list[str]:
-    """Curves that do not get better with every step in rate: BD-rates leave points out."""
+def falling_quality(measured: Sequence[Curve]) -> list[str]:
+    """Returns notes on curves whose quality does not always grow with rate."""
     notes = []
-    for metric in SHOWN.values():
+    for metric in drawn_metrics():
         for curve in measured:
             points = curve.of(metric)
             worse = len(points) - len(analysis.pareto(points))
@@ -165,13 +165,13 @@ def bd_markdown(
     remarks: Sequence[str] = (),
     contenders: Sequence[Contender] = (),
 ) -> str:
-    """The BD-rate tables as a Markdown document, with the settings of the codecs.
+    """Returns the BD-rate tables as a Markdown document, with the settings of the codecs.
 
     Args:
-        rates: of the measured curves.
-        about: the pictures, in a sentence.
-        beside_published: of our models against published curves.
-        remarks: on the results; each a sentence.
+        rates: BD-rates of the measured curves.
+        about: sentence about the images.
+        beside_published: BD-rates of models against published curves.
+        remarks: sentences about the results.
         contenders: the codecs.
     """
     lines = [
@@ -196,13 +196,13 @@ def bd_markdown(
 
 
 def settings_table(contenders: Sequence[Contender]) -> list[list[str]]:
-    """Rows of a table of the codecs' settings, headings first."""
+    """Returns a table of the codecs' settings, headings first."""
     headings = ["codec", "library", "options", "settings"]
     return [headings, *([c.name, c.library, c.options, _range(c)] for c in contenders)]
 
 
 def _range(contender: Contender) -> str:
-    """The first and the last setting."""
+    """Returns the first and the last setting."""
     labels = [setting.label for setting in contender.settings]
     return " to ".join(dict.fromkeys((labels[0], labels[-1])))
 
@@ -210,7 +210,7 @@ def _range(contender: Contender) -> str:
 def _markdown(
     headings: Sequence[str], rows: Sequence[Sequence[str]], rule: str = "---:"
 ) -> list[str]:
-    """A table whose first column is text; `rule` aligns the others."""
+    """Returns a table whose first column is text; `rule` aligns the others."""
     rules = f"|---|{f'{rule}|' * (len(headings) - 1)}"
     return [_markdown_row(headings), rules, *map(_markdown_row, rows)]
 

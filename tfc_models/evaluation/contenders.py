@@ -1,4 +1,4 @@
-"""Contenders of an evaluation: codecs with the settings that make their curves."""
+"""Contenders of an evaluation: codecs with the settings of their curves."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from tfc_models.evaluation.peers import Peer
 
 
 class ModelCodec(Protocol):
-    """A codec of a model, such as `tfc_models.Codec`."""
+    """Interface of a model's codec, such as `tfc_models.Codec`."""
 
     model_name: str
     digest: str
     many_rates: bool
 
     def compress(self, picture: np.ndarray) -> bytes:
-        """A file; codecs of many rates also take `quality`, 0 to 100."""
+        """Returns a file; codecs of many rates also take `quality`, 0 to 100."""
 
-    def decompress(self, data: bytes) -> np.ndarray:
-        """The picture in a file."""
+    def decompress(self, data: bytes, *, max_pixels: int, max_side: int) -> np.ndarray:
+        """Returns the image in a file."""
 
 
 class Setting(NamedTuple):
-    """One point of a curve.
+    """Setting of a codec: one point of a curve.
 
     Attributes:
-        label: in words.
-        identity: changes when files could: codec, version or weights, and setting.
-        encode: picture to file.
-        decode: file to picture.
-        warms_up: names what the first, untimed call for pictures of one size makes ready;
-            settings may share it. Empty where there is no such thing.
+        label: name of the setting in tables.
+        identity: changes if files may change: codec, version or weights, and setting.
+        encode: function from an image to a file.
+        decode: function from a file to an image.
+        warms_up: name of what the first, untimed call for an image size prepares; settings may
+            share it. Empty if there is nothing to prepare.
     """
 
     label: str
@@ -48,14 +48,14 @@ class Setting(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A codec with settings, or several models of one rate that make a curve together.
+    """Codec with its settings, or several models of one rate that form a curve.
 
     Attributes:
-        name: for tables and legends.
-        kind: that of `analysis.Curve`.
-        settings: the points of the curve.
-        library: name and version of what codes.
-        options: what is the same at all settings.
+        name: name in tables and legends.
+        kind: kind of the `analysis.Curve`.
+        settings: points of the curve.
+        library: name and version of the library.
+        options: options that all settings share.
     """
 
     name: str
@@ -65,19 +65,19 @@ class Contender(NamedTuple):
     options: str = ""
 
     def record(self) -> dict[str, Any]:
-        """The settings of the codec, for JSON."""
+        """Returns the settings of the codec for JSON."""
         labels = [setting.label for setting in self.settings]
         return {**self._asdict(), "settings": labels}
 
 
 def peer_contender(peer: Peer, points: int) -> Contender:
-    """A standard codec at a number of settings."""
+    """Returns a standard codec at a number of settings."""
     settings = (peer_setting(peer, setting) for setting in peer.curve_settings(points))
     return Contender(peer.title, "codec", tuple(settings), peer.version, peer.options_text)
 
 
 def peer_setting(peer: Peer, setting: float) -> Setting:
-    """A standard codec at a setting."""
+    """Returns a standard codec at one setting."""
     return Setting(
         label=peer.label(setting),
         identity=f"{peer.name} ({peer.version}) {sorted(peer.options.items())} {setting!r}",
@@ -89,9 +89,9 @@ def peer_setting(peer: Peer, setting: float) -> Setting:
 def model_contender(
     name: str, codecs: Mapping[str, ModelCodec], points: int, **options: Any
 ) -> Contender:
-    """One curve of models by name: each at its rate, or at a number of qualities.
+    """Returns a curve of models by name: each at its rate, or at a number of qualities.
 
-    `options` go to every call of `compress`.
+    `options` are passed to every call of `compress`.
     """
     settings = (
         model_setting(
@@ -108,13 +108,13 @@ def model_contender(
 def model_setting(
     codec: ModelCodec, quality: int | None, name: str = "", **options: Any
 ) -> Setting:
-    """A model at a quality, None for its only one.
+    """Returns a model at a quality, or at its only rate if the quality is None.
 
     Args:
-        codec: the model's.
+        codec: codec of the model.
         quality: 0 to 100, or None.
-        name: begins the label.
-        options: further arguments of `compress`; they are in the label and the identity.
+        name: start of the label.
+        options: further arguments of `compress`, which are part of the label and the identity.
     """
     labels = [name, "" if quality is None else f"quality {quality}", options_text(options)]
     weights = f"{codec.model_name} {codec.digest}"
@@ -125,26 +125,26 @@ def model_setting(
         label=", ".join(filter(None, labels)),
         identity=f"{identity} {further}" if options else identity,
         encode=partial(codec.compress, **rate, **options),
-        # Pictures over the limits were refused when they were read.
+        # Images above the limits were refused when they were read.
         decode=partial(codec.decompress, max_pixels=2**62, max_side=2**62),
-        # A search builds graphs of its own.
+        # A search builds its own graphs.
         warms_up=", ".join(filter(None, (weights, options_text(options)))),
     )
 
 
 def model_library(*codecs: ModelCodec) -> str:
-    """Name and version of this package, with the weights of the models."""
+    """Returns the name and version of this package, with the weights of the models."""
     weights = ", ".join(f"{codec.model_name} {codec.digest}" for codec in codecs)
     return f"tfc-models {__version__}, {weights}"
 
 
 def options_text(options: Mapping[str, Any]) -> str:
-    """Options of an encoder, for people."""
+    """Returns the options of an encoder as text."""
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 def qualities_of(codec: ModelCodec, points: int) -> list[int | None]:
-    """Qualities that spread over a model's rates; [None] for a model of one rate."""
+    """Returns qualities spread over a model's rates; [None] for a model of one rate."""
     if not codec.many_rates:
         return [None]
     spread = np.linspace(0, LARGEST_QUALITY, points)

@@ -1,4 +1,4 @@
-"""Sizes at equal quality: which setting of a codec gives the quality of another's file."""
+"""Sizes at equal quality."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Trial(NamedTuple):
 
 
 class EqualSize(NamedTuple):
-    """The size of a file of a given quality.
+    """Size of a file of a given quality.
 
     Attributes:
-        bytes: between the sizes of the files at `settings`, by the logarithm of the size over
-            the quality; None where no setting gives the quality.
-        settings: the setting below the quality and the one that reaches it, or the setting
-            that is nearest to a quality out of range.
+        bytes: interpolated between the files at `settings`, log size over quality; None if no
+            setting gives the quality.
+        settings: settings just below and just above the quality, or the one closest to a quality
+            out of range.
         trials: size and quality at `settings`.
     """
 
@@ -33,12 +33,12 @@ class EqualSize(NamedTuple):
 def size_at_quality(
     settings: Sequence[float], quality: float, trial_at: Callable[[float], Trial]
 ) -> EqualSize:
-    """The size at a quality, from the two neighbouring settings around it.
+    """Returns the size at a quality, interpolated between the two neighboring settings.
 
     Args:
-        settings: by growing size, and so, nearly, by growing quality.
-        quality: the target; higher is better.
-        trial_at: codes at a setting; called once for each setting.
+        settings: settings by increasing size, and thus nearly by increasing quality.
+        quality: target; higher is better.
+        trial_at: codes at a setting; called once per setting.
     """
     trials: dict[int, Trial] = {}
 
@@ -51,7 +51,7 @@ def size_at_quality(
     for end, is_out in ((low, trial(low).quality > quality), (high, trial(high).quality < quality)):
         if is_out:
             return EqualSize(None, (settings[end],), (trial(end),))
-    # The quality at low is not above the target, that at high not below it.
+    # Invariant: quality at low ≤ target ≤ quality at high.
     while high - low > 1:
         middle = (low + high) // 2
         if trial(middle).quality < quality:
@@ -65,7 +65,7 @@ def size_at_quality(
 
 
 def _between(below: Trial, above: Trial, quality: float) -> float:
-    """The size at a quality between two files, its logarithm linear in the quality."""
+    """Returns the size at a quality between two files; log size is linear in quality."""
     span = above.quality - below.quality
     # A file without loss has an infinite PSNR: only the one below is a measure.
     share = (quality - below.quality) / span if 0.0 < span < math.inf else 0.0

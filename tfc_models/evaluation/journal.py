@@ -1,10 +1,10 @@
-"""Measurements, kept while measuring: a run that was killed goes on where it was.
+"""Journal of measurements, so that an interrupted evaluation can resume.
 
-A line of JSON for each picture and setting, appended and flushed at once. A line is used again
-only for the same pixels and the same identity of codec, weights and setting, so a journal may
-serve other codecs, other pictures and other releases too. A line that a kill has cut is passed
-over. Values of further metrics carry the identity of their metric and are used again only for
-that one; of several lines for one picture and setting, the last has them all.
+Each picture and setting is one line of JSON, appended and flushed at once. A line is reused only
+for the same pixels and the same identity of codec, weights and setting. One journal may therefore
+serve other codecs, images and releases. Incomplete lines are skipped. Values of further metrics
+carry the identity of their metric and are reused only for that one. If several lines have the same
+picture and setting, the last one counts.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ FORMAT = 1
 
 
 def picture_hash(picture: np.ndarray) -> str:
-    """Names a picture by its pixels: a file that was renamed or rewritten is the same one."""
+    """Returns a hash of the pixels, which identifies an image independently of its file."""
     digest = hashlib.sha256(repr(picture.shape).encode())
-    digest.update(np.ascontiguousarray(picture))
+    digest.update(picture.tobytes())
     return digest.hexdigest()[:32]
 
 
 class JournalError(OSError):
-    """Nothing more can be kept: measuring on would be work for nothing."""
+    """Raised if the journal cannot be written; further measurements would be lost."""
 
 
 class Journal:
-    """Figures by picture and setting, in a file that only grows.
+    """Measurements by image and setting, in a file that only grows.
 
     >>> with Journal(folder / "journal.jsonl") as journal:
     ...     figures = journal.find(picture_hash(picture), setting.identity)
 
     Args:
-        path: the file; made where there is none.
-        metrics: further metrics that a measurement must have.
+        path: the file; created if missing.
+        metrics: further metrics that a measurement must contain.
 
     Raises:
         OSError: the file cannot be opened.
@@ -52,16 +52,16 @@ class Journal:
     def __init__(self, path: pathlib.Path, metrics: Sequence[QualityMetric] = ()) -> None:
         self.metrics = tuple(metrics)
         self._known: dict[tuple[str, str], Figures] = {}
-        # Of each picture and setting: values of further metrics, by the metrics' identities.
+        # By picture and setting: values of further metrics by the metrics' identities.
         self._further: dict[tuple[str, str], dict[str, float | None]] = {}
         text = path.read_bytes() if path.exists() else b""
         for line in text.splitlines():
             self._remember(line)
         self._path = path
-        # Whoever opens the journal closes it, by its own `with`.
+        # Closed by the `with` of the journal itself.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115
         if text and not text.endswith(b"\n"):
-            self._write(b"\n")  # Behind a line that was cut.
+            self._write(b"\n")  # After an incomplete line.
 
     def __enter__(self) -> Journal:
         return self
@@ -79,9 +79,9 @@ class Journal:
         self._file.close()
 
     def find(self, picture: str, identity: str) -> Figures | None:
-        """The measurement of a picture (its hash) at a setting (its identity).
+        """Returns the measurement of an image (its hash) at a setting (its identity).
 
-        None where there is none, or one of `metrics` was not measured.
+        Returns None if there is none, or if one of `metrics` was not measured.
         """
         figures = self._known.get((picture, identity))
         kept = self._further.get((picture, identity), {})
@@ -91,11 +91,11 @@ class Journal:
         return figures._replace(further=further)
 
     def add(self, picture: str, identity: str, figures: Figures) -> None:
-        """Keeps a measurement, at once and for good."""
+        """Appends a measurement and flushes it."""
         key = picture, identity
         kept = self._further.setdefault(key, {})
         kept.update((m.identity, figures.further[m.name]) for m in self.metrics)
-        # JSON has no infinity, the PSNR of a picture that came back unchanged.
+        # JSON has no infinity, which is the PSNR of lossless files.
         values = {**figures._asdict(), "psnr": finite(figures.psnr), "further": kept}
         if not kept:
             del values["further"]
@@ -104,7 +104,7 @@ class Journal:
         self._known[key] = figures
 
     def _write(self, line: bytes) -> None:
-        # Unbuffered and in one piece: two runs with one journal must not mix their lines.
+        # Unbuffered and in one write: two runs with one journal must not mix their lines.
         try:
             self._file.write(line)
         except OSError as error:

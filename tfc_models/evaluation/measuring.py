@@ -1,4 +1,4 @@
-"""One picture through one codec: the file, the decoded picture, the time, the quality."""
+"""Measurement of one image with one codec: file, decoded image, time and quality."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from tfc_models.analysis.curves import NONE_FURTHER
 from tfc_models.evaluation.quality_metrics import ALWAYS, QualityMetric
-from tfc_models.pictures import as_rgb
+from tfc_models.images import as_rgb
+from tfc_models.metrics import METRICS
 
 
 class Coded(NamedTuple):
-    """A picture's file, what it decodes to, and how long that took."""
+    """File of an image, decoded image, and times."""
 
     data: bytes
     pixels: np.ndarray
@@ -24,11 +25,11 @@ class Coded(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """Size of a file and quality of its picture.
+    """Size of a file and quality of its image.
 
-    The bytes are those of the whole file, headers included. MS-SSIM is None for pictures
-    that are too small for it; PSNR is infinite where the picture came back unchanged.
-    `further` has other metrics by name, None for pictures that are too small.
+    Bytes count the whole file including headers. MS-SSIM is None for images that are too small.
+    PSNR is infinite for lossless files. `further` has other metrics by name, None for images that
+    are too small.
     """
 
     bytes: int
@@ -40,18 +41,18 @@ class Figures(NamedTuple):
     further: Mapping[str, float | None] = NONE_FURTHER
 
     def value(self, metric: str) -> float | None:
-        """The value of a metric by name."""
+        """Returns the value of a metric by name."""
         return self.further[metric] if metric in self.further else getattr(self, metric)
 
     def record(self) -> dict[str, Any]:
-        """All values by name, for JSON and CSV: infinity, which JSON does not have, is None."""
+        """Returns all values by name for JSON and CSV; infinity becomes None."""
         values = {**self._asdict(), "psnr": finite(self.psnr), **self.further}
         del values["further"]
         return values
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call gives, and the seconds it took."""
+    """Returns the result of a call and its seconds."""
     start = time.perf_counter()
     return call(), time.perf_counter() - start
 
@@ -61,7 +62,7 @@ def code(
     encode: Callable[[np.ndarray], bytes],
     decode: Callable[[bytes], np.ndarray],
 ) -> Coded:
-    """There and back, with the time of each way."""
+    """Encodes and decodes an image, with the time of each."""
     data, encode_seconds = timed(lambda: encode(picture))
     pixels, decode_seconds = timed(lambda: decode(data))
     if pixels.shape[:2] != picture.shape[:2]:
@@ -71,12 +72,10 @@ def code(
 
 def measure(picture: np.ndarray, coded: Coded, further: Sequence[QualityMetric] = ()) -> Figures:
     """Measures a coded picture: sRGB, uint8, height × width × 3, or height × width if grey."""
-    from tfc_models import metrics  # Needs TensorFlow, which takes seconds to import.
-
     height, width = picture.shape[:2]
     pair = [as_rgb(pixels) for pixels in (picture, coded.pixels)]
     batches = [pixels[None] for pixels in pair]
-    psnr, ms_ssim = (float(metrics.METRICS[n].of_pair(*batches)) for n in ALWAYS)
+    psnr, ms_ssim = (float(METRICS[n].of_pair(*batches)) for n in ALWAYS)
     return Figures(
         bytes=len(coded.data),
         bpp=8 * len(coded.data) / (height * width),
@@ -89,20 +88,20 @@ def measure(picture: np.ndarray, coded: Coded, further: Sequence[QualityMetric] 
 
 
 def figure_text(value: float | None, digits: int) -> str:
-    """A figure for people: ∞ where pictures are equal, a dash for none."""
+    """Returns a number for tables: ∞ for lossless files, a dash for None."""
     return "–" if value is None else "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
 def psnr_text(psnr: float | None) -> str:
-    """PSNR for people: two digits, ∞ for a picture that came back unchanged."""
+    """Returns PSNR for tables: two digits, ∞ for lossless files."""
     return figure_text(psnr, 2)
 
 
 def ms_ssim_text(ms_ssim: float | None) -> str:
-    """MS-SSIM for people: four digits, a dash for none."""
+    """Returns MS-SSIM for tables: four digits, a dash for None."""
     return figure_text(ms_ssim, 4)
 
 
 def finite(value: float) -> float | None:
-    """None for infinity, which JSON does not have."""
+    """Returns None for infinity, which JSON does not have."""
     return value if math.isfinite(value) else None

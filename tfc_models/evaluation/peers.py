@@ -1,9 +1,9 @@
-"""The standard codecs to compare with: those of Pillow, and of plugins for it.
+"""Standard codecs for comparison: those of Pillow and of its plugins.
 
-The settings are those of a user who wants small files: JPEG with 4:2:0 chroma and optimized
-Huffman tables, WebP at its slowest method, AVIF at speed 6, JPEG 2000 with the colour transform
-and the 9/7 wavelet, JPEG XL at effort 7, HEIC with x265's slow preset. Everything else is the
-library's default.
+The settings are those of a user who wants small files: JPEG with 4:2:0 chroma and optimized Huffman
+tables, WebP at its slowest method, AVIF at speed 6, JPEG 2000 with the color transform and the 9/7
+wavelet, JPEG XL at effort 7, HEIC with x265's slow preset. Everything else is the library's
+default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from tfc_models.evaluation.packages import (
+from tfc_models.packages import (
     JPEG_XL,
     MissingError,
     heif_version,
@@ -28,9 +28,9 @@ from tfc_models.evaluation.packages import (
 )
 
 QUALITIES = tuple(range(1, 101))
-# libjxl takes fractions, and 100 is without loss.
+# libjxl takes fractions; 100 is lossless.
 QUARTERS = tuple(step / 4 for step in range(4, 397))
-# Twice as many bits in 140 steps: any size is hit to half a percent.
+# The rate doubles in 140 steps, so that any size is met within half a percent.
 RATES = tuple(0.01 * 2 ** (step / 140) for step in range(1600))
 AVIF_SPEED = 6
 AVIF_SPEEDS = range(11)
@@ -38,11 +38,11 @@ AVIF_SPEEDS = range(11)
 
 @dataclass(frozen=True)
 class Library:
-    """The library that does the work.
+    """Library of a codec.
 
     Attributes:
-        load: raises MissingError where it is not there; takes the title of the codec.
-        version: name and version; files of another may have other sizes.
+        load: loads the library. Raises MissingError if it is missing; takes the title of the codec.
+        version: returns name and version; file sizes may differ between versions.
     """
 
     load: Callable[[str], None]
@@ -50,7 +50,7 @@ class Library:
 
 
 def _of_pillow(feature: str) -> Library:
-    """A library that Pillow is built with, by Pillow's name for the feature."""
+    """Returns a library that Pillow is built with, by Pillow's name for the feature."""
 
     def load(title: str) -> None:
         if not features.check(feature):
@@ -74,22 +74,22 @@ LIBRARIES = {
     "libjpeg_turbo": "libjpeg-turbo",
     "webp": "libwebp",
 }
-"""Names of the libraries, by the names that Pillow has for them."""
+"""Names of the libraries by Pillow's feature names."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A standard codec.
+    """Standard codec.
 
     Attributes:
-        name: on the command line.
-        title: for tables and legends.
-        pillow_name: the format, as Pillow calls it.
+        name: name on the command line.
+        title: name in tables and legends.
+        pillow_name: format name in Pillow.
         options: constant options of the encoder.
-        library: the library that does the work.
-        ladder: settings from about 0.1 to 2 or 3 bits per pixel, each step of about the same
-            factor on photos; curves go along it.
-        settings: all settings by growing size: qualities, or bits per pixel.
+        library: library that encodes and decodes.
+        ladder: settings from about 0.1 to 2 or 3 bits per pixel, each step of about the same factor
+            on photos; curves are sampled along it.
+        settings: all settings by increasing size: qualities, or bits per pixel.
         by_rate: whether settings are bits per pixel.
     """
 
@@ -103,10 +103,10 @@ class Peer:
     by_rate: bool = False
 
     def load(self) -> None:
-        """Makes the codec ready.
+        """Loads the library of the codec.
 
         Raises:
-            MissingError: its library is not installed; the message has the remedy.
+            MissingError: the library is not installed; the message names the remedy.
         """
         self.library.load(self.title)
 
@@ -117,15 +117,15 @@ class Peer:
 
     @property
     def options_text(self) -> str:
-        """The constant options, for people."""
+        """Constant options as text."""
         return ", ".join(f"{name} {value}" for name, value in _flat(self.options).items())
 
     def label(self, setting: float) -> str:
-        """A setting in words."""
+        """Returns the name of a setting."""
         return f"{setting:.3g} bpp" if self.by_rate else f"quality {setting:g}"
 
     def curve_settings(self, points: int) -> list[float]:
-        """Settings that spread over the rates that people compare at."""
+        """Returns settings spread over the usual range of rates."""
         steps = np.linspace(0, len(self.ladder) - 1, points)
         if self.by_rate:
             rates = np.exp(np.interp(steps, range(len(self.ladder)), np.log(self.ladder)))
@@ -138,23 +138,26 @@ class Peer:
         self.load()
         image, buffer = Image.fromarray(picture), io.BytesIO()
         if self.by_rate:
-            # OpenJPEG counts in compression ratios. The samples' own bits a pixel are one, and
-            # it takes one for "without loss".
+            # OpenJPEG takes compression ratios relative to uncompressed samples; it reads 1 as
+            # lossless.
             bits = 24 if picture.ndim == 3 else 8
-            options = {"quality_mode": "rates", "quality_layers": [max(bits / setting, 1.001)]}
+            options: dict[str, object] = {
+                "quality_mode": "rates",
+                "quality_layers": [max(bits / setting, 1.001)],
+            }
         else:
             options = {"quality": setting}
         image.save(buffer, self.pillow_name, **options, **self.options)
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> np.ndarray:
-        """The picture in a file, uint8, height × width × 3."""
+        """Returns the image in a file, uint8, height × width × 3."""
         self.load()
         with Image.open(io.BytesIO(data), formats=[self.pillow_name]) as image:
             return np.array(image.convert("RGB"))
 
     def at_size(self, picture: np.ndarray, size: int, over: float = math.inf) -> float:
-        """The setting whose file is nearest to a size, and at most `over` (a share) above it."""
+        """Returns the setting whose file is closest to `size`, up to a share `over` above it."""
         sizes: dict[float, int] = {}
 
         def size_at(setting: float) -> int:
@@ -166,7 +169,7 @@ class Peer:
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:
-    """Options without nesting."""
+    """Returns options without nesting."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         flat.update(_flat(value) if isinstance(value, dict) else {name: value})
@@ -208,7 +211,7 @@ PEERS = {
             "jpeg2000",
             "JPEG 2000",
             "JPEG2000",
-            # Without mct Pillow codes R, G and B apart, which costs decibels.
+            # Without mct, Pillow codes R, G and B separately, at a lower PSNR.
             {"irreversible": True, "mct": 1},
             _of_pillow("jpg_2000"),
             (0.1, 2.0),
@@ -228,11 +231,11 @@ PEERS = {
         _heic("heic-444", "HEIC 4:4:4", 444),
     )
 }
-"""By their names on the command line."""
+"""Standard codecs by name on the command line."""
 
 
 def at_speed(peer: Peer, speed: int) -> Peer:
-    """The codec at another speed, 0 (slowest) to 10; codecs other than AVIF have none."""
+    """Returns the codec at another speed, 0 (slowest) to 10; only AVIF has speeds."""
     if "speed" not in peer.options:
         return peer
     return dataclasses.replace(peer, options={**peer.options, "speed": speed})
@@ -244,14 +247,14 @@ def nearest_setting(
     size_at: Callable[[float], int],
     over: float = math.inf,
 ) -> float:
-    """The setting whose file is nearest to a size.
+    """Returns the setting with the file size closest to a target.
 
     Args:
-        settings: by growing size, or nearly so: neighbours may be the wrong way round.
-        size: in bytes.
-        size_at: the size at a setting.
-        over: how much larger the file may be, as a share of the size; where even the first
-            setting's is, that one is taken.
+        settings: settings by increasing size, or nearly: neighbors may be out of order.
+        size: target in bytes.
+        size_at: function from a setting to its size.
+        over: share by which the file may exceed the target; if the first setting exceeds it, that
+            one is returned.
     """
     low, high = 0, len(settings) - 1
     while low < high:

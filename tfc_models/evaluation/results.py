@@ -1,4 +1,4 @@
-"""From measurements of single pictures to means and curves, and files of them."""
+"""Means, curves and result files from measurements of single images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfc_models.analysis import Curve, Point
 from tfc_models.analysis.curves import NONE_FURTHER
 from tfc_models.evaluation.contenders import Contender
 from tfc_models.evaluation.measuring import Figures
-from tfc_models.evaluation.quality_metrics import SHOWN
+from tfc_models.evaluation.quality_metrics import drawn_metrics
 
 MEAN = "mean"
 NONE_SKIPPED: Mapping[str, str] = MappingProxyType({})
 
 
 class Picture(NamedTuple):
-    """A picture that was evaluated."""
+    """Evaluated image."""
 
     name: str
     width: int
@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One picture by one codec at one setting."""
+    """Measurement of one image with one codec at one setting."""
 
     picture: Picture
     codec: str
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """The mean over all pictures of one codec at one setting; None where one has no value."""
+    """Mean over all images of one codec at one setting; None for missing values."""
 
     codec: str
     kind: str
@@ -52,14 +52,14 @@ class Mean(NamedTuple):
     further: Mapping[str, float | None] = NONE_FURTHER
 
     def record(self) -> dict[str, Any]:
-        """All values by name."""
+        """Returns all values by name."""
         values = {**self._asdict(), **self.further}
         del values["further"]
         return values
 
 
 def is_kodak(pictures: Sequence[Picture]) -> bool:
-    """Whether these are the 24 photos that the published figures are of, by name and size."""
+    """Returns whether the images are Kodak's 24 photos, by name and size."""
     return len(pictures) == 24 and all(
         picture.name.rpartition("/")[2].startswith("kodim")
         and {picture.width, picture.height} == {768, 512}
@@ -68,7 +68,7 @@ def is_kodak(pictures: Sequence[Picture]) -> bool:
 
 
 def means(rows: Sequence[Row]) -> list[Mean]:
-    """Means over the pictures, by codec and setting, in the order of the rows."""
+    """Returns means over the images, by codec and setting, in the order of the rows."""
     groups: dict[tuple[str, str, str], list[Figures]] = {}
     for row in rows:
         groups.setdefault((row.codec, row.kind, row.setting), []).append(row.figures)
@@ -79,20 +79,30 @@ def _mean_of(key: tuple[str, str, str], group: Sequence[Figures]) -> Mean:
     def mean(name: str) -> float | None:
         return _mean([figures.value(name) for figures in group])
 
-    further = {name: mean(name) for name in group[0].further}
-    return Mean(*key, *map(mean, Mean._fields[3:-1]), further)
+    codec, kind, setting = key
+    return Mean(
+        codec=codec,
+        kind=kind,
+        setting=setting,
+        bpp=statistics.fmean(figures.bpp for figures in group),
+        psnr=mean("psnr"),
+        ms_ssim=mean("ms_ssim"),
+        encode_seconds=statistics.fmean(figures.encode_seconds for figures in group),
+        decode_seconds=statistics.fmean(figures.decode_seconds for figures in group),
+        further={name: mean(name) for name in group[0].further},
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one value is missing or infinite: a mean of the others is of other pictures."""
+    """Returns the mean; None if a value is missing or infinite."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def gaps(rows: Sequence[Row]) -> list[str]:
-    """Missing means, and the pictures that are the reason."""
-    found = []
-    for metric in SHOWN.values():
+    """Returns remarks on missing means, with the images that are the reason."""
+    remarks = []
+    for metric in drawn_metrics():
         small = dict.fromkeys(
             row.picture.name
             for row in rows
@@ -100,20 +110,20 @@ def gaps(rows: Sequence[Row]) -> list[str]:
             and row.figures.value(metric.name) is None
         )
         if small:
-            found.append(
+            remarks.append(
                 f"no mean {metric.short}, for these are too small for it: {', '.join(small)}."
             )
     equal = dict.fromkeys(row.picture.name for row in rows if math.isinf(row.figures.psnr))
     if equal:
-        found.append(
+        remarks.append(
             "no mean PSNR, where a picture came back unchanged, as at some "
             f"settings did {', '.join(equal)}."
         )
-    return found
+    return remarks
 
 
 def curves(averages: Sequence[Mean]) -> list[Curve]:
-    """A curve for each codec."""
+    """Returns one curve per codec."""
     groups: dict[tuple[str, str], list[Point]] = {}
     for mean in averages:
         point = Point(mean.bpp, mean.psnr, mean.ms_ssim, mean.further)
@@ -129,15 +139,15 @@ def document(
     contenders: Sequence[Contender] = (),
     skipped: Mapping[str, str] = NONE_SKIPPED,
 ) -> dict[str, Any]:
-    """Everything, as results.json has it. A missing or infinite value is null.
+    """Returns the contents of results.json. Missing or infinite values are null.
 
     Args:
-        rows: the measurements.
+        rows: measurements.
         averages: their means.
         rates: BD-rates.
-        left_out: pictures that failed, and why.
-        contenders: the codecs, with their settings.
-        skipped: codecs and metrics that are not installed, and how to install them.
+        left_out: images that failed, with the reasons.
+        contenders: codecs with their settings.
+        skipped: codecs and metrics that are not installed, with the remedies.
     """
     pictures = dict.fromkeys(row.picture for row in rows)
     return {
@@ -163,13 +173,13 @@ def document(
 def table(
     rows: Sequence[Row], averages: Sequence[Mean], contenders: Sequence[Contender] = ()
 ) -> str:
-    """Every measurement and then the means, as CSV; their picture is called "mean".
+    """Returns all measurements and then the means as CSV; the image of means is called "mean".
 
     The last columns are the library and the options of the codec.
     """
     of_codec = {contender.name: (contender.library, contender.options) for contender in contenders}
     names = [*Figures._fields[:-1], *(rows[0].figures.further if rows else ())]
-    # Not csv's own line ends, which would be the only ones of their kind among our files.
+    # Line ends as in the other result files.
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     heads = ["picture", "width", "height", "codec", "setting"]

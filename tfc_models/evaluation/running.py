@@ -1,4 +1,4 @@
-"""Every picture through every contender at every setting, once."""
+"""Evaluation of every image with every contender at every setting."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfc_models.evaluation.results import Picture, Row
 
 
 class Source(NamedTuple):
-    """A picture by name, read when it is its turn: a folder may hold more than memory does."""
+    """Image by name, read when needed: a folder may exceed the memory."""
 
     name: str
     read: Callable[[], np.ndarray]
 
 
 class Step(NamedTuple):
-    """One measurement that is to be made."""
+    """One measurement to make."""
 
     source: Source
     contender: Contender
@@ -29,15 +29,15 @@ class Step(NamedTuple):
 
 
 class Evaluation:
-    """Measures step by step; a picture that fails at one step is left out as a whole.
+    """Evaluation in steps; an image that fails at one step is omitted from all results.
 
-    Means of different codecs compare only over the same pictures, so a picture that one of
-    them cannot do is in none of the means. Further metrics are those of the journal.
+    Means of different codecs are comparable only over the same images. Further metrics are those of
+    the journal.
 
     Attributes:
-        steps: all there is to do, picture by picture.
-        left_out: names of the pictures that failed, and their errors.
-        reused: how many measurements came out of the journal.
+        steps: all steps, image by image.
+        left_out: errors by name of the failed image.
+        reused: number of measurements from the journal.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Evaluation:
 
     @property
     def rows(self) -> list[Row]:
-        """What was measured of the pictures that failed at nothing."""
+        """Measurements of the images that did not fail."""
         return [row for row in self._rows if row.picture.name not in self.left_out]
 
     def run(self, steps: Iterable[Step]) -> Iterator[tuple[str, Exception]]:
-        """Does the steps, which are `self.steps` (perhaps under a progress bar).
+        """Runs the steps, which are `self.steps`, possibly wrapped by a progress bar.
 
-        Yields a picture's name and what went wrong, at the time when it did.
+        Yields the name of an image and its error when it fails.
         """
         name = hashed = ""
         pixels = np.zeros((0, 0, 3), np.uint8)
@@ -77,7 +77,7 @@ class Evaluation:
                 figures = self._figures(pixels, hashed, setting)
             except JournalError:
                 raise
-            except Exception as error:  # Whatever it is, the other pictures go on.
+            except Exception as error:  # Other images are still evaluated.
                 self.left_out[source.name] = error
                 yield source.name, error
                 continue
@@ -91,7 +91,7 @@ class Evaluation:
             return known
         warm = setting.warms_up, pixels.shape
         if setting.warms_up and warm not in self._warm:
-            # The first call builds graphs, and the first of a size plans for it.
+            # The first call builds graphs; the first call for a size prepares for that size.
             code(pixels, setting.encode, setting.decode)
             self._warm.add(warm)
         coded = code(pixels, setting.encode, setting.decode)

@@ -1,4 +1,4 @@
-"""Contact sheets: one picture as several codecs give it back, side by side, with a detail."""
+"""Contact sheets: one image as coded by several codecs, side by side, with an enlarged detail."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 GAP, PAPER, INK, FADED, MARK = 18, 255, 20, 110, (255, 214, 0)
 TITLE_SIZE, TEXT_SIZE, LEADING = 24, 18, 1.4
 ZOOM = 3
-# What a tile shows: the whole picture within this, and a detail this large when enlarged.
+# Sizes of the whole image and of the enlarged detail in a tile.
 WHOLE, DETAIL = (576, 432), (576, 288)
 
 
 class Box(NamedTuple):
-    """A piece of a picture: from the left, from the top, in pixels."""
+    """Rectangle in an image: left and top in pixels."""
 
     left: int
     top: int
@@ -28,12 +28,12 @@ class Box(NamedTuple):
     height: int
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
-        """The piece."""
+        """Returns the pixels of the rectangle."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 class Entry(NamedTuple):
-    """A picture on the sheet: its name and what is said of it."""
+    """Image on the sheet, with its title and lines of text."""
 
     pixels: np.ndarray
     title: str
@@ -41,10 +41,10 @@ class Entry(NamedTuple):
 
 
 def contact_sheet(entries: Sequence[Entry], columns: int | None = None) -> np.ndarray:
-    """All pictures, which are of one size, with the same detail of each; the first is the
-    original.
+    """Returns a sheet of images of one size with the same detail of each, original first.
 
-    The detail is where the others differ from it most, taken together, and is marked in it.
+    The detail is where the others differ most from the original in total. It is marked in the
+    original.
     """
     original = entries[0].pixels
     detail = detail_box(original, [entry.pixels for entry in entries[1:]])
@@ -56,13 +56,13 @@ def contact_sheet(entries: Sequence[Entry], columns: int | None = None) -> np.nd
         if detail is not None:
             images.append(enlarged(detail.of(entry.pixels)))
         tiles.append(tile(images, entry.title, lines, max(WHOLE[0], DETAIL[0])))
-    # Two rows where that is possible.
+    # Two rows if possible.
     columns = columns or max(3, math.ceil(len(tiles) / 2))
     return arranged(tiles, columns)
 
 
 def detail_box(original: np.ndarray, others: Sequence[np.ndarray]) -> Box | None:
-    """Where the squared differences add up to most; None for pictures not larger than that."""
+    """Returns where the squared differences are largest; None for images that are not larger."""
     height, width = original.shape[:2]
     box_width, box_height = min(DETAIL[0] // ZOOM, width), min(DETAIL[1] // ZOOM, height)
     if (box_height, box_width) == (height, width):
@@ -70,7 +70,7 @@ def detail_box(original: np.ndarray, others: Sequence[np.ndarray]) -> Box | None
     error = np.zeros((height, width))
     for other in others:
         error += np.square(original.astype(np.float32) - other).sum(axis=-1)
-    # Sums over every box at once, from sums over everything left of and above a pixel.
+    # Sums over all boxes from cumulative sums.
     total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     sums = total[box_height:] - total[:-box_height]
     sums = sums[:, box_width:] - sums[:, :-box_width]
@@ -79,12 +79,12 @@ def detail_box(original: np.ndarray, others: Sequence[np.ndarray]) -> Box | None
 
 
 def enlarged(pixels: np.ndarray, zoom: int = ZOOM) -> np.ndarray:
-    """Every pixel as a square: who looks for artifacts wants no interpolation."""
+    """Returns pixels enlarged without interpolation, so that artifacts stay visible."""
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def tile(images: Sequence[np.ndarray], title: str, lines: Sequence[str], width: int) -> np.ndarray:
-    """Images under one another, and below them a title and lines of text."""
+    """Returns images above one another, with a title and lines of text below."""
     texts = [(title, TITLE_SIZE, INK), *((line, TEXT_SIZE, FADED) for line in lines)]
     depth = sum(image.shape[0] + GAP // 2 for image in images)
     height = depth + sum(int(size * LEADING) for _, size, _ in texts)
@@ -102,11 +102,11 @@ def tile(images: Sequence[np.ndarray], title: str, lines: Sequence[str], width: 
 
 
 def arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Tiles of one size in rows, on paper."""
+    """Returns tiles of one size in rows, on paper."""
     height, width = tiles[0].shape[:2]
     blank = np.full((height, width, 3), PAPER, np.uint8)
     filled = [*tiles, *[blank] * (-len(tiles) % columns)]
-    # More room below a tile than beside it: a caption must not look like the next row's.
+    # More space below a tile than beside it, so that captions belong to their row.
     margins = (GAP, GAP), (GAP, 0), (0, 0)
     framed = [np.pad(t, margins, constant_values=PAPER) for t in filled]
     rows = [np.concatenate(framed[i : i + columns], 1) for i in range(0, len(framed), columns)]
@@ -115,7 +115,7 @@ def arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def _whole(pixels: np.ndarray, mark: Box | None) -> np.ndarray:
-    """The picture in a space of fixed size, with a frame around a piece of it."""
+    """Returns the image in a space of fixed size, with a frame around a rectangle."""
     height, width = pixels.shape[:2]
     scale = min(WHOLE[0] / width, WHOLE[1] / height)
     if scale >= 1:
@@ -127,12 +127,12 @@ def _whole(pixels: np.ndarray, mark: Box | None) -> np.ndarray:
         left, top = int(mark.left * scale), int(mark.top * scale)
         right = min(image.width - 1, int((mark.left + mark.width) * scale))
         bottom = min(image.height - 1, int((mark.top + mark.height) * scale))
-        if min(right - left, bottom - top) > 4:  # On a mere line it would hide what it marks.
-            # Dark around light: seen on any picture.
+        if min(right - left, bottom - top) > 4:  # A thin frame would hide its content.
+            # Dark around light is visible on any image.
             draw = ImageDraw.Draw(image)
             draw.rectangle((left, top, right, bottom), outline=(0, 0, 0), width=4)
             draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
-    # All wholes are equally wide and high, so that the details below them stand in line.
+    # Equal sizes align the details below.
     space = Image.new("RGB", (WHOLE[0], min(WHOLE[1], image.height)), (PAPER,) * 3)
     space.paste(image, ((WHOLE[0] - image.width) // 2, 0))
     return np.asarray(space)
@@ -140,7 +140,7 @@ def _whole(pixels: np.ndarray, mark: Box | None) -> np.ndarray:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's, so that sheets and plots have the same letters; Pillow's own has no ×."""
+    """Returns matplotlib's font, which plots also use; Pillow's own lacks ×."""
     import matplotlib
 
     return ImageFont.truetype(
@@ -149,7 +149,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, cut in the middle if it is too long."""
+    """Returns the text, shortened in the middle if it is too long."""
     for kept in range(len(text), 0, -1):
         shown = text if kept == len(text) else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
         if font.getlength(shown) <= width:

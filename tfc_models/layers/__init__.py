@@ -1,4 +1,7 @@
-"""What networks are made of. Every layer computes in the dtype of its input."""
+"""Layers of transforms and context networks: convolutions, GDN, gains, residual blocks, padding.
+
+Every layer computes in the dtype of its input. This package imports no other package of tfc_models.
+"""
 
 from tfc_models.layers.activation import leaky_relu, relu
 from tfc_models.layers.chain import Chain
@@ -17,11 +20,12 @@ from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
-from tfc_models.layers.residual import GainedResidual, Residual
+from tfc_models.layers.residual import Attention, GainedResidual, Residual, bottleneck
 from tfc_models.layers.tiling import tiled
 
 __all__ = [
     "GDN",
+    "Attention",
     "Chain",
     "ChannelNorm",
     "CompressionLayer",
@@ -33,6 +37,7 @@ __all__ = [
     "Parameters",
     "Residual",
     "bfloat16_pays",
+    "bottleneck",
     "check_layers",
     "check_state",
     "checkerboard_mask",

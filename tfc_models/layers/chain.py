@@ -21,16 +21,12 @@ class Chain(CompressionLayer):
         super().__init__(name=name)
         check_layers(layers, name)
         self.layers = list(layers)
+        self.filters = next((la.filters for la in reversed(self.layers) if la.filters), None)
 
     @property
     def sublayers(self) -> Sequence[CompressionLayer]:
         """The layers of the chain."""
         return self.layers
-
-    @property
-    def filters(self) -> int | None:
-        """The number of output channels, where a layer sets it."""
-        return next((la.filters for la in reversed(self.layers) if la.filters), None)
 
     def call(
         self,
@@ -38,6 +34,7 @@ class Chain(CompressionLayer):
         weights: tf.Tensor | None = None,
         before: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] | None = None,
     ) -> tf.Tensor:
+        """Applies the layers in order; `weights` are rows of `level_weights`."""
         for layer in self.layers:
             if before and layer.name in before:
                 inputs = before[layer.name](inputs)

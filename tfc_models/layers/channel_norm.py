@@ -1,4 +1,4 @@
-"""Normalization of each pixel by what its channels have in common."""
+"""Normalization over the channels of each pixel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ EPSILON = 1e-3
 
 
 class ChannelNorm(CompressionLayer):
-    """(x − mean) / √(variance + ε) · scale + offset, over the channels of every pixel.
+    """Normalizes each pixel over its channels: (x − mean) / √(variance + ε) · scale + offset.
 
-    Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression"
-    (NeurIPS 2020): unlike statistics of whole maps these do not depend on the picture's size,
-    so that pictures, crops and tiles are normalized alike. The variance is the unbiased one;
-    scale and offset are learned for every channel. Statistics are float32 in every dtype.
+    Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression" (NeurIPS
+    2020). Unlike statistics over a whole map, those of a pixel do not depend on the image size.
+    Images, crops and tiles are normalized alike. The variance is the unbiased estimate. Scale and
+    offset are learned per channel. Statistics are float32 in every dtype.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class ChannelNorm(CompressionLayer):
         self.activation = activation
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates scale and offset."""
         channels = tf.TensorShape(input_shape)[-1]
         if channels < 2:
             raise ValueError(f"{self.name} needs two channels or more to normalize over.")
@@ -46,6 +47,7 @@ class ChannelNorm(CompressionLayer):
         self.offset.assign(state["offset"])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalizes NHWC maps."""
         maps = tf.cast(inputs, tf.float32)
         channels = maps.shape[-1]
         maps -= tf.reduce_mean(maps, -1, keepdims=True)
@@ -55,6 +57,7 @@ class ChannelNorm(CompressionLayer):
         return tf.cast(maps, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             "activation": tf.keras.activations.serialize(self.activation),
             "name": self.name,

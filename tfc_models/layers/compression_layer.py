@@ -1,4 +1,4 @@
-"""Contract of the layers that transforms and entropy coders are built of."""
+"""Base class of the layers that transforms and entropy coders consist of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CompressionLayer(tf.keras.layers.Layer):
 
     @property
     def multiply_in_float32(self) -> bool:
-        """Whether convolutions multiply in float32 (see `tfc_models.layers.multiply`)."""
+        """Whether convolutions multiply in float32 (see `multiply`)."""
         return self._multiply_in_float32
 
     @multiply_in_float32.setter
@@ -84,13 +84,13 @@ class CompressionLayer(tf.keras.layers.Layer):
             super().save_own_variables(store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
+        """Loads the variables that `save_own_variables` saved."""
         if not self.frozen:
             super().load_own_variables(store)
 
 
 class Parameters(CompressionLayer):
-    """Makes variables that belong to no layer visible to Keras, which saves and trains them."""
+    """Registers variables that belong to no layer with Keras, which saves and trains them."""
 
     def __init__(self, variables: Iterable[tf.Variable], group: str, name: str) -> None:
         super().__init__(name=name)
@@ -100,7 +100,7 @@ class Parameters(CompressionLayer):
 
 
 def part_of(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Returns the values whose names begin with a prefix, by the rest of their names."""
+    """Returns the values whose names start with a prefix, keyed by the rest of their names."""
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 

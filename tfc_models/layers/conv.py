@@ -1,4 +1,4 @@
-"""Convolution: one layer for going down, going up, and staying."""
+"""Convolution that keeps, divides or multiplies the resolution."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def polyphase_kernel(kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
 @functools.cache
 def fourier_basis(size: int) -> np.ndarray:
-    """The real discrete Fourier transform of size×size kernels, as an orthonormal matrix.
+    """Returns the real discrete Fourier transform of size×size kernels as an orthonormal matrix.
 
-    Of a frequency and its opposite, which a real kernel's transform has conjugate values
-    at, one has the cosine and the other the sine. A product with this matrix takes a
-    hundredth of the time of as many small FFTs.
+    A real kernel's transform has conjugate values at a frequency and its opposite. One of the two
+    rows holds the cosine, the other the sine. A product with this matrix takes a hundredth of the
+    time of as many small FFTs.
     """
     y, x = np.mgrid[:size, :size]
     rows = []
@@ -56,17 +56,19 @@ def fourier_basis(size: int) -> np.ndarray:
 
 
 class Conv2D(Multiplies):
-    """A convolution that keeps, divides (`down`) or multiplies (`up`) the resolution.
+    """Convolution that keeps, divides (`down`) or multiplies (`up`) the resolution.
 
-    It computes in the dtype of its input, so a whole transform runs in bfloat16 when its
-    first input is bfloat16, without casts in between; the variables stay float32.
+    It computes in the dtype of its input, so a whole transform runs in bfloat16 when its first
+    input is bfloat16, without casts in between; the variables stay float32.
 
     Padding is zeros, aligned as "SAME". Upsampling is polyphase (see `polyphase_kernel`).
 
-    `kernel="rdft"` trains the kernel through its real Fourier transform: plain Adam on
-    those variables is the Sadam optimizer of Ballé, "Efficient Nonlinear Transforms for
-    Lossy Image Compression" (PCS 2018), which decorrelates a kernel's gradients.
+    `kernel="rdft"` trains the kernel through its real Fourier transform: plain Adam on those
+    variables is the Sadam optimizer of Ballé, "Efficient Nonlinear Transforms for Lossy Image
+    Compression" (PCS 2018), which decorrelates a kernel's gradients.
     """
+
+    filters: int
 
     def __init__(
         self,
@@ -82,7 +84,9 @@ class Conv2D(Multiplies):
     ) -> None:
         super().__init__(name=name)
         if down > 1 and up > 1:
-            raise ValueError("a convolution goes down or up, not both.")
+            raise ValueError(
+                "a convolution divides or multiplies the resolution: set down or up to 1."
+            )
         if kernel not in KERNELS:
             raise ValueError(f"kernel is one of {', '.join(KERNELS)}; got {kernel!r}.")
         self.filters, self.size, self.down, self.up = filters, size, down, up
@@ -91,6 +95,7 @@ class Conv2D(Multiplies):
         self._folded: tf.Variable | None = None
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the kernel and the bias."""
         channels = tf.TensorShape(input_shape)[-1]
         shape = [self.size, self.size, channels, self.filters]
         # An upsampling kernel's taps are shared among up² phases.
@@ -108,7 +113,7 @@ class Conv2D(Multiplies):
 
     @property
     def inputs(self) -> int:
-        """Channels that it reads."""
+        """Number of input channels."""
         return self._shape[2]
 
     @property
@@ -116,14 +121,14 @@ class Conv2D(Multiplies):
         return self.parameterization == "rdft" and self.size > 1
 
     def _fourier(self, value: tf.Tensor, inverse: bool) -> tf.Tensor:
-        """To or from what "rdft" trains: taps on one axis, then channels as they were."""
+        """Transforms a kernel to or from the Fourier domain; taps become one axis."""
         taps = tf.reshape(tf.cast(value, tf.float32), [self.size**2, -1])
         taps = tf.matmul(fourier_basis(self.size), taps, transpose_a=inverse)
         return tf.reshape(taps, self._shape)
 
     @property
     def kernel(self) -> tf.Tensor:
-        """The kernel as size×size×inputs×filters."""
+        """Kernel as size×size×inputs×filters."""
         if self.frozen:
             raise RuntimeError(f"{self.name} is frozen: its kernel is folded for inference.")
         if self._transformed:
@@ -136,15 +141,15 @@ class Conv2D(Multiplies):
         return polyphase_kernel(self.kernel, self.up) if self.up > 1 else self.kernel
 
     def freeze(self) -> None:
-        """Replaces the kernel's parameterization by the tensor that inference multiplies."""
+        """Replaces the parameterization of the kernel by the tensor that inference uses."""
         if not self.frozen:
-            # Under another name than the parameter, so that a checkpoint tells them apart.
+            # Checkpoints tell it from the parameter by its name.
             self._folded = tf.Variable(self._folded_kernel(), trainable=False, name="kernel")
             self._parameter = None
         super().freeze()
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Plain values by name, the same for every parameterization."""
+        """Returns the kernel and the bias, the same for every parameterization."""
         state = {"kernel": self.kernel}
         return state if self.bias is None else {**state, "bias": tf.identity(self.bias)}
 
@@ -158,16 +163,22 @@ class Conv2D(Multiplies):
             self.bias.assign(state["bias"])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves NHWC maps and adds the bias."""
         bias = self.bias
         if bias is not None and self.up > 1:
             # Before depth_to_space, so that convolution and bias are one operation.
             bias = tf.tile(bias, [self.up**2])
-        outputs = self.convolve(inputs, self._folded_kernel(), bias, self.down)
+        down = self.down
+        if self.size == 1 and down > 1:
+            # The gradient of a strided 1×1 convolution in bfloat16 aborts in oneDNN.
+            inputs, down = inputs[:, ::down, ::down], 1
+        outputs = self.convolve(inputs, self._folded_kernel(), bias, down)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return tf.nn.depth_to_space(outputs, self.up) if self.up > 1 else outputs
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **{k: getattr(self, k) for k in ("filters", "size", "down", "up", "use_bias", "name")},
             "activation": tf.keras.activations.serialize(self.activation),

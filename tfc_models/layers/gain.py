@@ -1,4 +1,4 @@
-"""Learned gains per rate: what makes one model code at many rates."""
+"""Learned gains for models of many rates."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ DEFAULT_RATE = 50.0
 
 
 def rate_of_each(maps: tf.Tensor, rate: tf.Tensor | float | None) -> tf.Tensor:
-    """One rate for each example; the default one where none is said."""
+    """Returns one rate per example; the default rate if `rate` is None."""
     rate = DEFAULT_RATE if rate is None else rate
     return tf.broadcast_to(tf.cast(rate, tf.float32), [tf.shape(maps)[0]])
 
 
 def level_weights(rate: tf.Tensor, levels: int) -> tf.Tensor:
-    """How much each of `levels` levels, equally spaced over 0–100, counts at a rate.
+    """Returns interpolation weights of `levels` levels, equally spaced over 0 to 100, at a rate.
 
-    A rate between two levels weighs both, linearly; at a level, that level alone. One row
-    for each rate.
+    A rate between two levels interpolates linearly between them. The result has one row per rate.
     """
     position = tf.cast(rate, tf.float32) * ((levels - 1) / LARGEST_RATE)
     distance = tf.abs(position[:, None] - tf.range(levels, dtype=tf.float32))
@@ -30,11 +29,11 @@ def level_weights(rate: tf.Tensor, levels: int) -> tf.Tensor:
 
 
 class Gain(CompressionLayer):
-    """Multiplies every channel by a learned gain that depends on the rate.
+    """Multiplies each channel by a learned gain that depends on the rate.
 
-    One row of logarithms for each level: between two levels, gains are interpolated
-    geometrically (Cui et al., "Asymmetric Gained Deep Image Compression With Continuous
-    Rate Adaptation", CVPR 2021).
+    The layer has one row of logarithms per level. Between two levels, gains are interpolated
+    geometrically (Cui et al., "Asymmetric Gained Deep Image Compression With Continuous Rate
+    Adaptation", CVPR 2021).
     """
 
     takes_rate = True
@@ -46,7 +45,7 @@ class Gain(CompressionLayer):
         self.logarithm = self.add_weight("logarithm", [levels, filters], initializer="zeros")
 
     def at(self, weights: tf.Tensor) -> tf.Tensor:
-        """The gains, examples × channels, for rows of `level_weights`."""
+        """Returns gains, examples × channels, for rows of `level_weights`."""
         return tf.exp(tf.matmul(weights, self.logarithm))
 
     def state(self) -> dict[str, tf.Tensor]:
@@ -58,4 +57,5 @@ class Gain(CompressionLayer):
         self.logarithm.assign(state["logarithm"])
 
     def call(self, inputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Multiplies NHWC maps by the gains for rows of `level_weights`."""
         return inputs * tf.cast(self.at(weights), inputs.dtype)[:, None, None, :]

@@ -1,4 +1,4 @@
-"""A residual block that opens as far as it is asked to."""
+"""Residual block whose contribution is set by an amount from 0 to 1."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tfc_models.layers.gain import LARGEST_RATE, level_weights
 
 UNITS = 64.0  # latents are multiples of its inverse
 WEYL, SCRAMBLE = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9  # odd, and irregular in binary
-MIX = 0x2C1B3C6D  # likewise
+MIX = 0x2C1B3C6D  # odd, and irregular in binary
 
 
 def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.Tensor:
-    """What gates are opened with: for each example, how much each knot at each level counts.
+    """Returns interpolation weights over knots of the amount and rate levels, one row per example.
 
     Args:
         amount: 0 (closed: all zeros) to 1, of each example.
@@ -34,11 +34,12 @@ def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.
 
 
 def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
-    """Noise that looks random, and is the same wherever the same latents are decoded.
+    """Returns pseudorandom noise that is a function of the latents alone.
 
-    Where latents say little a decoder without noise can only draw what repeats itself. This is a
-    hash of each place's latents, as integers: uniform numbers of variance 1, with `finer` times
-    the resolution. No position is needed, so tiles give what the whole gives.
+    Where latents carry little information, a decoder without noise can only draw repetitive
+    patterns. The noise is a hash of the integer latents at each place: uniform numbers of variance
+    1, at `finer` times the resolution. It does not depend on the position, so tiles and the whole
+    image get the same noise.
     """
     width, count = latents.shape[-1], finer * finer * channels
     # Weyl's sequence, scrambled; the same with every NumPy there will be.
@@ -47,7 +48,7 @@ def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
     factors = (numbers >> np.uint64(32)).astype(np.uint32).view(np.int32).reshape(-1, count)
     integers = tf.cast(tf.round(tf.cast(latents, tf.float32) * UNITS), tf.int32)
     shape = tf.shape(integers)
-    # It wraps around; and what is linear in the latents must not show.
+    # Integer overflow is intended. The shift removes what is linear in the latents.
     hashed = tf.matmul(tf.reshape(integers, [-1, width]), factors[:-1]) + factors[-1]
     for shift in (15, 13):
         hashed = tf.bitwise.bitwise_xor(hashed, tf.bitwise.right_shift(hashed, shift)) * MIX
@@ -57,11 +58,11 @@ def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
 
 
 class GatedResidual(CompressionLayer):
-    """x + conv(gate · relu(conv(x, noise))): nothing is added where the gates are closed.
+    """Residual block x + conv(gate · relu(conv(x, noise))), which adds nothing where gates are 0.
 
-    Every hidden map has a gate for each knot of the amount and each level of the rate, linear
-    between them (see `openings`). It begins at the amount itself; the second convolution begins
-    at zero and has no bias, so that the block does nothing at first, nor ever at amount 0.
+    Each hidden map has a gate per knot of the amount and level of the rate, interpolated linearly
+    (see `openings`). Gates start at the amount itself. The second convolution starts at zero and
+    has no bias. The block is therefore the identity at first, and always at amount 0.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class GatedResidual(CompressionLayer):
         self.gate = tf.Variable(start, name="gate")
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the gates."""
         *rest, channels = input_shape
         self.expand.build([*rest, channels + self.noise])
         self.reduce.build([None, None, None, self.expand.filters])
@@ -86,7 +88,7 @@ class GatedResidual(CompressionLayer):
 
     @property
     def sublayers(self) -> Sequence[CompressionLayer]:
-        """Both convolutions."""
+        """The two convolutions."""
         return self.expand, self.reduce
 
     def state(self) -> dict[str, tf.Tensor]:
@@ -99,6 +101,7 @@ class GatedResidual(CompressionLayer):
         self.gate.assign(state["gate"])
 
     def call(self, inputs: tf.Tensor, opening: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Adds the gated branch, given `openings` and optional noise."""
         gate = tf.cast(tf.matmul(opening, self.gate), inputs.dtype)[:, None, None, :]
         both = tf.concat([inputs, tf.cast(noise, inputs.dtype)], -1) if self.noise else inputs
         return inputs + self.reduce(self.expand(both) * gate)

@@ -17,17 +17,18 @@ FORMS = {"gdn": (2.0, 0.5), "gdn1": (1.0, 1.0)}
 
 
 def nonlinearity(form: str, inverse: bool = False, name: str | None = None) -> Any:
-    """What stands between two stages of a transform: GDN in a form of it, or "relu"."""
+    """Returns the nonlinearity between two stages: GDN in one of its forms, or "relu"."""
     return Relu(name=name) if form == "relu" else GDN(form, inverse=inverse, name=name)
 
 
 class Relu(CompressionLayer):
-    """Rectification in the place of a GDN, with nothing to learn: for comparison."""
+    """Rectifier that takes the place of a GDN in comparisons."""
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name=name)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns max(inputs, 0)."""
         return relu(inputs)
 
 
@@ -39,7 +40,7 @@ class Relu(CompressionLayer):
 def _pool_gradient(
     upstream: tf.Tensor, inputs: tf.Tensor, pool: tf.Tensor, form: str, inverse: bool
 ) -> tf.Tensor:
-    """Gradient to the pool of inputs · pool^±ε."""
+    """Returns the gradient of inputs · pool^±ε with respect to the pool."""
     product = upstream * inputs
     if form == "gdn1":
         return product if inverse else -(product / tf.square(pool))
@@ -56,7 +57,7 @@ def _input_gradient(
     form: str,
     inverse: bool,
 ) -> tf.Tensor:
-    """Gradient to the inputs, directly and by their powers; `through` is that to the powers."""
+    """Returns the gradient with respect to the inputs; `through` is that of their powers."""
     if form == "gdn1":
         direct = upstream * pool if inverse else upstream / pool
         return direct + tf.where(inputs < 0, -through, through)
@@ -95,25 +96,28 @@ class GDN(tfc.GDN, Multiplies):
         self._folded_gamma: tf.Variable | None = None
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates beta and gamma."""
         super().build(input_shape)
+        self._beta_parameter: Any
+        self._gamma_parameter: Any
         # Keras saves the variables that are attributes of a layer, and no others.
         self._beta_variable = self._beta_parameter.variable
         self._gamma_variable = self._gamma_parameter.variable
 
     @property
     def beta(self) -> tf.Tensor:
-        """The offsets of the pools."""
+        """Offsets of the pools."""
         return super().beta if self._folded_beta is None else tf.identity(self._folded_beta)
 
     @property
     def gamma(self) -> tf.Tensor:
-        """The weights of the pools, inputs × outputs."""
+        """Weights of the pools, inputs × outputs."""
         return super().gamma if self._folded_gamma is None else tf.identity(self._folded_gamma)
 
     def freeze(self) -> None:
-        """Folds the nonnegative reparameterization of beta and gamma to plain tensors."""
+        """Replaces the nonnegative parameterization of beta and gamma by plain tensors."""
         if not self.frozen:
-            # Under other names than the parameters, so that a checkpoint tells them apart.
+            # Checkpoints tell them from the parameters by their names.
             self._folded_beta = tf.Variable(self.beta, trainable=False, name="beta")
             self._folded_gamma = tf.Variable(self.gamma, trainable=False, name="gamma")
             self._beta_variable = self._gamma_variable = None
@@ -133,6 +137,7 @@ class GDN(tfc.GDN, Multiplies):
             parameter.variable.assign(fresh.variable)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalizes NHWC maps."""
         gamma = tf.cast(self.gamma, inputs.dtype)
         beta = tf.cast(self.beta, inputs.dtype)
         if not self.frozen:
@@ -142,7 +147,7 @@ class GDN(tfc.GDN, Multiplies):
     def _pool(
         self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The inputs' powers and the weighted sums of them."""
+        """Returns the powers of the inputs and their weighted sums."""
         powers = tf.square(inputs) if self.form == "gdn" else tf.abs(inputs)
         return powers, self.convolve(powers, gamma[None, None], beta, 1)
 
@@ -152,7 +157,7 @@ class GDN(tfc.GDN, Multiplies):
         return inputs * pool if self.inverse else inputs / pool
 
     def _differentiable(self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        """The same with its gradient written out."""
+        """Returns the normalized maps, with an explicit gradient."""
 
         @tf.custom_gradient
         def normalized(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
@@ -173,4 +178,5 @@ class GDN(tfc.GDN, Multiplies):
         return normalized(inputs, gamma, beta)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {"form": self.form, "inverse": self.inverse, "name": self.name}

@@ -1,4 +1,4 @@
-"""Convolutions that see only what was decoded before."""
+"""Masked convolutions, which read previously decoded latents only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfc_models.layers.conv import Conv2D
 
 
 def raster_mask(size: int) -> np.ndarray:
-    """The taps above, and to the left in the same row: what raster order has decoded before."""
+    """Returns the mask of taps above and to the left, which raster order decodes before."""
     mask = np.zeros([size, size], np.float32)
     mask[: size // 2] = 1.0
     mask[size // 2, : size // 2] = 1.0
@@ -19,17 +19,17 @@ def raster_mask(size: int) -> np.ndarray:
 
 
 def checkerboard_mask(size: int) -> np.ndarray:
-    """The taps on squares of the other colour than the one in the middle."""
+    """Returns the mask of taps on the squares of the other color."""
     y, x = np.mgrid[:size, :size]
     return ((y + x - 2 * (size // 2)) % 2).astype(np.float32)
 
 
 class MaskedConv2D(Conv2D):
-    """A convolution some of whose taps are, and stay, zero.
+    """Convolution with taps that are fixed at zero.
 
-    Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks" (ICML 2016), for
-    the mask in raster order; He, Zheng, Sun, Wang, Qin, "Checkerboard Context Model for
-    Efficient Learned Image Compression" (CVPR 2021), for the other.
+    Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks" (ICML 2016), for the
+    mask in raster order; He, Zheng, Sun, Wang, Qin, "Checkerboard Context Model for Efficient
+    Learned Image Compression" (CVPR 2021), for the other.
     """
 
     def __init__(self, filters: int, mask: np.ndarray, **options: Any) -> None:
@@ -38,5 +38,5 @@ class MaskedConv2D(Conv2D):
 
     @property
     def kernel(self) -> tf.Tensor:
-        """The kernel with its mask, as size×size×inputs×filters."""
+        """Masked kernel as size×size×inputs×filters."""
         return super().kernel * self.mask[:, :, None, None]

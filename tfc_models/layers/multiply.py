@@ -1,10 +1,9 @@
-"""Where multiplication happens: natively in the dtype of the maps, or in float32 between them.
+"""Convolutions that multiply in the dtype of the maps, or in float32.
 
-A decoder's pixels should differ by one grey level, rarely two, wherever they are decoded, also
-where one machine multiplies in bfloat16 and the other cannot. A multiplication in bfloat16
-computes exact products of bfloat16 numbers, sums them in float32, and rounds once at the end. A
-float32 convolution of the same numbers computes the same but for the order of the sums, and any
-processor runs it.
+Decoded pixels should differ by one grey level, rarely two, between a machine that multiplies in
+bfloat16 and one that cannot. A multiplication in bfloat16 computes exact products of bfloat16
+numbers, sums them in float32 and rounds once at the end. A float32 convolution of the same numbers
+gives the same result except for the order of the sums, and runs on every processor.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from tfc_models.layers.compression_layer import CompressionLayer
 
 
 class Multiplies(CompressionLayer):
-    """A layer with a convolution in it, that can be told to run it in float32."""
+    """Mix-in for layers with a convolution that can run in float32."""
 
     def convolve(
         self, maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, stride: int
     ) -> tf.Tensor:
-        """Convolution and bias, as one operation where TensorFlow fuses them."""
+        """Convolves and adds the bias, in one operation where TensorFlow fuses them."""
         dtype = maps.dtype
         # Rounded to the dtype of the maps in both cases.
         kernel, bias = tf.cast(kernel, dtype), None if bias is None else tf.cast(bias, dtype)

@@ -1,4 +1,4 @@
-"""Padding that repeats the border, for sizes that a transform does not divide."""
+"""Padding to the sizes that a transform divides, by repeating the border."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import tensorflow as tf
 
 
 def pad_to_multiple(maps: tf.Tensor, multiple: int) -> tf.Tensor:
-    """Extends NHWC maps at the bottom and right to the next multiple, repeating the edge.
+    """Pads NHWC maps at the bottom and right to the next multiple, repeating the edge.
 
-    Repeating costs fewer bits than zeros and works from 1×1 up, which mirroring does not.
+    Repeated pixels cost fewer bits than zeros. Unlike mirroring, repeating works from 1×1 pixels
+    on.
     """
     if maps.shape[1:3].is_fully_defined():
-        # Known while tracing: nothing is left to decide, and every shape stays known, which
-        # a step that leaves TensorFlow needs.
+        # Static sizes: all shapes stay static, which exported training steps need.
         if all(side % multiple == 0 for side in maps.shape[1:3]):
             return maps
         return _padded(maps, maps.shape[1:3], multiple)

@@ -1,9 +1,8 @@
-"""Whether convolutions run in bfloat16: one switch, three settings.
+"""Choice of bfloat16 or float32 for convolutions: off, on or auto.
 
-bfloat16 pays only where the processor multiplies it natively (AVX512-BF16, AMX), or on a GPU.
-Plain AVX-512 runs it slower than float32 and AVX2 refuses to run it at all. `auto` depends on the
-machine and its settings alone, and not on timing: the same picture then gives the same file every
-time.
+bfloat16 is faster only on processors that multiply it natively (AVX512-BF16, AMX) and on GPUs.
+Plain AVX-512 runs it slower than float32, and AVX2 does not run it. `auto` depends on the machine
+and its settings, not on timing: an image then always gives the same file.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 def compute_dtype(bfloat16: str = "auto") -> tf.DType:
-    """The dtype that transforms compute in, for a setting of the switch."""
+    """Returns the dtype in which transforms compute, for off, on or auto."""
     if bfloat16 not in SETTINGS:
         raise ValueError(f"bfloat16 is one of {', '.join(SETTINGS)}; got {bfloat16!r}.")
     if bfloat16 == "auto":
@@ -29,7 +28,7 @@ def compute_dtype(bfloat16: str = "auto") -> tf.DType:
 
 
 def multiplies_bfloat16(cpuinfo: str, environment: Mapping[str, str]) -> bool:
-    """Whether oneDNN multiplies bfloat16 natively, by the processor's flags and its settings."""
+    """Returns whether oneDNN multiplies bfloat16 natively, given CPU flags and environment."""
     if environment.get("TF_ENABLE_ONEDNN_OPTS", "1") == "0":
         return False
     isa = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "")).upper()
@@ -41,7 +40,7 @@ def multiplies_bfloat16(cpuinfo: str, environment: Mapping[str, str]) -> bool:
 
 @functools.cache
 def bfloat16_pays() -> bool:
-    """Whether bfloat16 is native here, and a small convolution in it agrees with float32."""
+    """Returns whether bfloat16 is native here and agrees with float32 in a small convolution."""
     cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
     native = multiplies_bfloat16(cpuinfo, os.environ)
     if not native and not tf.config.list_physical_devices("GPU"):

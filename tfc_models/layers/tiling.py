@@ -1,4 +1,4 @@
-"""Transforms applied tile by tile, so that memory does not grow with the picture."""
+"""Transforms applied tile by tile, so that memory does not grow with the image size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Callable
 
 import tensorflow as tf
 
-TILE = 64  # latents a side: 1024 pixels
-# Four 5×5 stages by 2 reach 15 pixels to one side and 30 to the other on the way in, and
-# 1 + 1/2 + 1/4 + 1/8 latents on the way out; the 9×9 by 4 stem of bls2017 reaches less.
+TILE = 64  # latents per side: 1024 pixels
+# In the analysis, four 5×5 stages by 2 reach 15 pixels to one side and 30 to the other; in the
+# synthesis, 1 + 1/2 + 1/4 + 1/8 latents. The 9×9 by 4 stem of bls2017 reaches less.
 HALO = 2
 
 
@@ -21,19 +21,19 @@ def tiled(
     tile: int = TILE,
     halo: int = HALO,
 ) -> tf.Tensor:
-    """`transform(maps)` for one example, from tiles that overlap as far as filters reach.
+    """Returns `transform(maps)` of one example, computed in tiles that overlap as filters reach.
 
-    Where the picture ends a tile ends too, so that a tile sees the same zeros beyond the
-    border as the whole would: the result is the same.
+    Tiles end where the image ends and see the same zeros beyond the border as the whole image. The
+    result is therefore the same.
 
     Args:
-        transform: maps NHWC to NHWC, every `unit_in` samples to `unit_out`.
+        transform: function of NHWC maps; `unit_in` input samples become `unit_out` output samples.
         maps: NHWC, sides multiples of `unit_in`.
-        unit_in: samples of the input to a latent.
-        unit_out: samples of the output to a latent.
-        out: shape (height, width, channels) and dtype of what comes out.
-        tile: latents a side of a tile. Batches of several examples are not cut.
-        halo: latents that a tile reads beyond itself, at least as far as filters reach.
+        unit_in: input samples per latent.
+        unit_out: output samples per latent.
+        out: shape (height, width, channels) and dtype of the result.
+        tile: side of a tile in latents. Batches of several examples are not tiled.
+        halo: latents that a tile reads beyond its sides, at least the filters' reach.
     """
     height, width = tf.shape(maps)[1] // unit_in, tf.shape(maps)[2] // unit_in
 

@@ -1,7 +1,7 @@
-"""Networks for features: SqueezeNet 1.1, AlexNet and VGG-16, as far as metrics read them.
+"""Feature networks of metrics: SqueezeNet 1.1, AlexNet and VGG-16.
 
-Weights come in an npz with the names of torchvision's layers (`net.0.weight`, kernels
-outputs × inputs × height × width), and stay float32.
+Weights are an npz with torchvision's layer names (`net.0.weight`, kernels outputs × inputs × height
+× width), in float32.
 """
 
 from __future__ import annotations
@@ -10,39 +10,40 @@ from collections.abc import Mapping
 from typing import Callable, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-# What each number of an input, −1 to 1, has subtracted and is divided by.
+from tfc_models.metrics.lazy import tf
+
+# Normalization of inputs from −1 to 1: subtracted, then divided by.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 
-Layer = Callable[[Mapping[str, np.ndarray], tf.Tensor], tf.Tensor]
+Layer = Callable[[Mapping[str, np.ndarray], "tf.Tensor"], "tf.Tensor"]
 
 
 class Backbone(NamedTuple):
-    """Layers, some of which are read.
+    """Network whose intermediate maps are features.
 
     Attributes:
-        layers: in their order.
-        read: after which of them features are taken.
-        channels: of the features, in the order of `read`.
-        least: the side of the smallest picture that all of them can see.
+        layers: layers in order.
+        read: indexes of the layers whose outputs are features.
+        channels: channels of the features, in the order of `read`.
+        min_side: smallest image side that all layers accept.
     """
 
     layers: tuple[Layer, ...]
     read: tuple[int, ...]
     channels: tuple[int, ...]
-    least: int
+    min_side: int
 
     def features(self, weights: Mapping[str, np.ndarray], pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Of sRGB 0–255 NHWC pictures, from the first to the last that are read."""
+        """Returns the features of NHWC images, sRGB 0 to 255, from the first layer to the last."""
         maps = (tf.cast(pictures, tf.float32) / 127.5 - 1.0 - SHIFT) / SCALE
-        found = []
+        features = []
         for i, layer in enumerate(self.layers[: self.read[-1] + 1]):
             maps = layer(weights, maps)
             if i in self.read:
-                found.append(maps)
-        return found
+                features.append(maps)
+        return features
 
 
 def _convolved(
@@ -55,12 +56,12 @@ def _convolved(
 
 
 def _convolution(name: str, stride: int = 1, padding: int = 1) -> Layer:
-    """A convolution and its ReLU."""
+    """Returns a convolution with a ReLU."""
     return lambda weights, maps: _convolved(weights, name, maps, stride, padding)
 
 
 def _fire(name: str) -> Layer:
-    """Squeeze, and expand by two convolutions side by side (Iandola et al. 2016)."""
+    """Returns a fire module: squeeze, then two parallel convolutions (Iandola et al. 2016)."""
 
     def layer(weights: Mapping[str, np.ndarray], maps: tf.Tensor) -> tf.Tensor:
         squeezed = _convolved(weights, f"{name}.squeeze", maps, 1, 0)
@@ -71,11 +72,10 @@ def _fire(name: str) -> Layer:
 
 
 def _pool(size: int, whole: bool) -> Layer:
-    """Maxima with a stride of 2; unless `whole`, of windows that end outside, too."""
+    """Returns max pooling with stride 2; unless `whole`, windows may extend beyond the border."""
 
     def layer(weights: Mapping[str, np.ndarray], maps: tf.Tensor) -> tf.Tensor:
-        del weights
-        if not whole:  # After a ReLU, zeros win nowhere.
+        if not whole:  # Zeros never exceed the outputs of a ReLU.
             short = (size - tf.shape(maps)[1:3]) % 2
             maps = tf.pad(maps, [[0, 0], [0, short[0]], [0, short[1]], [0, 0]])
         return tf.nn.max_pool2d(maps, size, 2, "VALID")

@@ -1,14 +1,15 @@
-"""The normalized Laplacian pyramid distance."""
+"""Normalized Laplacian pyramid distance."""
 
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
-from tfc_models.metrics.pairs import checked, root
+from tfc_models.metrics.lazy import tf
+from tfc_models.metrics.pairs import as_float_batches, root
+from tfc_models.metrics.record import Metric
 
 LEVELS = 6
-# A display: candelas per square metre at black and between black and white, and its gamma.
+# Display: luminance of black and range up to white in cd/m², and gamma.
 BLACK, RANGE, GAMMA = 5.0, 175.0, 2.4
 RETINA = 1 / 2.6  # exponent
 FILTER = np.array([0.05, 0.25, 0.4, 0.25, 0.05], np.float32)
@@ -24,23 +25,23 @@ POOL = np.array(
 )
 BAND_CONSTANT, REST_CONSTANT = 0.17, 4.86
 ACROSS_LEVELS = 0.6  # exponent
-REACH = 4  # pixels mirrored beyond the border, so that what is made larger again knows them
+REACH = 4  # pixels mirrored beyond the border, which upsampling needs
 NLPD_MIN_SIDE = REACH * 2 ** (LEVELS - 2) + 1
 
 
 def nlpd(a: tf.Tensor, b: tf.Tensor, softness: float | tf.Tensor = 0.0) -> tf.Tensor:
-    """NLPD of sRGB 0–255 NHWC batches, 0 at equality; the mean over the channels.
+    """NLPD of two NHWC batches, sRGB 0 to 255; 0 at equality. Mean over channels.
 
-    Laparra, Berardino, Ballé, Simoncelli, "Perceptually optimized image rendering" (JOSA A
-    2017). Pictures are shown on a display of 5 to 180 cd/m², and pass the retina's exponent;
-    of a Laplacian pyramid every band is divided by the mean amplitude around it. The constants
-    are those that the authors publish with it.
+    Laparra, Berardino, Ballé, Simoncelli, "Perceptually optimized image rendering" (JOSA A 2017).
+    Images are converted to luminances of a display from 5 to 180 cd/m² and raised to the exponent
+    of the retina. Each band of their Laplacian pyramid is divided by the mean amplitude around it.
+    The constants are those that the authors published.
 
-    Whoever minimizes it from afar is held up where one level is nearly right: the exponent across
-    levels makes the slope of that one steeper than all others. `softness` is added to the mean
-    squares before they are raised to it; where it is large, all levels lead on alike.
+    `softness` helps to minimize the distance from a distant start. It is added to the mean squares
+    before the exponent across levels is applied. Without it, the gradient of a level that is nearly
+    correct is steeper than that of all others.
     """
-    a, b = checked(a, b, NLPD_MIN_SIDE, "NLPD")
+    a, b = as_float_batches(a, b, NLPD_MIN_SIDE, "NLPD")
     levels = [
         tf.reduce_mean(tf.square(x - y), axis=(1, 2)) for x, y in zip(_transform(a), _transform(b))
     ]
@@ -50,8 +51,8 @@ def nlpd(a: tf.Tensor, b: tf.Tensor, softness: float | tf.Tensor = 0.0) -> tf.Te
 
 
 def _transform(pictures: tf.Tensor) -> list[tf.Tensor]:
-    """The normalized bands, from the finest, and what is left."""
-    # What a network gives may lie below black.
+    """Returns the normalized bands, finest first, and the low-pass residual."""
+    # Outputs of networks may be negative.
     light = RANGE * (tf.nn.relu(pictures) / 255.0) ** GAMMA + BLACK
     rest, bands = light**RETINA, []
     pool = tf.tile(tf.constant(POOL)[:, :, None, None], [1, 1, pictures.shape[-1], 1])
@@ -63,15 +64,33 @@ def _transform(pictures: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _split(maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One level: what a map of half the sides does not tell, and that map."""
+    """Returns one band and the map of half the sides that remains."""
     kernel = tf.constant(np.outer(FILTER, FILTER))[:, :, None, None]
     kernel = tf.tile(kernel, [1, 1, maps.shape[-1], 1])
     border = [[0, 0], [REACH, REACH], [REACH, REACH], [0, 0]]
     wide = tf.pad(maps, border, "REFLECT")
     strides = [1, 2, 2, 1]
     half = tf.nn.depthwise_conv2d(wide, kernel, strides, "VALID")
-    # Of every second sample: four times, to make up for the zeros between them.
+    # Times four, because three of four samples are zeros.
     again = tf.nn.depthwise_conv2d_backprop_input(
         tf.shape(wide), 4.0 * kernel, half, strides, "VALID"
     )
     return maps - again[:, REACH:-REACH, REACH:-REACH], half[:, 1:-1, 1:-1]
+
+
+RECORDS = [
+    Metric(
+        name="nlpd",
+        title="NLPD",
+        axis_title="NLPD",
+        min_side=NLPD_MIN_SIDE,
+        higher_is_better=False,
+        digits=4,
+        in_decibels=False,
+        position=50,
+        function=nlpd,
+        softened=nlpd,
+        # Measured: see tfc_models.models.distortion.
+        squared_error_per_unit=950.0,
+    )
+]

@@ -1,19 +1,21 @@
-"""What every metric takes: two batches of one shape, and no picture too small for it."""
+"""Checks and means shared by metrics of two batches."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import tensorflow as tf
+from tfc_models.metrics.lazy import tf
 
-LARGEST_STRIP = 2**18  # pixels of a picture that are measured at one time
+LARGEST_STRIP = 2**18  # pixels per strip
 
 
-def checked(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both as float32 NHWC; refuses other shapes, and sides below `least` pixels."""
+def as_float_batches(
+    a: tf.Tensor, b: tf.Tensor, least: int, metric: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns both batches as float32. Raises ValueError for other shapes or too small sides."""
     a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
-    return compared(a, b, least, metric)
+    return check_batches(a, b, least, metric)
 
 
 def mean(
@@ -23,16 +25,16 @@ def mean(
     axes: tuple[int, ...],
     window: int = 1,
 ) -> tf.Tensor:
-    """Averages maps of two batches over `axes`, which include the rows.
+    """Returns the mean of maps of two batches over `axes`, which include the rows.
 
-    Computes them strip by strip: maps of a large picture take gigabytes.
+    Large images are processed in strips: their maps would take gigabytes.
 
     Args:
-        maps: function of two float32 batches; its result has a row for each window.
-        a: a batch of what `compared` gives.
-        b: the other.
-        axes: to average over.
-        window: rows of a window, which lies inside the picture.
+        maps: function of two float32 batches; its result has a row per window.
+        a: first batch, as returned by `check_batches`.
+        b: second batch.
+        axes: axes of the mean.
+        window: rows of a window, which lies inside the image.
     """
 
     def of_rows(top: int | None, end: int | None) -> tf.Tensor:
@@ -49,8 +51,10 @@ def mean(
     return tf.add_n(total) / count
 
 
-def compared(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both as they are; refuses what `checked` refuses."""
+def check_batches(
+    a: tf.Tensor, b: tf.Tensor, least: int, metric: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns both batches unchanged. Raises the errors of `as_float_batches`."""
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
     for batch in (a, b):
         if batch.shape.rank not in (None, 4):
@@ -77,6 +81,6 @@ def compared(a: tf.Tensor, b: tf.Tensor, least: int, metric: str) -> tuple[tf.Te
 
 
 def root(values: tf.Tensor, exponent: float) -> tf.Tensor:
-    """values^exponent of values from 0 on, with a gradient of 0, not of infinity, at 0."""
+    """Returns values^exponent of nonnegative values; the gradient at 0 is 0, not infinity."""
     positive = values > 0.0
     return tf.where(positive, tf.where(positive, values, 1.0) ** exponent, 0.0)

@@ -1,9 +1,9 @@
-"""A weighted squared difference of a network's features, with weights fitted to what people said.
+"""Weighted squared difference of deep features, with weights fitted to human judgments.
 
-Chinen, Ballé, Gu, Hwang, Ioffe, Johnston, Leung, Minnen, O'Malley, Rosenberg, Toderici, "Towards
-A Semantic Perceptual Image Metric" (ICIP 2018) fit such a metric on VGG-16 to 140,000 rated
-pictures. Neither the ratings nor the weights were released: this is a substitute, whose weights
-are those of whatever ratings, or choices, it is given.
+Chinen, Ballé, Gu, Hwang, Ioffe, Johnston, Leung, Minnen, O'Malley, Rosenberg, Toderici, "Towards A
+Semantic Perceptual Image Metric" (ICIP 2018) fit such a metric on VGG-16 to 140,000 rated images.
+Neither ratings nor weights were released. This is a substitute that is fitted to other ratings or
+choices.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from scipy import linalg, optimize, special
 
 from tfc_models.metrics.backbones import BACKBONES, Backbone
-from tfc_models.metrics.pairs import checked
-from tfc_models.remote import SEMANTIC_VARIABLE, read_weights, write_weights
+from tfc_models.metrics.lazy import tf
+from tfc_models.metrics.pairs import as_float_batches
+from tfc_models.metrics.record import Loaded, Metric, Weights
+from tfc_models.remote import read_weights, write_weights
 
+SEMANTIC_VARIABLE = "TFC_MODELS_SEMANTIC"
 LINE, NETWORK = "semantic", "semantic_network"
 
 
 class SemanticSubstitute:
-    """Σ w · mean over places of (features of a − features of b)², w ≥ 0, for each channel.
+    """Σ w · mean over positions of (features of a − features of b)², with w ≥ 0 per channel.
 
     Args:
-        backbone: the name of a network of `BACKBONES`, or any other `Backbone`.
-        weights: its weights, a file or an address (see `read_weights`).
-        line: w, one for each channel of each layer that is read, behind one another; without it
-            what `save` wrote beside the weights.
+        backbone: name of a network in `BACKBONES`, or another `Backbone`.
+        weights: file or address of the network's weights (see `read_weights`).
+        line: w, one per channel of each feature layer, concatenated; by default those that `save`
+            stored with the weights.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class SemanticSubstitute:
         self.line = line.astype(np.float32)
 
     def __call__(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        """One value for each pair of sRGB 0–255 NHWC batches, 0 at equality."""
-        a, b = checked(a, b, self.backbone.least, f"the semantic metric ({self.name})")
+        """Returns one value per pair of two NHWC batches, sRGB 0 to 255; 0 at equality."""
+        a, b = as_float_batches(a, b, self.backbone.min_side, f"the semantic metric ({self.name})")
         return tf.linalg.matvec(self._differences(a, b), self.line)
 
     @classmethod
@@ -75,12 +76,14 @@ class SemanticSubstitute:
     ) -> SemanticSubstitute:
         """Fits the weights to ratings, larger for pairs that look less alike.
 
-        Nonnegative least squares; `ridge` (a part of the columns' mean square) keeps weights of
-        channels that say the same from growing against each other. What is solved is as large as
-        there are channels, however many pairs there are.
+        The fit is nonnegative least squares. `ridge`, relative to the mean square of the columns,
+        keeps weights of correlated channels small. The size of the problem is the number of
+        channels, not of pairs.
         """
+        from scipy import linalg, optimize  # Commands read this module's record at start.
+
         if not len(a) == len(b) == len(ratings) > 1:
-            raise ValueError("a fit takes as many ratings as pairs, and two or more.")
+            raise ValueError("a fit needs one rating per pair, and two pairs or more.")
         metric = cls._unfitted(backbone, weights)
         count = len(metric.line)
         products, answers = np.zeros([count, count]), np.zeros(count)
@@ -105,19 +108,20 @@ class SemanticSubstitute:
         ridge: float = 1e-3,
         batch: int = 16,
     ) -> SemanticSubstitute:
-        """Fits the weights to which of two pictures people found nearer to a third.
+        """Fits the weights to choices: which of two patches looks more like a reference.
 
-        The share of those who chose the second is taken for σ(distance of the first − that of the
-        second), and its cross entropy minimized.
+        The fit minimizes the cross entropy between the share of people who chose the second patch
+        and σ(distance of the first − distance of the second).
 
         Args:
             backbone: as for the class.
             weights: as for the class.
-            choices: each with a reference, two patches and the share of people who chose the
-                second one, as `perceptual.bapps.choices` reads them.
+            choices: choices as `perceptual.bapps.choices` reads them.
             ridge: weight of the squared weights, in units of the columns' deviations.
             batch: choices whose features are computed at once.
         """
+        from scipy import optimize, special  # Commands read this module's record at start.
+
         metric = cls._unfitted(backbone, weights)
         rows, chosen = [], []
         for some in _batches(choices, batch):
@@ -129,9 +133,9 @@ class SemanticSubstitute:
             rows.append((first - second).astype(np.float32))
             chosen += [choice.chosen for choice in some]
         if len(chosen) < 2:
-            raise ValueError("a fit takes two choices or more.")
+            raise ValueError("a fit needs two choices or more.")
         design, shares = np.concatenate(rows), np.array(chosen, np.float32)
-        rows.clear()  # Of BAPPS this is a gigabyte.
+        rows.clear()  # For BAPPS this is a gigabyte.
         scale = np.sqrt(np.mean(np.square(design), axis=0)) + 1e-12
         design /= scale
 
@@ -143,14 +147,14 @@ class SemanticSubstitute:
 
         start = np.full(len(scale), 1.0 / len(scale))
         bounds = [(0.0, None)] * len(scale)
-        found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
-        if not np.isfinite(found.fun):
-            raise ValueError("the fit came to no number: are choices shares from 0 to 1?")
-        metric.line = (found.x / scale).astype(np.float32)
+        result = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        if not np.isfinite(result.fun):
+            raise ValueError("the fit diverged: check that choices are shares from 0 to 1.")
+        metric.line = (result.x / scale).astype(np.float32)
         return metric
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the backbone's weights and the fitted ones into one npz."""
+        """Writes the weights of the backbone and the fitted weights to one npz."""
         own = {LINE: self.line, NETWORK: np.array(self.name)}
         write_weights(pathlib.Path(path), {**self.weights, **own})
 
@@ -162,7 +166,7 @@ class SemanticSubstitute:
         return cls(backbone, weights, np.zeros(sum(known.channels) if known else 0))
 
     def _differences(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        """For each pair, of each channel of each layer: the mean squared difference."""
+        """Returns mean squared differences, pairs × channels of all layers."""
         pairs = zip(*(self.backbone.features(self.weights, batch) for batch in (a, b)))
         return tf.concat([tf.reduce_mean(tf.square(x - y), axis=(1, 2)) for x, y in pairs], -1)
 
@@ -177,7 +181,7 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def saved_semantic(source: str | os.PathLike[str]) -> SemanticSubstitute:
-    """The metric that `SemanticSubstitute.save` wrote, on a network of `BACKBONES`."""
+    """Returns the metric that `SemanticSubstitute.save` wrote."""
     name = str(read_weights(source).get(NETWORK, ""))
     if name not in BACKBONES:
         raise ValueError(
@@ -193,12 +197,12 @@ def _saved(source: str) -> SemanticSubstitute:
 
 
 def semantic_of(weights: str | os.PathLike[str] | None = None) -> SemanticSubstitute:
-    """The one of a file, or of that which TFC_MODELS_SEMANTIC of the environment names."""
+    """Returns the metric of a file, or of the file that TFC_MODELS_SEMANTIC names."""
     source = weights or os.environ.get(SEMANTIC_VARIABLE)
     if not source:
         raise ValueError(
             "the semantic metric needs weights that were fitted: give their file, or set "
-            f"{SEMANTIC_VARIABLE} to it; docs/metrics.md says how they are made."
+            f"{SEMANTIC_VARIABLE} to it; see docs/metrics.md."
         )
     return _saved(os.fspath(source))
 
@@ -206,8 +210,30 @@ def semantic_of(weights: str | os.PathLike[str] | None = None) -> SemanticSubsti
 def semantic(
     a: tf.Tensor, b: tf.Tensor, weights: str | os.PathLike[str] | None = None
 ) -> tf.Tensor:
-    """The fitted distance of sRGB 0–255 NHWC batches, 0 at equality; see `SemanticSubstitute`.
+    """Fitted distance of two NHWC batches, sRGB 0 to 255; 0 at equality. See `SemanticSubstitute`.
 
-    Without `weights` those that the variable TFC_MODELS_SEMANTIC of the environment names.
+    Without `weights` it uses those that the environment variable TFC_MODELS_SEMANTIC names.
     """
     return semantic_of(weights)(a, b)
+
+
+def _load(source: str) -> Loaded:
+    fitted = saved_semantic(source)
+    return Loaded(fitted, fitted.backbone.min_side)
+
+
+RECORDS = [
+    Metric(
+        name="semantic",
+        title="Semantic metric",
+        axis_title="semantic metric",
+        # The largest of the networks that it may use; with weights, that of their network.
+        min_side=max(network.min_side for network in BACKBONES.values()),
+        higher_is_better=False,
+        digits=4,
+        in_decibels=False,
+        position=90,
+        function=semantic,
+        weights=Weights(SEMANTIC_VARIABLE, _load, semantic_of),
+    )
+]

@@ -1,4 +1,4 @@
-"""Distances between two sets of pictures, of the features of their pictures."""
+"""Distances between two sets of images, computed from features of the images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCK = 1024  # rows of a kernel matrix at a time
 def features_of(
     pictures: Iterable[np.ndarray], extractor: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """What an extractor makes of batches of pictures, one row a picture; float64."""
+    """Returns the features of batches of images, one float64 row per image."""
     rows = [np.asarray(extractor(batch), np.float64) for batch in pictures]
     if not rows:
         raise ValueError("there are no pictures in the set.")
@@ -20,7 +20,7 @@ def features_of(
 
 
 def patches_of(picture: np.ndarray, side: int) -> np.ndarray:
-    """As many squares as fit side by side into a picture, from the upper left corner on."""
+    """Returns the adjacent square patches that fit into an image, from the upper left corner."""
     rows, columns = (length // side for length in picture.shape[:2])
     whole = picture[: rows * side, : columns * side]
     squares = whole.reshape(rows, side, columns, side, picture.shape[2]).swapaxes(1, 2)
@@ -28,19 +28,19 @@ def patches_of(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between the normal distributions that have two sets' means and covariances.
+    """Fréchet distance of normal distributions with the means and covariances of two sets.
 
-    |μ − μ'|² + tr(C + C' − 2 (C C')^½), of features, one row a picture (Heusel et al. 2017,
-    with Inception's). With fewer pictures than features covariances are singular, and the
-    distance of any two such sets is too large by an amount that depends on how many there are:
-    compare only sets of one size.
+    It is |μ − μ'|² + tr(C + C' − 2 (C C')^½) of features, one row per image (Heusel et al. 2017,
+    with Inception features). With fewer images than features, covariances are singular and the
+    distance is biased upwards, by an amount that depends on the number of images. Compare sets of
+    the same size only.
     """
     a, b = _checked(a, b)
     means = [np.mean(x, axis=0) for x in (a, b)]
     first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
     values, vectors = np.linalg.eigh(first)
     half = vectors * np.sqrt(np.maximum(values, 0.0))
-    # tr (C C')^½ is that of the symmetric C^½ C' C^½, whose eigenvalues are not negative.
+    # tr (C C')^½ equals that of the symmetric C^½ C' C^½, whose eigenvalues are not negative.
     product = np.maximum(np.linalg.eigvalsh(half.T @ second @ half), 0.0)
     distance = np.sum((means[0] - means[1]) ** 2)
     distance += np.trace(first) + np.trace(second) - 2.0 * np.sum(np.sqrt(product))
@@ -48,10 +48,10 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The squared maximum mean discrepancy under (x·y/d + 1)³, without bias.
+    """Unbiased squared maximum mean discrepancy with the kernel (x·y/d + 1)³.
 
-    Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs" (ICLR 2018). Its expectation
-    is 0 for two sets of one distribution whatever their sizes, so that it may come out below 0.
+    Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs" (ICLR 2018). Its expectation is 0
+    for two sets of one distribution, whatever their sizes. Values may therefore be negative.
     """
     a, b = _checked(a, b)
     within = [(_sum(x, x) - np.sum(_kernel_diagonal(x))) / (len(x) * (len(x) - 1)) for x in (a, b)]
@@ -70,7 +70,7 @@ def _sum(x: np.ndarray, y: np.ndarray) -> float:
 def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"sets are rows of equally many features; got {a.shape} and {b.shape}.")
+        raise ValueError(f"both sets need rows of equally many features; got {a.shape}, {b.shape}.")
     if min(len(a), len(b)) < 2:
         raise ValueError("a distance between sets needs two pictures or more in each.")
     if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):

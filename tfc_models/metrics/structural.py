@@ -1,12 +1,12 @@
-"""Structural similarity, at one scale and over several."""
+"""SSIM and MS-SSIM."""
 
 from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
-from tfc_models.metrics.pairs import checked, compared, mean, root
+from tfc_models.metrics.lazy import tf
+from tfc_models.metrics.pairs import as_float_batches, check_batches, mean, root
+from tfc_models.metrics.record import Metric
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, DEVIATION = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
@@ -17,24 +17,24 @@ MS_SSIM_MIN_SIDE = WINDOW * 2 ** (len(WEIGHTS) - 1)  # the smallest map must hol
 
 
 def ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """SSIM of sRGB 0–255 NHWC batches, 1 at equality (Wang et al. 2004), mean over channels.
+    """SSIM of two NHWC batches, sRGB 0 to 255 (Wang et al. 2004); 1 at equality. Channel mean.
 
-    Only windows that lie inside the picture count.
+    Only windows inside the image count.
     """
     return 1.0 - ssim_distance(a, b)
 
 
 def ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """1 − SSIM, added up from differences: exact near 0, which it is at equality alone."""
-    luminance, structure = _deviations(*checked(a, b, SSIM_MIN_SIDE, "SSIM"))
+    """1 − SSIM, summed from differences: exact near 0, and 0 at equality only."""
+    luminance, structure = _deviations(*as_float_batches(a, b, SSIM_MIN_SIDE, "SSIM"))
     return tf.reduce_mean(_either(luminance, structure), axis=(1, 2, 3))
 
 
 def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """MS-SSIM of sRGB 0–255 NHWC batches, 1 at equality (Wang et al. 2003).
+    """MS-SSIM of two NHWC batches, sRGB 0 to 255 (Wang et al. 2003); 1 at equality.
 
-    The numbers are those of `tf.image.ssim_multiscale`, which decides about padding while it
-    runs, even for sizes that are known: XLA then takes the pictures for constants.
+    Values equal those of `tf.image.ssim_multiscale`. That function chooses the padding at run time
+    even for static sizes, which XLA does not support.
     """
     similarity = 1.0
     for scale, weight in zip(_scales(a, b), WEIGHTS):
@@ -43,10 +43,10 @@ def ms_ssim(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def ms_ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """1 − MS-SSIM, but with a way out where a scale has next to no similarity, or less than none.
+    """1 − MS-SSIM with a useful gradient where the similarity of a scale is near zero or negative.
 
-    MS-SSIM is 0 and flat there; here, below a similarity of `LEAST`, its logarithm goes on as
-    the tangent. Exact near 0, which it is at equality alone.
+    MS-SSIM is 0 and flat there. Below a similarity of `LEAST`, this function continues the
+    logarithm by its tangent. It is exact near 0, and 0 at equality only.
     """
     logarithm = 0.0
     for scale, weight in zip(_scales(a, b), WEIGHTS):
@@ -57,8 +57,8 @@ def ms_ssim_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _scales(a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:
-    """What is missing of a similarity of 1, of each scale and channel, from the finest scale."""
-    a, b = compared(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
+    """Returns 1 − the similarity of each scale and channel, finest scale first."""
+    a, b = check_batches(a, b, MS_SSIM_MIN_SIDE, "MS-SSIM")
     scales = []
     for i in range(len(WEIGHTS)):
         if i:
@@ -82,7 +82,7 @@ def _either(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _deviations(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """1 − the similarities of luminance, and of contrast and structure, in every window."""
+    """Returns 1 − the similarities of luminance and of contrast and structure, per window."""
     mean_a, mean_b = _windowed(a), _windowed(b)
     squares = tf.square(mean_a) + tf.square(mean_b)
     variances = tf.nn.relu(_windowed(tf.square(a) + tf.square(b)) - squares)
@@ -93,7 +93,7 @@ def _deviations(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _windowed(maps: tf.Tensor) -> tf.Tensor:
-    """Means under the Gaussian window, one axis after the other."""
+    """Returns means under the Gaussian window."""
     offsets = tf.range(WINDOW, dtype=tf.float32) - (WINDOW - 1) / 2
     weights = tf.nn.softmax(-0.5 * tf.square(offsets / DEVIATION))
     for shape in ([WINDOW, 1, 1, 1], [1, WINDOW, 1, 1]):
@@ -110,6 +110,39 @@ def _halved(maps: tf.Tensor) -> tf.Tensor:
 
 
 def decibels(similarity: tf.Tensor) -> tf.Tensor:
-    """−10·log10(1 − similarity), the scale on which MS-SSIM is compared."""
+    """Returns −10·log10(1 − similarity), the scale on which MS-SSIM is compared."""
     similarity = tf.convert_to_tensor(similarity, tf.float32)
     return -10.0 * tf.math.log(1.0 - similarity) / tf.math.log(10.0)
+
+
+RECORDS = [
+    Metric(
+        name="ssim",
+        title="SSIM",
+        axis_title="SSIM (RGB), dB",
+        min_side=SSIM_MIN_SIDE,
+        higher_is_better=True,
+        digits=4,
+        in_decibels=True,
+        position=30,
+        function=ssim,
+        distance_function=ssim_distance,
+        # Measured: see tfc_models.models.distortion.
+        squared_error_per_unit=470.0,
+    ),
+    Metric(
+        name="ms-ssim",
+        title="MS-SSIM",
+        # From 0.95 to 0.99 is as far as from 0.75 to 0.95, which only a logarithm shows.
+        axis_title="MS-SSIM (RGB), dB",
+        min_side=MS_SSIM_MIN_SIDE,
+        higher_is_better=True,
+        digits=4,
+        in_decibels=True,
+        position=40,
+        function=ms_ssim,
+        distance_function=ms_ssim_distance,
+        # Ratio of CompressAI's published λ for the two, 16.64 to 0.0130, the same at all qualities.
+        squared_error_per_unit=1280.0,
+    ),
+]

@@ -1,8 +1,21 @@
-"""One file a paper: layers and an entropy coder, wired."""
+"""Models by name, one file per paper: transforms and an entropy coder, and their wiring.
 
-from tfc_models.models import bls2017, bmshj2018, gained, gained_context, hific, mbt2018, ms2020
+Imports `tfc_models.entropy`, `layers`, `metrics` and `perceptual`.
+"""
+
+from tfc_models.models import (
+    bls2017,
+    bmshj2018,
+    cheng2020,
+    elic2022,
+    gained,
+    gained_context,
+    hific,
+    mbt2018,
+    ms2020,
+)
 from tfc_models.models.base import STRIDE, CompressionModel, Output
-from tfc_models.models.registry import build, names
+from tfc_models.models.registry import build, names, register, stable_names
 
 __all__ = [
     "STRIDE",
@@ -11,10 +24,14 @@ __all__ = [
     "bls2017",
     "bmshj2018",
     "build",
+    "cheng2020",
+    "elic2022",
     "gained",
     "gained_context",
     "hific",
     "mbt2018",
     "ms2020",
     "names",
+    "register",
+    "stable_names",
 ]

@@ -1,4 +1,4 @@
-"""What every model is: a transform to a latent, a coder for it, and the way back."""
+"""Base class of compression models: analysis, entropy coder, synthesis."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
+from tfc_models.entropy import FactorizedPrior, LatentCoder
 from tfc_models.layers import Chain, check_state, compute_dtype, pad_to_multiple, part_of
 from tfc_models.layers.tiling import HALO
 from tfc_models.models.distortion import default_lambda, distortions, parsed, prepare
 from tfc_models.models.keras_model import KerasModel, Losses
+from tfc_models.models.part_checks import check_parts
 from tfc_models.models.photo_like_noise import photo_like_noise
 from tfc_models.models.stored import check_fit, digest, storable
 
 Before = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
-STRIDE = 16  # pixels a side to one latent; every model here has it
+STRIDE = 16  # pixels per latent in each direction, for all models
 
 
 class Output(NamedTuple):
-    """What a model returns: the picture, 0–255 and unclipped, and bits per example by part."""
+    """Reconstruction, 0–255 and not clipped, and bits per example by part."""
 
     reconstruction: tf.Tensor
     bits: dict[str, tf.Tensor]
@@ -30,38 +31,42 @@ class Output(NamedTuple):
 class CompressionModel(KerasModel):
     """analysis → entropy coder → synthesis; pixels are sRGB 0–255, NHWC, of any size.
 
-    Subclasses wire the three and keep their configuration in `config`, from which
-    `models.build(name, **config)` makes the same model again.
+    Subclasses state the wiring of the three in their constructor and are registered under a name
+    (see `register`). Their `config` holds the constructor's arguments, from which
+    `models.build(name, **config)` makes the same model again. Every constructor has the arguments
+    `lmbda` and `distortion`.
     """
 
     many_rates = False
-    """Whether a model codes at rates of 0 to 100, or at the one that it was trained for."""
+    """Whether a model codes at rates of 0 to 100, or only at the one it was trained for."""
+
+    registered_name = ""
+    """Name of the class in the registry; `register` sets it."""
 
     frozen_dtype = tf.bfloat16
-    """Of a frozen model's maps on the way out, on every machine."""
+    """Dtype of the synthesis of a frozen model, on every machine."""
 
     halo = HALO  # latents that its transforms' filters reach beyond a tile
 
     def __init__(
         self,
-        name: str,
         analysis: Chain,
         synthesis: Chain,
-        coder: FactorizedPrior | ScaleHyperprior,
-        config: dict[str, Any],
+        coder: FactorizedPrior | LatentCoder,
+        name: str | None = None,
     ) -> None:
+        name = name or vars(type(self)).get("registered_name") or type(self).__name__
+        config = {"lmbda": None, "distortion": "mse", **dict(getattr(self, "_config", ()))}
         super().__init__(name=name)
-        _check_parts(name, analysis, synthesis, coder)
-        terms = parsed(config["distortion"])  # Says now what cannot be.
+        check_parts(name, analysis, synthesis, coder)
+        terms = parsed(config["distortion"])  # Raises an error for unknown metrics.
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
         # Keras saves the weights of layers; a coder is an entropy model of tfc and no layer.
         self.coder_layers = coder.learned_layers()
         lmbda = config["lmbda"]
         self.lmbda = float(default_lambda(terms) if lmbda is None else lmbda)
         self.distortion = config["distortion"]
-        config = {**config, "lmbda": self.lmbda}
-        # A plain attribute would be wrapped for tracking, and show up in checkpoints.
-        self._config = tuple(config.items())
+        self._config = tuple({**config, "lmbda": self.lmbda}.items())
         self.set_bfloat16("auto")
         self(tf.zeros([1, 64, 64, 3]))
         for network in (analysis, synthesis):
@@ -78,11 +83,11 @@ class CompressionModel(KerasModel):
         return dict(self._config)
 
     def set_bfloat16(self, setting: str) -> None:
-        """Multiplies in bfloat16: "on", "off", or "auto" (only where it pays).
+        """Sets whether networks multiply in bfloat16: "on", "off", or "auto" (if it is faster).
 
-        A frozen model's synthesis keeps its maps in `frozen_dtype` whatever the setting: mostly
-        bfloat16, and only multiplies in float32 where it is off: then pixels differ by one grey
-        level, rarely two, between machines (see `tfc_models.layers.multiply`).
+        The synthesis of a frozen model keeps its maps in `frozen_dtype` with every setting, mostly
+        bfloat16, so that pixels differ by one grey level, rarely two, between machines. "off"
+        only multiplies in float32 (see `tfc_models.layers.multiply`).
         """
         self._bfloat16 = setting
         dtype = compute_dtype(setting)
@@ -93,31 +98,30 @@ class CompressionModel(KerasModel):
 
     @property
     def bfloat16(self) -> str:
-        """The setting of the switch."""
+        """Setting of `set_bfloat16`."""
         return self._bfloat16
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latent."""
+        """Number of channels of the latents."""
+        assert self.analysis.filters is not None
         return self.analysis.filters
 
     def digest(self) -> bytes:
-        """Four bytes that tell a frozen model's weights and tables from any others."""
+        """Returns four bytes that identify a frozen model's weights and tables."""
         if not self.frozen:
             raise RuntimeError("only a frozen model has a digest: call freeze() first.")
         return digest(self.state())
 
     def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
-        """Latents, float32, of pictures whose sides are multiples of 16."""
-        del rate  # here and below: see GainedStem4
+        """Returns latents, float32, of images whose sides are multiples of 16."""
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
     def to_pictures(
         self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
     ) -> tf.Tensor:
-        """Pictures, float32 around 0–255 and unclipped, of latents; `before`: see `Chain`."""
-        del rate
+        """Returns images, float32 and not clipped to 0–255, of latents; `before`: see `Chain`."""
         x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), before=before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
@@ -127,7 +131,7 @@ class CompressionModel(KerasModel):
         training: bool = False,
         rate: tf.Tensor | float | None = None,
     ) -> Output:
-        """Codes pictures; `rate` (0–100, one or one for each) is for models of many rates."""
+        """Codes images; `rate` (0–100, one for all or one each) is for models of many rates."""
         if rate is not None and not self.many_rates:
             raise ValueError(f"{self.name} has one rate, that of its lambda; got rate={rate}.")
         shape = tf.shape(inputs)
@@ -137,11 +141,11 @@ class CompressionModel(KerasModel):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """The names of `example_losses`."""
+        """Names of `example_losses`."""
         return "loss", "bpp", *parsed(self.distortion)
 
     def example_losses(self, pictures: tf.Tensor, training: bool) -> Losses:
-        """Rate–distortion loss (bits per pixel + lambda · distortion) and what it is made of."""
+        """Returns the loss (bits per pixel + lambda · distortion) and its parts, by example."""
         output = self(pictures, training=training)
         shape = tf.shape(pictures)
         bpp = tf.add_n(list(output.bits.values())) / tf.cast(shape[1] * shape[2], tf.float32)
@@ -164,24 +168,22 @@ class CompressionModel(KerasModel):
 
     @property
     def frozen(self) -> bool:
-        """Whether the model is ready to code (and no longer trains)."""
+        """Whether the model is ready to code, and no longer trains."""
         return self.coder.frozen
 
     def freeze(
         self, state: dict[str, Any] | None = None, pictures: tf.Tensor | None = None
     ) -> None:
-        """Makes the model ready to code: tables, exact integers, folded kernels. Idempotent.
+        """Makes tables, exact integers and folded kernels, as coding needs them. Idempotent.
 
         Args:
-            state: what `state()` of a frozen model gave; stored tables and integers are
-                taken from it instead of being made anew.
-            pictures: a batch that shows what to expect (it sets the range of the exact
-                network's activations); without it, noise with the spectrum of photos.
+            state: result of `state()` of a frozen model, whose tables and integers are used.
+            pictures: typical images, which set the range of the exact networks' activations;
+                None: noise with the spectrum of photos.
         """
         if self.frozen:
             return
-        # The values as a file will hold them: what is frozen here and what a reader of the
-        # file freezes are then the same integers.
+        # Rounds weights to the precision of files first, so that a file gives the same integers.
         self.assign_state(storable(self.state()))
         self._plain_state = storable(self.state())
         for name, value in self._plain_state.items():
@@ -190,7 +192,7 @@ class CompressionModel(KerasModel):
         if state is None:
             shown = photo_like_noise() if pictures is None else pictures
             bfloat16 = self.bfloat16
-            self.set_bfloat16("off")  # Ranges are to be the same wherever they are found.
+            self.set_bfloat16("off")  # Ranges must not depend on the machine.
             self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
             self.set_bfloat16(bfloat16)
         else:
@@ -198,13 +200,13 @@ class CompressionModel(KerasModel):
         for layer in (*self.analysis.layers, *self.synthesis.layers):
             layer.freeze()
         self.set_bfloat16(self.bfloat16)
-        # Keras keeps the training step that it traced before.
+        # Keras would keep the training step that it traced before.
         self.train_function = None
         self.trainable = False
 
     @property
     def plain_state(self) -> dict[str, Any]:
-        """Every learned value of a frozen model, as it was before freezing."""
+        """Learned values of a frozen model as they were before freezing."""
         if not self.frozen:
             raise RuntimeError("only a frozen model keeps the values before freezing.")
         return dict(self._plain_state)
@@ -219,7 +221,7 @@ class CompressionModel(KerasModel):
         return named
 
     def state(self) -> dict[str, Any]:
-        """Every learned value by name, whatever its parameterization; tables once frozen."""
+        """Returns the learned values by name, and tables and integers once frozen."""
         coder = {f"coder/{k}": v for k, v in self.coder.state().items()}
         if self.frozen:
             return {**self._plain_state, **storable(coder)}
@@ -233,20 +235,3 @@ class CompressionModel(KerasModel):
         for name, layer in self._named_layers().items():
             layer.assign_state(part_of(state, f"{name}/"))
         self.coder.assign_state(part_of(state, "coder/"))
-
-
-def _check_parts(name: str, analysis: Any, synthesis: Any, coder: Any) -> None:
-    """Raises an error if the parts of a model are not what it can freeze and code with."""
-    for part, network in (("analysis", analysis), ("synthesis", synthesis)):
-        if not isinstance(network, Chain):
-            raise TypeError(
-                f"{name}: {part} is a tfc_models.layers.Chain; got {type(network).__name__}."
-            )
-        if network.filters is None:
-            raise ValueError(f"{name}: no layer of the {part} has a number of filters.")
-    if synthesis.filters != 3:
-        raise ValueError(f"{name}: the synthesis ends in 3 channels; got {synthesis.filters}.")
-    if not isinstance(coder, (FactorizedPrior, ScaleHyperprior)):
-        raise TypeError(
-            f"{name}: the coder is a class of tfc_models.entropy; got {type(coder).__name__}."
-        )

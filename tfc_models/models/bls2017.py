@@ -10,7 +10,7 @@ from tfc_models.models.registry import register
 
 @register("bls2017")
 class Bls2017(CompressionModel):
-    """The first one: three stages, the stem by 4 at once, and a factorized prior.
+    """Three stages, the first of which divides the resolution by 4, and a factorized prior.
 
     ::
 
@@ -30,7 +30,6 @@ class Bls2017(CompressionModel):
         kernel: str = "rdft",
         quantization: str = "noise",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         analysis = Chain(
             [
                 Conv2D(channels, 9, down=4, kernel=kernel, name="conv0"),
@@ -51,5 +50,4 @@ class Bls2017(CompressionModel):
             ],
             name="synthesis",
         )
-        coder = FactorizedPrior(latents, quantization)
-        super().__init__("bls2017", analysis, synthesis, coder, config)
+        super().__init__(analysis, synthesis, FactorizedPrior(latents, quantization))

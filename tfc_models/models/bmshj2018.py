@@ -1,9 +1,12 @@
-"""Ballé, Minnen, Singh, Hwang, Johnston, "Variational image compression with a scale
-hyperprior", ICLR 2018: a hyperprior, and the factorized model it is compared with."""
+"""Scale hyperprior, and the factorized model it is compared with.
+
+Ballé, Minnen, Singh, Hwang, Johnston, "Variational image compression with a scale hyperprior",
+ICLR 2018.
+"""
 
 from __future__ import annotations
 
-from tfc_models.entropy import FactorizedPrior, ScaleHyperprior
+from tfc_models.entropy import FactorizedPrior, HyperPrediction, LatentCoder, Rounding
 from tfc_models.layers import Chain, Conv2D, relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
@@ -32,19 +35,16 @@ class Bmshj2018Factorized(CompressionModel):
         kernel: str = "rdft",
         quantization: str = "noise",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__(
-            "bmshj2018-factorized",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
             FactorizedPrior(latents, quantization),
-            config,
         )
 
 
 @register("bmshj2018-hyperprior")
 class Bmshj2018Hyperprior(CompressionModel):
-    """A scale hyperprior: z tells the scale of every element of y.
+    """Scale hyperprior: z predicts the scale of every element of y.
 
     ::
 
@@ -68,7 +68,6 @@ class Bmshj2018Hyperprior(CompressionModel):
         quantization: str = "noise",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         hyper_synthesis = Chain(
             [
                 Conv2D(channels, 5, up=2, activation=relu, kernel="plain", name="conv0"),
@@ -78,15 +77,12 @@ class Bmshj2018Hyperprior(CompressionModel):
             name="hyper_synthesis",
         )
         super().__init__(
-            "bmshj2018-hyperprior",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
-            ScaleHyperprior(
+            LatentCoder(
                 hyper_analysis(channels, relu, kernel),
-                hyper_synthesis,
                 channels,
-                distribution,
-                quantization,
+                HyperPrediction(hyper_synthesis, zero_mean=True),
+                Rounding(quantization, distribution),
             ),
-            config,
         )

@@ -7,39 +7,32 @@ import re
 import tensorflow as tf
 
 from tfc_models.metrics import METRICS
-from tfc_models.metrics.learned import given
-from tfc_models.metrics.perceptual import LEARNED, shipped
-from tfc_models.metrics.semantic import semantic_of
 
 DISTORTIONS = tuple(name for name in METRICS if name != "psnr")
 DEFAULT_LAMBDA = 0.01  # for squared error: about half a bit per pixel
-# By how much squared error falls, where a unit of another distortion falls with it. That of
-# MS-SSIM is the ratio of CompressAI's published λ for the two, 16.64 to 0.0130 and alike at the
-# other qualities. The others are differences of the zoo's default model between qualities 40 and
-# 60 over eight photos.
+# Decrease in squared error that comes with a decrease of 1 in another distortion. Unless the record
+# says otherwise, measured with the zoo's default model between qualities 40 and 60 over eight
+# photos.
 SQUARED_ERROR_PER_UNIT = {
-    "mse": 1.0,
-    "ms-ssim": 1280.0,
-    "ssim": 470.0,
-    "nlpd": 950.0,
-    "lpips": 370.0,
-    "pim": 250.0,
-    "pim-bands": 38.0,
+    name: metric.squared_error_per_unit
+    for name, metric in METRICS.items()
+    if metric.squared_error_per_unit
 }
 _TERM = re.compile(r"(?:([0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)\s*\*\s*)?([a-z-]+)")
 _PLUS = re.compile(r"(?<![0-9.]e)\+")  # not that of 1e+2
 
 
 def parsed(text: str) -> dict[str, float]:
-    """Weights by metric, of "mse", "mse + 40*pim-bands + 120*lpips", …"""
+    """Returns weights by metric, given a sum such as "mse + 40*pim-bands + 120*lpips"."""
     terms: dict[str, float] = {}
     for part in _PLUS.split(text) if isinstance(text, str) else ():
-        found = _TERM.fullmatch(part.strip())
-        weight = float(found[1] or 1.0) if found else 0.0
-        if not weight or found[2] not in DISTORTIONS or found[2] in terms:
+        term = _TERM.fullmatch(part.strip())
+        number, name = term.groups() if term else ("0", "")
+        weight = float(number or 1.0)
+        if not weight or name not in DISTORTIONS or name in terms:
             terms.clear()
             break
-        terms[found[2]] = weight
+        terms[name] = weight
     if not terms:
         choices = ", ".join(DISTORTIONS)
         raise ValueError(
@@ -64,13 +57,11 @@ def default_lambda(terms: dict[str, float]) -> float:
 
 
 def prepare(terms: dict[str, float]) -> None:
-    """Loads weights that metrics need: what is first made in a replica is made for it alone."""
-    for name in LEARNED.keys() & terms.keys():
-        shipped(name)
-    if "lpips" in terms:
-        given()
-    if "semantic" in terms:
-        semantic_of()
+    """Loads the weights of metrics; variables created in a replica would be local to it."""
+    for name in terms:
+        weights = METRICS[name].weights
+        if weights:
+            weights.prepare()
 
 
 def distortions(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
-from tfc_models.entropy import GainedHyperprior
+from tfc_models.entropy import Gains, HyperPrediction, LatentCoder, Rounding
 from tfc_models.layers import (
     Chain,
     Conv2D,
@@ -44,15 +43,13 @@ class GainedStem4(CompressionModel):
 
     Gains per rate follow Cui et al., "Asymmetric Gained Deep Image Compression With
     Continuous Rate Adaptation" (CVPR 2021). The entropy coder is that of Minnen, Ballé,
-    Toderici (NeurIPS 2018), told the rate.
+    Toderici (NeurIPS 2018), with the rate as an input.
 
     `channels` is the width at a quarter of the resolution, 3/2 of it that at an eighth;
     `latents` is the width of y, `levels` how many rates have gains of their own, `blocks`
     the number of residual blocks in a row.
     """
 
-    registered_name = "gained-stem4"
-    coder_type: type[GainedHyperprior] = GainedHyperprior
     many_rates = True
 
     def __init__(
@@ -68,15 +65,13 @@ class GainedStem4(CompressionModel):
         quantization: str = "mixed",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        # On the way out, in latents: 1 for conv2 and 1 for its block; at an eighth of the
-        # resolution 1/2 for conv1 and 1 a block; at a quarter 1/4 for conv0 and 1/2 a
-        # block. The way in reaches less.
+        # Reach of the synthesis in latents: 1 for conv2 and 1 for its block; 1/2 for conv1 and
+        # 1 per block; 1/4 for conv0 and 1/2 per block. The analysis reaches less.
         self.halo = 3 + math.ceil(1.5 * blocks)
         self.span = float(span)
         self.levels = levels
         wide = channels * 3 // 2
-        # Of each row of blocks: width, hidden width, sizes of the two kernels, length.
+        # Per row of blocks: width, hidden width, sizes of the two kernels, number of blocks.
         rows = [
             (channels, channels // 2, (3, 3), blocks),
             (wide, channels * 3 // 4, (3, 3), blocks),
@@ -127,27 +122,34 @@ class GainedStem4(CompressionModel):
             Conv2D(2 * channels, 4, up=2, activation=leaky_relu, kernel="plain", name="conv1"),
         ]
         heads = Conv2D(2 * latents, 1, kernel="plain", name="conv2")
-        options = (channels, latents, levels, distribution, quantization)
-        coder = self._coder(hyper_analysis, features, heads, options)
-        super().__init__(self.registered_name, analysis, synthesis, coder, config)
+        coder = LatentCoder(
+            hyper_analysis,
+            channels,
+            self.prediction(features, heads),
+            self.quantizer(quantization, distribution),
+            Gains(latents, channels, levels),
+        )
+        super().__init__(analysis, synthesis, coder)
 
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-        **own: Any,
-    ) -> GainedHyperprior:
-        hyper_synthesis = Chain([*features, heads], name="hyper_synthesis")
-        return self.coder_type(hyper_analysis, hyper_synthesis, *options, **own)
+    def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
+        """Returns the prediction of entropy parameters.
+
+        Args:
+            features: layers between hyper-latents and the last layer.
+            heads: last layer of a prediction without context.
+        """
+        return HyperPrediction(Chain([*features, heads], name="hyper_synthesis"))
+
+    def quantizer(self, mode: str, distribution: str) -> Rounding:
+        """Returns the quantization of the latents."""
+        return Rounding(mode, distribution)
 
     def lambda_at(self, rate: tf.Tensor) -> tf.Tensor:
-        """Weight of the distortion against bits per pixel, at a rate."""
+        """Returns the weight of the distortion against bits per pixel at a rate."""
         return self.lmbda * tf.exp(math.log(self.span) * (rate / LARGEST_RATE - 0.5))
 
     def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
-        """Latents at a rate (one for each example), float32; sides are multiples of 16."""
+        """Returns latents at a rate (one per example), float32; sides are multiples of 16."""
         weights = level_weights(rate_of_each(pictures, rate), self.levels)
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
@@ -155,30 +157,31 @@ class GainedStem4(CompressionModel):
     def to_pictures(
         self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
     ) -> tf.Tensor:
-        """Pictures, float32 around 0–255 and unclipped, of latents at a rate."""
+        """Returns images, float32 and not clipped to 0–255, of latents at a rate."""
         weights = level_weights(rate_of_each(latents, rate), self.levels)
         x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights, before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
     def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
-        # Every picture at another rate, from the lowest to the highest, twice over: what
-        # excites the exact network most may be any of them.
+        # Each image at two rates, together from the lowest to the highest: any of them may
+        # cause the largest activations of the exact networks.
         twice = tf.concat([pictures, pictures[::-1]], 0)
         rate = tf.linspace(0.0, LARGEST_RATE, twice.shape[0])
         y = self.to_latents(twice, rate)
+        assert isinstance(self.coder, LatentCoder)
         self.coder.freeze(y=y, representative=representative, rate=rate)
 
     def example_losses(
         self, pictures: tf.Tensor, training: bool, rate: tf.Tensor | None = None
     ) -> Losses:
-        """Rate–distortion loss at random rates (in training; else at `rate`).
+        """Returns losses at random rates in training, otherwise at `rate`.
 
-        An example counts with lambda^-1/2, about one over its bits per pixel: the few bits
-        of the low rates are as much worth saving, in percent, as the many of the high ones.
+        An example has the weight lambda^-1/2, about one over its bits per pixel, so that all
+        rates count alike in percent.
         """
         shape = tf.shape(pictures)
         if rate is None and training:
-            # Spread over the rates: one in each of as many equal parts as there are examples.
+            # Stratified: one rate in each of as many equal intervals as there are examples.
             count = tf.cast(shape[0], tf.float32)
             within = self.coder.noise([shape[0]], 0.0, 1.0)
             rate = (tf.range(count) + within) * (LARGEST_RATE / count)

@@ -1,62 +1,44 @@
-"""One model for every rate, with a context or with universal quantization."""
+"""Models of many rates with a context, or with universal quantization."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from tfc_models.entropy import (
-    GainedAutoregressive,
-    GainedChannelwise,
-    GainedCheckerboard,
-    GainedUniversal,
+    Checkerboard,
+    ContextPrediction,
+    HyperPrediction,
+    JointSlice,
+    Raster,
+    Rounding,
+    UniversalQuantization,
 )
-from tfc_models.entropy.context import GainedContext
-from tfc_models.layers import (
-    Chain,
-    Conv2D,
-    MaskedConv2D,
-    checkerboard_mask,
-    leaky_relu,
-    raster_mask,
-)
+from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu
 from tfc_models.models.gained import GainedStem4
 from tfc_models.models.ms2020 import slice_networks
 from tfc_models.models.registry import register
 
-# Later slices are wider: what comes first tells the most of the others.
+# Later slices are wider, because the first ones help most to predict the others.
 SLICE_ENDS = (0.05, 0.1, 0.2, 0.4, 1.0)
 SLICE_SIZE = 3
 
 
-class _WithContext(GainedStem4):
-    """`gained-stem4` whose coder reads latents, too, through a mask."""
-
-    coder_type: type[GainedContext]
-    context_mask: np.ndarray
-
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-    ) -> GainedContext:
-        width = features[0].filters
-        near = MaskedConv2D(
-            width, self.context_mask, activation=leaky_relu, kernel="plain", name="near"
-        )
-        mix = Conv2D(width, 1, activation=leaky_relu, kernel="plain", name="mix")
-        hyper_synthesis = Chain(features, name="hyper_synthesis")
-        return self.coder_type(
-            hyper_analysis, hyper_synthesis, *options, context=near, parameters=[mix, heads]
-        )
+def _context_in_space(
+    features: list[Conv2D], heads: Conv2D, order: Checkerboard | Raster, size: int
+) -> ContextPrediction:
+    """Returns a prediction whose weights can start from those of `gained-stem4`."""
+    width = features[0].filters
+    part = JointSlice(
+        [Conv2D(width, 1, activation=leaky_relu, kernel="plain", name="mix"), heads],
+        MaskedConv2D(width, order.mask(size), activation=leaky_relu, kernel="plain", name="near"),
+        order,
+        repeats_inputs=True,
+        marks_known=not order.sequential,
+    )
+    return ContextPrediction(Chain(features, name="hyper_synthesis"), [part])
 
 
 @register("gained-checkerboard")
-class GainedCheckerboardStem4(_WithContext):
-    """`gained-stem4` with a checkerboard: the second half of ŷ is told by the first, too.
+class GainedCheckerboard(GainedStem4):
+    """`gained-stem4` with a checkerboard context.
 
     ::
 
@@ -64,17 +46,16 @@ class GainedCheckerboardStem4(_WithContext):
         ẑ ─ 4×4↑2 ─ 4×4↑2 ─┬──────────────┴─ 1×1 ─┐
                            └──────────────────────┴─ 1×1 ─ (σ, μ) of the other colour
 
-    See `tfc_models.entropy.checkerboard`. Without the upper row it is `gained-stem4`, whose
-    weights it can start from.
+    Without the upper row it is `gained-stem4`, whose weights it can start from.
     """
 
-    registered_name = "gained-checkerboard"
-    coder_type = GainedCheckerboard
-    context_mask = checkerboard_mask(3)
+    def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
+        """See the base class."""
+        return _context_in_space(features, heads, Checkerboard(), 3)
 
 
 @register("gained-raster")
-class GainedAutoregressiveStem4(_WithContext):
+class GainedRaster(GainedStem4):
     """`gained-stem4` with a context in raster order, decoded by wavefront.
 
     ::
@@ -83,41 +64,38 @@ class GainedAutoregressiveStem4(_WithContext):
         ẑ ─ 4×4↑2 ─ 4×4↑2 ─┬───────────┴─ 1×1 ─┐
                            └───────────────────┴─ 1×1 ─ (σ, μ)
 
-    See `tfc_models.entropy.autoregressive`. It, too, can start from `gained-stem4`.
+    It can start from the weights of `gained-stem4`.
     """
 
-    registered_name = "gained-raster"
-    coder_type = GainedAutoregressive
-    context_mask = raster_mask(5)
+    def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
+        """See the base class."""
+        return _context_in_space(features, heads, Raster(5), 5)
+
+    def quantizer(self, mode: str, distribution: str) -> Rounding:
+        """See the base class."""
+        return Rounding(mode, distribution, around_means=False)
 
 
 @register("gained-channelwise")
-class GainedChannelwiseStem4(GainedStem4):
-    """`gained-stem4` with a context of channels, in five slices, each told by those before.
+class GainedChannelwise(GainedStem4):
+    """`gained-stem4` with a context across channels, in five slices.
 
     ::
 
-        ŷ of slices before ───┬─ 3×3 ─ 3×3 ─ 3×3 ─ μ, and y − ŷ once ŷ is known
+        ŷ of slices before ───┬─ 3×3 ─ 3×3 ─ 3×3 ─ μ, and y − ŷ once ŷ is decoded
         ẑ ─┬─ 4×4↑2 ─ 4×4↑2 ──┘
            └─ 4×4↑2 ─ 4×4↑2 ──── 3×3 ─ 3×3 ─ 3×3 ─ σ
 
-    See `tfc_models.entropy.channelwise`. Slices grow, as He, Yang, Peng, Ma, Qin, Wang, "ELIC"
-    (CVPR 2022) found best: training starts with the latents in the order of their variance.
+    Slices grow, as He, Yang, Peng, Ma, Qin, Wang, "ELIC" (CVPR 2022) found best: training starts
+    with the latents in the order of their variance.
     """
 
-    registered_name = "gained-channelwise"
-
-    def _coder(
-        self,
-        hyper_analysis: Chain,
-        features: list[Conv2D],
-        heads: Conv2D,
-        options: tuple[int, int, int, str, str],
-    ) -> GainedChannelwise:
+    def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
+        """See the base class."""
         latents = heads.filters // 2
         if latents < len(SLICE_ENDS):
             raise ValueError(f"latents are {len(SLICE_ENDS)} or more, one a slice; got {latents}.")
-        # Of the features' width at a quarter of the resolution, a half.
+        # Half of the features' width at a quarter of the resolution.
         width, ends = features[1].filters // 4, [0]
         for end in SLICE_ENDS:
             ends.append(max(round(latents * end), ends[-1] + 1))
@@ -125,33 +103,42 @@ class GainedChannelwiseStem4(GainedStem4):
             Conv2D(layer.filters, layer.size, up=2, activation=leaky_relu, kernel="plain", name=n)
             for layer, n in zip(features, ("conv0", "conv1"))
         ]
-        return GainedChannelwise(
-            hyper_analysis,
-            Chain(features, name="hyper_synthesis"),
-            *options,
-            scale_synthesis=Chain(scales, name="scale_synthesis"),
-            slices=[slice_networks(b - a, width, SLICE_SIZE) for a, b in zip(ends, ends[1:])],
-            support=len(SLICE_ENDS),
+        return ContextPrediction(
+            {
+                "": Chain(features, name="hyper_synthesis"),
+                "scales": Chain(scales, name="scale_synthesis"),
+            },
+            [slice_networks(b - a, width, SLICE_SIZE) for a, b in zip(ends, ends[1:])],
         )
 
 
 @register("gained-universal")
-class GainedUniversalStem4(GainedStem4):
+class GainedUniversal(GainedStem4):
     """`gained-stem4` with universal quantization in place of rounding (see `mbt2018-universal`)."""
-
-    registered_name = "gained-universal"
-    coder_type = GainedUniversal
 
     def __init__(
         self,
+        channels: int = 128,
+        latents: int = 320,
+        lmbda: float | None = None,
+        span: float = 128.0,
+        levels: int = 8,
+        blocks: int = 2,
+        distortion: str = "mse",
+        kernel: str = "plain",
+        quantization: str = "noise",
+        distribution: str = "gaussian",
         sharpness: float = 4.0,
         rate_gradient: str = "pathwise",
-        quantization: str = "noise",
-        **config: Any,
     ) -> None:
-        self._own = {"sharpness": sharpness, "rate_gradient": rate_gradient}
-        super().__init__(quantization=quantization, **config)
-        self._config = (*self._config, *self._own.items())
+        if (quantization, distribution) != ("noise", "gaussian"):
+            raise ValueError("universal quantization is for gaussian latents, trained with noise.")
+        self._universal = UniversalQuantization(sharpness, rate_gradient)
+        super().__init__(
+            *(channels, latents, lmbda, span, levels, blocks, distortion, kernel),
+            *(quantization, distribution),
+        )
 
-    def _coder(self, *parts: Any) -> GainedUniversal:
-        return super()._coder(*parts, **self._own)
+    def quantizer(self, mode: str, distribution: str) -> Rounding:
+        """See the base class."""
+        return self._universal

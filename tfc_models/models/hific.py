@@ -1,11 +1,14 @@
-"""Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression",
-NeurIPS 2020: the encoder, the generator and the hyperprior between them."""
+"""HiFiC: encoder, generator, and the hyperprior between them.
+
+Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression",
+NeurIPS 2020.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from tfc_models.entropy import TwoNetworkHyperprior
+from tfc_models.entropy import HyperPrediction, LatentCoder, Rounding
 from tfc_models.layers import Chain, ChannelNorm, Conv2D, Residual, relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
@@ -16,7 +19,7 @@ STAGES = 4
 
 @register("hific")
 class Hific(CompressionModel):
-    """A generator wide and deep enough to invent what few bits do not say.
+    """Generator of high capacity, for realistic detail at low rates.
 
     ::
 
@@ -28,22 +31,22 @@ class Hific(CompressionModel):
         x̂ ─ 7×7 ─ 3×3↑2 ─ 3×3↑2 ─ 3×3↑2 ─ 3×3↑2 ─ R … R ─ 3×3 ─ ŷ
                                                 └───────┘
 
-    Every convolution that is no last one has a `ChannelNorm` and a ReLU behind it; so do the
-    halves of a residual block R (3×3 both, the second without ReLU). `blocks` of them stand in
-    a row, and what goes into the first is added to what comes out of the last as well. ŷ and
-    what the first 3×3 makes of it are normalized without ReLU. h_s is 5×5↑2, 5×5↑2, 3×3.
+    Every convolution but the last of a network is followed by a `ChannelNorm` and a ReLU. So is
+    each half of a residual block R (both 3×3, the second without ReLU). There are `blocks` of
+    them in a row, with a skip connection around all. ŷ and the output of the first 3×3 are
+    normalized without ReLU. h_s is 5×5↑2, 5×5↑2, 3×3.
 
-    `channels` is the width at full resolution, doubled with every stage; `latents` that of y,
-    `hyper` that of z and of the networks around it. Without arguments it is the paper's network,
-    of 181 million weights. Training rounds what the generator sees, and puts noise for rounding
-    in what the rate is of.
+    `channels` is the width at full resolution, which doubles with every stage. `latents` is the
+    width of y, `hyper` that of z and of the networks around it. The defaults are the paper's, with
+    181 million weights. In training the generator reads rounded latents, and the rate is that of
+    latents with noise.
 
-    Frozen, it decodes in float32 everywhere. A sum that falls to the other side of a rounding
-    boundary is a bfloat16 number off, and through as many normalizations as these a picture
-    becomes another in a quarter of its pixels, by a grey level.
+    A frozen model decodes in float32 on every machine. In bfloat16, one sum that crosses a
+    rounding boundary would change a quarter of the pixels by a grey level, through so many
+    normalizations.
 
-    This is the model; it trains as any other here, or as in the paper (training.gan), with what
-    people see, a critic and a target of the rate.
+    This class is the model. It trains as other models do, or as in the paper (`training.gan`), with
+    perceptual losses, a critic and a target rate.
     """
 
     frozen_dtype = tf.float32
@@ -60,29 +63,27 @@ class Hific(CompressionModel):
         quantization: str = "mixed",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if min(channels, latents) < 2 or min(hyper, blocks) < 1:
             raise ValueError(
                 "channels and latents are 2 or more, hyper and blocks 1 or more; got "
                 f"{channels}, {latents}, {hyper} and {blocks}."
             )
-        # On the way out, in latents: 1 for the first 3×3, 2 a block; what follows reaches 2
-        # back and 1 ahead. The way in reaches 34 pixels ahead, less than 3 latents.
+        # Reach of the synthesis in latents: 1 for the first 3×3, 2 per block, then 2 back and
+        # 1 ahead. The analysis reaches 34 pixels ahead, less than 3 latents.
         self.halo = 3 + 2 * blocks
-        coder = TwoNetworkHyperprior(
+        coder = LatentCoder(
             hyper_analysis(hyper, relu, kernel),
-            _hyper_synthesis(hyper, latents, "hyper_synthesis"),
             hyper,
-            distribution,
-            quantization,
-            mean_synthesis=_hyper_synthesis(hyper, latents, "mean_synthesis"),
+            HyperPrediction(
+                _hyper_synthesis(hyper, latents, "hyper_synthesis"),
+                means=_hyper_synthesis(hyper, latents, "mean_synthesis"),
+            ),
+            Rounding(quantization, distribution),
         )
         super().__init__(
-            "hific",
             _encoder(channels, latents, kernel),
             _generator(channels, blocks, kernel),
             coder,
-            config,
         )
 
 

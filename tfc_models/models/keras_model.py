@@ -172,7 +172,6 @@ class KerasModel(tf.keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> KerasModel:
         """Builds a model with random weights from what `get_config` returned."""
-        del custom_objects
         names = config.get("frozen", ())
         model = cls(**{k: v for k, v in config.items() if k != "frozen"})
         model._frozen_names = tuple(names)

@@ -1,10 +1,21 @@
-"""Minnen, Ballé, Toderici, "Joint Autoregressive and Hierarchical Priors for Learned Image
-Compression", NeurIPS 2018: with the context model, and the mean-scale hyperprior without."""
+"""Mean-scale hyperprior, with and without a context, and with universal quantization.
+
+Minnen, Ballé, Toderici, "Joint Autoregressive and Hierarchical Priors for Learned Image
+Compression", NeurIPS 2018.
+"""
 
 from __future__ import annotations
 
-from tfc_models.entropy import AutoregressiveHyperprior, MeanScaleHyperprior, UniversalHyperprior
-from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu, raster_mask
+from tfc_models.entropy import (
+    ContextPrediction,
+    HyperPrediction,
+    JointSlice,
+    LatentCoder,
+    Raster,
+    Rounding,
+    UniversalQuantization,
+)
+from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
 from tfc_models.models.transforms import analysis_transform, hyper_analysis, synthesis_transform
@@ -12,7 +23,7 @@ from tfc_models.models.transforms import analysis_transform, hyper_analysis, syn
 
 @register("mbt2018-mean")
 class Mbt2018Mean(CompressionModel):
-    """A mean-scale hyperprior: z tells the scale and the mean of every element of y.
+    """Mean-scale hyperprior: z predicts the scale and the mean of every element of y.
 
     ::
 
@@ -22,8 +33,8 @@ class Mbt2018Mean(CompressionModel):
                                                    │ └─ 3×3 ─ 5×5↑2 ─ 5×5↑2 ──┐
                                                    └─[ factorized prior ]─ ẑ ─┘
 
-    `channels` (N) is the width of the stages and of z, `latents` (M) that of y; the way
-    from z to (σ, μ) widens over M and 3M/2 to 2M.
+    `channels` (N) is the width of the stages and of z, `latents` (M) that of y. The layers
+    from z to (σ, μ) have M, 3M/2 and 2M channels.
     """
 
     def __init__(
@@ -37,20 +48,16 @@ class Mbt2018Mean(CompressionModel):
         quantization: str = "noise",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        coder = MeanScaleHyperprior(
+        coder = LatentCoder(
             hyper_analysis(channels, leaky_relu, kernel),
-            _hyper_synthesis(latents),
             channels,
-            distribution,
-            quantization,
+            HyperPrediction(_hyper_synthesis(latents)),
+            Rounding(quantization, distribution),
         )
         super().__init__(
-            "mbt2018-mean",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
             coder,
-            config,
         )
 
 
@@ -64,8 +71,8 @@ class Mbt2018Universal(CompressionModel):
                           −u                              +u        μ
 
     Agustsson, Theis, "Universally Quantized Neural Compression" (NeurIPS 2020). `sharpness`
-    is α: 0 is dithered quantization, much is rounding. `rate_gradient` is "pathwise" or the
-    paper's "expected". See `tfc_models.entropy.universal`.
+    is α: 0 is dithered quantization, large values are close to rounding. `rate_gradient` is
+    "pathwise" or the paper's "expected". See `tfc_models.entropy.universal`.
     """
 
     def __init__(
@@ -79,26 +86,22 @@ class Mbt2018Universal(CompressionModel):
         sharpness: float = 4.0,
         rate_gradient: str = "pathwise",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        coder = UniversalHyperprior(
+        coder = LatentCoder(
             hyper_analysis(channels, leaky_relu, kernel),
-            _hyper_synthesis(latents),
             channels,
-            sharpness=sharpness,
-            rate_gradient=rate_gradient,
+            HyperPrediction(_hyper_synthesis(latents)),
+            UniversalQuantization(sharpness, rate_gradient),
         )
         super().__init__(
-            "mbt2018-universal",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
             coder,
-            config,
         )
 
 
 @register("mbt2018")
 class Mbt2018(CompressionModel):
-    """The same with a context: what was decoded before tells of what comes, beside z.
+    """`mbt2018-mean` with a context: decoded latents and z predict the next latents.
 
     ::
 
@@ -107,9 +110,9 @@ class Mbt2018(CompressionModel):
                           │          └─ ŷ before ─ 5×5 ─┬─ 1×1 ─ 1×1 ─ 1×1
                           └─ h_a ─ z ─[ factorized ]─ ẑ ─ h_s
 
-    h_a and h_s are those of `mbt2018-mean`; the masked 5×5 convolution reads the 12 latents
-    above and to the left. See `tfc_models.entropy.autoregressive` for how a picture is decoded
-    in some 140 steps and not in 1,500.
+    h_a and h_s are those of `mbt2018-mean`. The masked 5×5 convolution reads the 12 latents
+    above and to the left. The decoder takes some 140 steps for 768×512 pixels, instead of one
+    per position (see `tfc_models.entropy.order.Raster`).
     """
 
     def __init__(
@@ -123,28 +126,22 @@ class Mbt2018(CompressionModel):
         quantization: str = "noise",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        context = MaskedConv2D(2 * latents, raster_mask(5), kernel="plain", name="near")
+        near = MaskedConv2D(2 * latents, Raster.mask(5), kernel="plain", name="near")
         parameters = [
             Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
             Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
             Conv2D(2 * latents, 1, kernel="plain", name="heads"),
         ]
-        coder = AutoregressiveHyperprior(
+        coder = LatentCoder(
             hyper_analysis(channels, leaky_relu, kernel),
-            _hyper_synthesis(latents),
             channels,
-            distribution,
-            quantization,
-            context=context,
-            parameters=parameters,
+            ContextPrediction(_hyper_synthesis(latents), [JointSlice(parameters, near, Raster(5))]),
+            Rounding(quantization, distribution, around_means=False),
         )
         super().__init__(
-            "mbt2018",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
             coder,
-            config,
         )
 
 

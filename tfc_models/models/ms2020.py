@@ -1,9 +1,12 @@
-"""Minnen, Singh, "Channel-wise Autoregressive Entropy Models for Learned Image Compression",
-ICIP 2020."""
+"""Context across channels.
+
+Minnen, Singh, "Channel-wise Autoregressive Entropy Models for Learned Image Compression",
+ICIP 2020.
+"""
 
 from __future__ import annotations
 
-from tfc_models.entropy import ChannelwiseHyperprior, Slice
+from tfc_models.entropy import ContextPrediction, LatentCoder, Rounding, SeparateSlice
 from tfc_models.layers import Chain, Conv2D, relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
@@ -12,7 +15,7 @@ from tfc_models.models.transforms import analysis_transform, synthesis_transform
 
 @register("ms2020")
 class Ms2020(CompressionModel):
-    """A context of channels: slices of ŷ are told by z and by the slices before.
+    """Context across channels: z and the slices before predict each slice of ŷ.
 
     ::
 
@@ -21,9 +24,9 @@ class Ms2020(CompressionModel):
                           │           └─ ŷ of slices before ─ k×k ─ k×k ─ 3×3
                           └─ h_a ─ z ─[ factorized ]─ ẑ ─ h_s ─┘
 
-    See `tfc_models.entropy.channelwise`. The paper's networks are `channels=192, width=224,
-    size=5`; `latents`, `slices` and `support` (how many slices others read) are those of the
-    paper, the narrower networks of the slices are what two CPU cores decode without haste.
+    `latents`, `slices` and `support` (the number of slices that others read) are the paper's. Its
+    networks have `channels=192, width=224, size=5`; the defaults are narrower, for decoding on a
+    CPU.
     """
 
     def __init__(
@@ -41,7 +44,6 @@ class Ms2020(CompressionModel):
         quantization: str = "mixed",
         distribution: str = "gaussian",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if not 1 <= slices <= latents:
             raise ValueError(f"slices is 1 to the number of latents, {latents}; got {slices}.")
         if support < 0 or width < 2 or size < 1:
@@ -51,7 +53,15 @@ class Ms2020(CompressionModel):
             )
         between = (channels + latents) // 2
         ends = [latents * i // slices for i in range(slices + 1)]
-        coder = ChannelwiseHyperprior(
+        prediction = ContextPrediction(
+            {
+                "": _hyper_synthesis(channels, between, latents),
+                "scales": _hyper_synthesis(channels, between, latents),
+            },
+            [slice_networks(b - a, width, size) for a, b in zip(ends, ends[1:])],
+            support,
+        )
+        coder = LatentCoder(
             Chain(
                 [
                     Conv2D(latents, 3, activation=relu, kernel=kernel, name="conv0"),
@@ -60,25 +70,19 @@ class Ms2020(CompressionModel):
                 ],
                 name="hyper_analysis",
             ),
-            _hyper_synthesis(channels, between, latents),
             channels,
-            distribution,
-            quantization,
-            scale_synthesis=_hyper_synthesis(channels, between, latents),
-            slices=[slice_networks(b - a, width, size) for a, b in zip(ends, ends[1:])],
-            support=support,
+            prediction,
+            Rounding(quantization, distribution),
         )
         super().__init__(
-            "ms2020",
             analysis_transform(channels, latents, gdn, kernel),
             synthesis_transform(channels, gdn, kernel),
             coder,
-            config,
         )
 
 
-def slice_networks(channels: int, width: int, size: int) -> Slice:
-    """Three times the same: `width` filters, 4/7 of them, and then one for each channel."""
+def slice_networks(channels: int, width: int, size: int) -> SeparateSlice:
+    """Returns a slice with three networks: `width` filters, 4/7 of them, then one per channel."""
 
     def network(name: str) -> Chain:
         layers = [
@@ -88,7 +92,7 @@ def slice_networks(channels: int, width: int, size: int) -> Slice:
         ]
         return Chain(layers, name=name)
 
-    return Slice(*(network(name) for name in Slice._fields))
+    return SeparateSlice(network("mean"), network("scale"), network("correction"))
 
 
 def _hyper_synthesis(channels: int, between: int, latents: int) -> Chain:

@@ -55,8 +55,8 @@ class RealismDecoder(tf.keras.Model):
             raise ValueError("a realism decoder has blocks, a width above 0, knots, and noise.")
         # A function, so that the model is no part of this one: neither trained nor saved with it.
         self._base = lambda: base
-        self._config = (("blocks", tuple(blocks)), ("width", width))
-        self._config += (("knots", knots), ("noise", noise))
+        config = {"blocks": tuple(blocks), "width": width, "knots": knots, "noise": noise}
+        self._config = tuple(config.items())
         self.knots, self.noise = knots, noise
         self.levels = base.levels if base.many_rates else 1
         self.rows: dict[str, list[GatedResidual]] = {}

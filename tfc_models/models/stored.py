@@ -1,4 +1,4 @@
-"""The precision that weights are kept in, and the digest that tells them apart."""
+"""Stored precision of weights, and the digest that identifies them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ DIGEST_BYTES = 4
 
 
 def storable(state: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Values as files hold them: integers as they are, the rest as float16.
+    """Returns values as files hold them: integers unchanged, other values as float16.
 
-    Of a kernel, 8 significant bits are kept, all that bfloat16 convolutions see; the bits
-    left zero make a compressed file a third smaller.
+    Kernels keep 8 significant bits, the precision of bfloat16 convolutions. The zero bits make a
+    compressed file a third smaller.
     """
     out = {}
     for name, value in state.items():
@@ -27,14 +27,14 @@ def storable(state: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
-    """Float32 rounded to bfloat16's 8 significant bits, ties to even."""
+    """Returns float32 values rounded to bfloat16's 8 significant bits, ties to even."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return bits.astype(np.uint32).view(np.float32)
 
 
 def digest(state: dict[str, Any]) -> bytes:
-    """Of every value's name, type, shape and bytes."""
+    """Returns four bytes of the SHA-256 of all names, types, shapes and values."""
     sha = hashlib.sha256()
     for name, value in sorted(storable(state).items()):
         value = value.astype(value.dtype.newbyteorder("<"))
@@ -48,8 +48,9 @@ def check_fit(expected: dict[str, Any], state: dict[str, Any], model: str) -> No
     for name, value in expected.items():
         if name not in state:
             raise ValueError(f"the weights are not those of {model}: they have no {name}.")
-        here, there = tuple(np.shape(value)), tuple(np.shape(state[name]))
-        if here != there:
+        expected_shape, shape = tuple(np.shape(value)), tuple(np.shape(state[name]))
+        if shape != expected_shape:
             raise ValueError(
-                f"the weights are of another {model}: {name} has the shape {there}, here {here}."
+                f"the weights are of another {model}: {name} has the shape {shape}, here "
+                f"{expected_shape}."
             )

@@ -1,4 +1,4 @@
-"""The transforms that several papers share."""
+"""Transforms that several papers share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfc_models.layers import Chain, Conv2D, nonlinearity
 
 
 def analysis_transform(channels: int, latents: int, gdn: str, kernel: str) -> Chain:
-    """Four 5×5 convolutions, each by 2 down, GDN between them."""
+    """Returns four 5×5 convolutions, each down by 2, with GDN between them."""
     layers: list[tf.keras.layers.Layer] = []
     for i in range(3):
         layers.append(Conv2D(channels, 5, down=2, kernel=kernel, name=f"conv{i}"))
@@ -20,7 +20,7 @@ def analysis_transform(channels: int, latents: int, gdn: str, kernel: str) -> Ch
 
 
 def synthesis_transform(channels: int, gdn: str, kernel: str) -> Chain:
-    """Four 5×5 convolutions, each by 2 up, inverse GDN between them."""
+    """Returns four 5×5 convolutions, each up by 2, with inverse GDN between them."""
     layers: list[tf.keras.layers.Layer] = []
     for i in range(3):
         layers.append(Conv2D(channels, 5, up=2, kernel=kernel, name=f"conv{i}"))
@@ -32,7 +32,7 @@ def synthesis_transform(channels: int, gdn: str, kernel: str) -> Chain:
 def hyper_analysis(
     channels: int, activation: Callable[[tf.Tensor], tf.Tensor], kernel: str
 ) -> Chain:
-    """From y to z: a 3×3 convolution and two of 5×5, each by 2 down."""
+    """Returns the network from y to z: a 3×3 convolution and two of 5×5, each down by 2."""
     return Chain(
         [
             Conv2D(channels, 3, activation=activation, kernel=kernel, name="conv0"),

@@ -1,4 +1,7 @@
-"""Learned spaces in which pictures are as far apart as they are to people."""
+"""Perceptual distances learned from videos, critics with f-divergences, and judgments of metrics.
+
+This package imports `layers` and top-level modules of tfc_models only.
+"""
 
 from tfc_models.perceptual.beliefs import Belief, BeliefModel
 from tfc_models.perceptual.critics import BeliefCritic, PatchCritic, SpectralConv2D

@@ -1,8 +1,8 @@
-"""BAPPS: what people said of pairs of patches, read from its folders and scored.
+"""BAPPS data set of human judgments: reader and scores.
 
-Zhang et al. (CVPR 2018) publish it with LPIPS. Its layout is that of their archive: folders
-2afc/SPLIT/KIND with ref, p0, p1 and judge, and jnd/SPLIT/KIND with p0, p1 and same; patches are
-PNG, answers npy, the shares of people who chose p1, or who saw no difference.
+Zhang et al. (CVPR 2018) published it with LPIPS. The layout is that of their archive: folders
+2afc/SPLIT/KIND with ref, p0, p1 and judge, and jnd/SPLIT/KIND with p0, p1 and same. Patches are PNG
+files. Answers are npy files with the share of people who chose p1, or who saw no difference.
 """
 
 from __future__ import annotations
@@ -17,62 +17,62 @@ from PIL import Image
 
 from tfc_models.perceptual.trials import Distance, measured
 
-SIZE = 64  # pixels a side, to which the authors' code scales patches of 256
+SIZE = 64  # pixels per side, to which the authors' code scales patches of 256
 
 
 class Choice(NamedTuple):
-    """Which of two patches is nearer to a reference."""
+    """Human choice: which of two patches looks more like a reference."""
 
     reference: np.ndarray
     patches: tuple[np.ndarray, np.ndarray]
     chosen: float
-    """The share of people who said the second one."""
+    """Share of people who chose the second patch."""
 
 
 class Sameness(NamedTuple):
-    """Whether two patches, shown for a moment, are the same."""
+    """Human judgment: whether two briefly shown patches are the same."""
 
     patches: tuple[np.ndarray, np.ndarray]
     same: float
 
 
 def kinds(root: str | os.PathLike[str], test: str, split: str = "val") -> list[str]:
-    """Of distortions, the folders that a split of 2afc or jnd has."""
+    """Returns the kinds of distortions in a split of 2afc or jnd."""
     folder = pathlib.Path(root) / test / split
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    if not found:
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if not names:
         raise FileNotFoundError(f"{root} is not BAPPS: there is no folder {test}/{split}/….")
-    return found
+    return names
 
 
 def choices(
     root: str | os.PathLike[str], kind: str, split: str = "val", size: int = SIZE
 ) -> Iterator[Choice]:
-    """Of a kind of distortion, in the order of the files; patches are scaled to `size`."""
+    """Yields the choices for a kind of distortion, in file order; patches are scaled to `size`."""
     folder = pathlib.Path(root) / "2afc" / split / kind
     for name in _names(folder / "judge"):
         reference, *patches = (_patch(folder / part / name, size) for part in ("ref", "p0", "p1"))
-        yield Choice(reference, tuple(patches), _answer(folder / "judge" / name))
+        yield Choice(reference, (patches[0], patches[1]), _answer(folder / "judge" / name))
 
 
 def samenesses(
     root: str | os.PathLike[str], kind: str, split: str = "val", size: int = SIZE
 ) -> Iterator[Sameness]:
-    """Of a kind of distortion, in the order of the files; patches are scaled to `size`."""
+    """Yields the judgments for a kind of distortion, in file order; scales patches to `size`."""
     folder = pathlib.Path(root) / "jnd" / split / kind
     for name in _names(folder / "same"):
-        patches = tuple(_patch(folder / part / name, size) for part in ("p0", "p1"))
-        yield Sameness(patches, _answer(folder / "same" / name))
+        first, second = (_patch(folder / part / name, size) for part in ("p0", "p1"))
+        yield Sameness((first, second), _answer(folder / "same" / name))
 
 
 def agreement(first: np.ndarray, second: np.ndarray, chosen: np.ndarray) -> float:
-    """2AFC: how often people, and a metric with these distances, say the same."""
+    """Returns the 2AFC score: the share of agreement between people and distances."""
     said = (first < second) * (1.0 - chosen) + (second < first) * chosen
     return float(np.mean(said + 0.5 * (first == second)))
 
 
 def average_precision(distances: np.ndarray, same: np.ndarray) -> float:
-    """JND: of finding what people call the same by small distances; precision made monotone."""
+    """Returns the JND score: average precision of finding same pairs, with monotone precision."""
     order = np.argsort(distances, kind="stable")
     hits = np.cumsum(same[order])
     if not hits[-1]:
@@ -90,23 +90,25 @@ def score(
     batch: int = 50,
     size: int = SIZE,
 ) -> dict[str, float]:
-    """Agreement of every kind of distortion, precision of every one, and both means."""
+    """Returns the agreement and the precision for each kind of distortion, and their means."""
     scores: dict[str, float] = {}
     for kind in kinds(root, "2afc", split):
         rows = list(choices(root, kind, split, size))
         reference = np.stack([row.reference for row in rows])
-        near = [
+        first, second = (
             measured(distance, reference, np.stack([row.patches[i] for row in rows]), batch)
             for i in (0, 1)
-        ]
-        scores[f"2afc {kind}"] = agreement(*near, np.array([row.chosen for row in rows]))
+        )
+        chosen = np.array([row.chosen for row in rows])
+        scores[f"2afc {kind}"] = agreement(first, second, chosen)
     scores["2afc"] = float(np.mean([v for k, v in scores.items() if k.startswith("2afc ")]))
     if (pathlib.Path(root) / "jnd" / split).is_dir():
         for kind in kinds(root, "jnd", split):
             pairs = list(samenesses(root, kind, split, size))
-            sides = (np.stack([pair.patches[i] for pair in pairs]) for i in (0, 1))
+            first, second = (np.stack([pair.patches[i] for pair in pairs]) for i in (0, 1))
             answers = np.array([pair.same for pair in pairs])
-            scores[f"jnd {kind}"] = average_precision(measured(distance, *sides, batch), answers)
+            distances = measured(distance, first, second, batch)
+            scores[f"jnd {kind}"] = average_precision(distances, answers)
         scores["jnd"] = float(np.mean([v for k, v in scores.items() if k.startswith("jnd ")]))
     return scores
 

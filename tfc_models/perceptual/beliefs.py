@@ -1,4 +1,4 @@
-"""Distributions q(z|x) at every place of every band, and models that encode pictures as them.
+"""Distributions q(z|x) per position and band, and models that encode images as them.
 
 Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality Metric"
 (NeurIPS 2020). `Pim` is the published metric, `PimBands` a smaller one with the same objective.
@@ -26,7 +26,7 @@ METRIC_OF_FORMAT = {1: "pim-bands", 2: "pim-bands", 3: "pim"}
 
 
 class Belief(NamedTuple):
-    """Mixtures of Gaussians of variance 1, one at every place.
+    """Gaussian mixtures of variance 1, one per position.
 
     Attributes:
         means: N, height, width, components, dimensions.
@@ -37,23 +37,23 @@ class Belief(NamedTuple):
     logits: tf.Tensor
 
     def log_density(self, z: tf.Tensor) -> tf.Tensor:
-        """Log density of z (…, dimensions) at every place."""
+        """Returns the log density of z (…, dimensions) at every position."""
         squares = tf.reduce_sum(tf.square(z[..., None, :] - self.means), axis=-1)
         parts = tf.nn.log_softmax(self.logits) - 0.5 * squares
         dimensions = tf.cast(tf.shape(z)[-1], tf.float32)
         return tf.reduce_logsumexp(parts, axis=-1) - 0.5 * LOG_TAU * dimensions
 
     def mean(self) -> tf.Tensor:
-        """Mean of the mixture: N, height, width, dimensions."""
+        """Returns the mean of the mixture: N, height, width, dimensions."""
         weights = tf.nn.softmax(self.logits)[..., None]
         return tf.reduce_sum(weights * self.means, axis=-2)
 
 
 class BeliefModel(tf.keras.Model):
-    """Encoders of every band of a pyramid, trained by the IXYZ bound.
+    """Encoders of the bands of a pyramid, trained with the IXYZ bound.
 
-    Subclasses define the networks. `settings` is a frozen dataclass that builds an equal model;
-    its field `by_band` selects a bound for every band or one for all.
+    Subclasses define the networks. `settings` is a frozen dataclass that builds an equal model. Its
+    field `by_band` selects a bound per band or one for all.
     """
 
     FORMAT = 0
@@ -61,38 +61,38 @@ class BeliefModel(tf.keras.Model):
     band_count: int
 
     def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the feature maps of each band, from the finest to the coarsest."""
+        """Returns the feature maps of each band, finest first."""
         raise NotImplementedError
 
-    def alone(self, features: list[tf.Tensor]) -> list[Belief]:
-        """q(z|x): the marginal encoder's distributions, for each band."""
+    def marginal(self, features: list[tf.Tensor]) -> list[Belief]:
+        """Returns q(z|x), the distributions of the marginal encoder, per band."""
         raise NotImplementedError
 
-    def together(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
-        """p(z|x, y): the joint encoder's means, for each band."""
+    def joint(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the means of p(z|x, y) from the joint encoder, per band."""
         raise NotImplementedError
 
     def distance(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        """Distance of each pair of pictures, sRGB 0–255 NHWC."""
+        """Returns the distance of each pair of NHWC images, sRGB 0 to 255."""
         raise NotImplementedError
 
     def summary(self, pictures: tf.Tensor) -> tf.Tensor:
-        """Mean of z averaged over places, for distances between sets: a row for each picture."""
-        means = [belief.mean() for belief in self.alone(self.features(pictures))]
+        """Returns the mean of z over positions, one row per image, for distances of sets."""
+        means = [belief.mean() for belief in self.marginal(self.features(pictures))]
         return tf.concat([tf.reduce_mean(z, axis=(1, 2)) for z in means], axis=-1)
 
     def bound(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """IXYZ, the information of z about x and about y at once: nats, a value for each pair.
+        """Returns the IXYZ bound in nats per pair: information of z that x and y share.
 
-        E log q(z|x) q(z|y) / (p̂(z) p(z|x, y)) with z from p(z|x, y). p̂(z) is the mean of
-        p(z|x, y) over the batch. Log densities are averaged over places, and then over bands.
-        With `by_band` each band has a p̂ of its own, and the bound is the mean of the bands'.
+        It is E log q(z|x) q(z|y) / (p̂(z) p(z|x, y)) with z from p(z|x, y). p̂(z) is the mean of
+        p(z|x, y) over the batch. Log densities are averaged over positions, and then over bands.
+        With `by_band`, each band has its own p̂, and the bound is the mean of the bands' bounds.
         """
         first, second = self.features(x), self.features(y)
-        means = self.together(first, second)
+        means = self.joint(first, second)
         terms: list[tf.Tensor] = []
         crossed: list[tf.Tensor] = []
-        for band, beliefs in enumerate(zip(self.alone(first), self.alone(second))):
+        for band, beliefs in enumerate(zip(self.marginal(first), self.marginal(second))):
             mean = means[band]
             noise = tf.random.stateless_normal(
                 tf.shape(mean), seed + tf.constant([0, band], seed.dtype)
@@ -102,7 +102,7 @@ class BeliefModel(tf.keras.Model):
             own = -0.5 * tf.reduce_sum(tf.square(noise) + LOG_TAU, axis=-1)
             terms.append(tf.reduce_mean(alone - own, axis=(1, 2)))
             crossed.append(_crossed(z, mean))
-        # log p̂(z): of the z of every pair under the mean of all pairs' densities.
+        # log p̂(z): each pair's z under the mean of all pairs' densities.
         densities = tf.stack(crossed)
         if not self.settings.by_band:
             densities = tf.reduce_mean(densities, axis=0, keepdims=True)
@@ -112,11 +112,11 @@ class BeliefModel(tf.keras.Model):
         return tf.add_n(terms) / len(terms) - marginal
 
     def networks(self) -> dict[str, tf.keras.layers.Layer]:
-        """Networks by the name that their values have in a file."""
+        """Returns the networks by the names of their values in files."""
         raise NotImplementedError
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Variables by network and number."""
+        """Returns the variables by network and number."""
         return {
             f"{name}/{i}": variable
             for name, network in self.networks().items()
@@ -124,11 +124,11 @@ class BeliefModel(tf.keras.Model):
         }
 
     def _stored(self, variable: tf.Variable) -> np.ndarray:
-        """Values as files hold them."""
+        """Returns values as stored in files."""
         return variable.numpy().astype(np.float16)
 
     def save_npz(self, path: str | os.PathLike[str]) -> None:
-        """Writes configuration and values, atomically."""
+        """Writes configuration and values. The write is atomic."""
         meta = {"format": self.FORMAT, "pim": dataclasses.asdict(self.settings)}
         values = {name: self._stored(v) for name, v in self.named_variables().items()}
         write_weights(pathlib.Path(path), {"__meta__": np.array(json.dumps(meta)), **values})
@@ -140,26 +140,26 @@ Model = TypeVar("Model", bound=BeliefModel)
 def load_model(
     source: str | os.PathLike[str], metric: str, build: Callable[[dict[str, Any]], Model]
 ) -> Model:
-    """Returns the model of a weights file; `build` makes one of the settings in it."""
+    """Returns the model of a weights file; `build` creates one from the settings in it."""
     arrays = read_weights(source)
     try:
         meta = json.loads(str(arrays.pop("__meta__")))
         number, settings = meta["format"], meta["pim"]
         if number not in METRIC_OF_FORMAT:
             raise ValueError(f"of format {number}")
-        found = METRIC_OF_FORMAT[number]
-        if found == metric:
+        actual = METRIC_OF_FORMAT[number]
+        if actual == metric:
             model = build(settings)
             for name, variable in model.named_variables().items():
                 variable.assign(arrays[name].astype(np.float32))
             return model
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{source} is no file of {metric} weights: {error}.") from None
-    raise ValueError(f"{source} holds weights of {found}, not of {metric}: use it as {found}.")
+    raise ValueError(f"{source} holds weights of {actual}, not of {metric}: use it as {actual}.")
 
 
 def _crossed(z: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-    """[i, k]: the log density of pair i's z under pair k's Gaussian, averaged over places."""
+    """Returns the log densities of pair i's z under pair k's Gaussian, averaged over positions."""
     count, dimensions = tf.shape(z)[0], means.shape[-1]
     places = tf.cast(tf.reduce_prod(tf.shape(z)[1:3]), tf.float32)
     z, means = tf.reshape(z, [count, -1]), tf.reshape(means, [count, -1])
@@ -172,15 +172,15 @@ def _crossed(z: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
 
 
 def sampled_divergence(p: Belief, q: Belief, samples: int, salt: int = 0) -> tf.Tensor:
-    """Monte-Carlo estimate of KL(p‖q) + KL(q‖p) at every place; 0 where p equals q.
+    """Returns a Monte Carlo estimate of KL(p‖q) + KL(q‖p) per position; 0 if p equals q.
 
-    Both directions use the same draws, seeded by `salt`, which makes the estimate symmetric and
-    reproducible, and exact for single Gaussians. It may be negative where p and q nearly agree.
+    Both directions use the same samples, seeded by `salt`. The estimate is therefore symmetric and
+    reproducible, and exact for single Gaussians. It may be negative if p and q are nearly equal.
     """
     total = 0.0
     sides = tf.shape(p.logits)[1:3]
     for sample in range(samples):
-        # Draws of normal and uniform numbers with one seed depend on each other.
+        # Normal and uniform samples with the same seed are dependent.
         seeds = [(SEED[0] + 2 * sample + i, SEED[1] + salt) for i in range(2)]
         shape = tf.concat([[1], sides, p.means.shape[-1:]], 0)
         noise = tf.random.stateless_normal(shape, seeds[0])
@@ -195,7 +195,7 @@ def sampled_divergence(p: Belief, q: Belief, samples: int, salt: int = 0) -> tf.
 
 
 def _drawn(belief: Belief, noise: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """A sample at every place, and the log weight of the component that it is from."""
+    """Returns a sample per position, and the log weight of its component."""
     limits = tf.cumsum(tf.nn.softmax(belief.logits), axis=-1)[..., :-1]
     index = tf.reduce_sum(tf.cast(uniform > limits, tf.int32), axis=-1)
     chosen = tf.one_hot(index, belief.means.shape[-2])

@@ -1,11 +1,10 @@
 """Fifteen corruptions in five strengths, in the style of ImageNet-C.
 
 Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations" (ICLR 2019) name them. Noises, defocus, fog, brightness, contrast, pixelate and JPEG
-have their strengths, as in their code for large pictures; motion and glass blur, elastic and the
-steps of zoom are milder or simpler, and snow and frost are drawn here, for any size of picture.
-What is random is the same at every strength, so that a stronger corruption is more of the same
-and not another one.
+Perturbations" (ICLR 2019) define them. Noises, defocus, fog, brightness, contrast, pixelate and
+JPEG have the strengths of their code for large images. Motion and glass blur, elastic and the steps
+of zoom are milder or simpler. Snow and frost are drawn here, for any image size. Random parts are
+the same at every strength, so that a stronger corruption differs only in strength.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from scipy import ndimage, signal
 
 STRENGTHS = (1, 2, 3, 4, 5)
 
-# A picture of floats 0 to 1, a strength from 0, and what draws at random.
+# Arguments: image of floats 0 to 1, strength index from 0, random generator.
 _Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
 def corrupted(picture: np.ndarray, name: str, strength: int, seed: int = 0) -> np.ndarray:
-    """A uint8 picture H×W×3 with a corruption of `CORRUPTIONS`, of strength 1 to 5."""
+    """Returns a uint8 image H×W×3 with a corruption of `CORRUPTIONS`, of strength 1 to 5."""
     if name not in CORRUPTIONS:
         raise ValueError(f"there is no corruption {name!r}; there are {', '.join(CORRUPTIONS)}.")
     if strength not in STRENGTHS:
@@ -39,7 +38,7 @@ def _gaussian_noise(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndar
 
 
 def _shot_noise(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Photons are counted; fewer, as a part of more."""
+    """Returns photon noise; fewer photons for stronger noise."""
     photons = (60, 25, 12, 5, 3)
     counts = draw.poisson(x * photons[0])
     for fewer, more in zip(photons[1 : s + 1], photons[:s]):
@@ -53,7 +52,7 @@ def _impulse_noise(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarr
 
 
 def _filtered(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolved, mirrored at the borders."""
+    """Returns the image convolved with a kernel, mirrored at the borders."""
     reach = [(k // 2, k // 2) for k in kernel.shape]
     wide = np.pad(x, [*reach, (0, 0)], "symmetric")
     kernel = kernel / kernel.sum()
@@ -61,7 +60,6 @@ def _filtered(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _defocus_blur(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    del draw
     radius = (3, 4, 6, 8, 10)[s]
     y, z = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk = (y**2 + z**2 <= radius**2).astype(np.float64)
@@ -69,7 +67,7 @@ def _defocus_blur(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarra
 
 
 def _moved(x: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
-    """Every pixel from where dy and dx say."""
+    """Returns the image sampled at positions displaced by dy and dx."""
     y, z = np.mgrid[: x.shape[0], : x.shape[1]].astype(np.float64)
     places = [y + dy, z + dx]
     channels = [
@@ -79,7 +77,7 @@ def _moved(x: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
 
 
 def _glass_blur(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Pixels come from near by, between two blurs."""
+    """Displaces pixels by short distances, between two blurs."""
     reach, sigma = (1, 2, 2.5, 3, 4)[s], (0.7, 0.9, 1.0, 1.1, 1.5)[s]
     offsets = draw.uniform(-1.0, 1.0, size=(2, *x.shape[:2]))
     scattered = _moved(ndimage.gaussian_filter(x, (sigma, sigma, 0)), *(reach * offsets))
@@ -92,7 +90,7 @@ def _motion_blur(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray
 
 
 def _line(length: int, angle: float) -> np.ndarray:
-    """A kernel: a straight line through its middle."""
+    """Returns a kernel: a straight line through its center."""
     kernel = np.zeros((length, length))
     steps = np.linspace(-(length // 2), length // 2, 8 * length)
     rows = np.round(steps * np.sin(angle)).astype(int) + length // 2
@@ -102,7 +100,6 @@ def _line(length: int, angle: float) -> np.ndarray:
 
 
 def _zoom_blur(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    del draw
     factors = np.arange(1.0, (1.11, 1.16, 1.21, 1.26, 1.33)[s], 0.01)
     middle = [(side - 1) / 2 for side in x.shape[:2]]
     y, z = np.mgrid[: x.shape[0], : x.shape[1]].astype(np.float64)
@@ -118,7 +115,7 @@ def _grey(x: np.ndarray) -> np.ndarray:
 
 
 def _snow(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Flakes that fall, and less light on everything else."""
+    """Adds falling flakes and darkens the rest."""
     grain = ndimage.gaussian_filter(draw.standard_normal(x.shape[:2]), 1.2)
     level = np.quantile(grain, (0.985, 0.975, 0.96, 0.94, 0.92)[s])
     flakes = np.clip((grain - level) / grain.std(), 0.0, 1.0)[..., None].repeat(3, axis=-1)
@@ -129,7 +126,7 @@ def _snow(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _octaves(shape: tuple[int, ...], rough: float, draw: np.random.Generator) -> np.ndarray:
-    """Noise, 0 to 1, with a spectrum that falls with the frequency by the power `rough`."""
+    """Returns noise from 0 to 1 whose spectrum falls with the power `rough` of frequency."""
     y, z = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
     radius = np.hypot(y, z)
     radius[0, 0] = np.inf
@@ -139,7 +136,7 @@ def _octaves(shape: tuple[int, ...], rough: float, draw: np.random.Generator) ->
 
 
 def _frost(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Bright, sharp-edged crystals that lie over the picture."""
+    """Adds bright, sharp-edged crystals."""
     crystals = np.abs(_octaves(x.shape, 1.2, draw) - 0.5)
     crystals = 1.0 - np.clip(crystals / np.quantile(crystals, 0.7), 0.0, 1.0)
     tint = np.array([0.85, 0.95, 1.0])
@@ -148,10 +145,9 @@ def _frost(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _fog(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Plasma, of midpoints displaced by uniform noise whose reach is the square of `wibble`.
+    """Adds plasma noise from midpoint displacement with uniform noise of range `wibble` squared.
 
-    That is divided by `decay` from octave to octave: so octaves fall by its square, and the
-    amplitudes of a plane's spectrum by one power of the frequency more.
+    The range is divided by `decay` per octave.
     """
     mist, decay = (1.5, 2.0, 2.5, 2.5, 3.0)[s], (2.0, 2.0, 1.7, 1.5, 1.4)[s]
     texture = _octaves(x.shape, 1.0 + 2.0 * np.log2(decay), draw)
@@ -160,15 +156,13 @@ def _fog(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _brightness(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    """Of the largest channel, as in HSV."""
-    del draw
+    """Increases the largest channel, as value in HSV."""
     value = x.max(axis=-1, keepdims=True)
     brighter = np.minimum(value + (0.1, 0.2, 0.3, 0.4, 0.5)[s], 1.0)
     return np.where(value > 0.0, x * brighter / np.maximum(value, 1e-6), brighter)
 
 
 def _contrast(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    del draw
     mean = x.mean(axis=(0, 1), keepdims=True)
     return mean + (0.4, 0.3, 0.2, 0.1, 0.05)[s] * (x - mean)
 
@@ -180,7 +174,6 @@ def _elastic(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _pixelate(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    del draw
     picture = Image.fromarray(np.round(255 * x).astype(np.uint8))
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[s]
     small = [max(1, round(side * scale)) for side in picture.size]
@@ -189,7 +182,6 @@ def _pixelate(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _jpeg(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    del draw
     buffer = io.BytesIO()
     picture = Image.fromarray(np.round(255 * x).astype(np.uint8))
     picture.save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[s])

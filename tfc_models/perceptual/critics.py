@@ -1,6 +1,6 @@
-"""Critics: networks that tell real pictures from those that a decoder made.
+"""Critics: networks that distinguish real images from decoded ones.
 
-They give a number for every patch, to be put into a divergence's bound (see `divergences`).
+They return a number per patch, for the bound of a divergence (see `divergences`).
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import tensorflow as tf
 
 from tfc_models.perceptual.beliefs import LOG_TAU, Belief, BeliefModel
 
-SLOPE = 0.2  # of leaky ReLUs below 0
-FIRST_ROUNDS = 8  # of power iteration, before whose first the gain of a layer is unknown
-CONDITION = 12  # maps that the latents become
+SLOPE = 0.2  # slope of leaky ReLUs below 0
+FIRST_ROUNDS = 8  # power iterations at the start, when the norm is unknown
+CONDITION = 12  # channels of the layer that reads the latents
 
 
 class SpectralConv2D(tf.keras.layers.Conv2D):
-    """A convolution whose kernel, as a matrix of inputs by outputs, has a largest gain of 1.
+    """Convolution whose kernel, as a matrix of inputs by outputs, has spectral norm 1.
 
     Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks"
-    (ICLR 2018): the gain is found by power iteration, a round a step of training, and divided by;
-    gradients know of it.
+    (ICLR 2018). The norm is estimated by power iteration, one step per training step. The kernel is
+    divided by it. Gradients pass through the division.
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the kernel and the vector of the power iteration."""
         super().build(input_shape)
         start = tf.random_normal_initializer()
         self.direction = self.add_weight(
@@ -34,6 +35,7 @@ class SpectralConv2D(tf.keras.layers.Conv2D):
             self._round()
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Convolves maps; `training` also updates the estimate of the norm."""
         if training:
             self._round()
         return super().call(inputs)
@@ -45,7 +47,7 @@ class SpectralConv2D(tf.keras.layers.Conv2D):
         self.direction.assign(tf.stop_gradient(outer))
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Keras' own, with the kernel over its gain."""
+        """Convolves with the normalized kernel."""
         return super().convolution_op(inputs, kernel / self._gain())
 
     def _matrix(self) -> tf.Tensor:
@@ -59,21 +61,22 @@ class SpectralConv2D(tf.keras.layers.Conv2D):
 
 
 class PatchCritic(tf.keras.Model):
-    """A number for every patch of a picture, given the latents that it was decoded from.
+    """Critic with a number per patch of an image, given its latents.
 
-    That of Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative Image Compression"
-    (NeurIPS 2020)::
+    The architecture is that of Mentzer, Toderici, Tschannen, Agustsson, "High-Fidelity Generative
+    Image Compression" (NeurIPS 2020)::
 
         latents ─ 3×3 ─ ↑ ─┐
         picture ───────────┴─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ─ 4×4 ─ numbers
 
-    No gradient reaches the latents. They are seen through asinh: of a model of many rates they
-    may be in the tens, and would drown the picture (as they are, a critic was at chance after 160
-    steps, where this one was right in 78 of 100 places).
+    No gradient reaches the latents. They pass through asinh: in a model of many rates they may be
+    in the tens and dominate the image. Without asinh a critic was at chance after 160 steps; with
+    it, it was right for 78 % of the positions.
 
     Args:
-        widths: of the layers before the last; all but the last of them halve the resolution.
-        conditional: whether latents are read.
+        widths: channels of the layers before the last; all but the last of them halve the
+            resolution.
+        conditional: whether the critic reads latents.
     """
 
     def __init__(
@@ -95,41 +98,40 @@ class PatchCritic(tf.keras.Model):
     def call(
         self, pictures: tf.Tensor, latents: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
-        """Pictures are sRGB 0–255 NHWC; the numbers are N × height × width."""
+        """Returns N × height × width numbers for NHWC images, sRGB 0 to 255."""
         if (latents is None) != (self.of_latents is None):
             word = "a conditional critic reads" if self.of_latents else "this critic does not read"
             raise ValueError(f"{word} latents.")
         maps = tf.cast(pictures, tf.float32) / 127.5 - 1.0
         if self.of_latents is not None:
-            seen = tf.asinh(tf.stop_gradient(latents))
-            seen = self.of_latents(seen, training=training)
-            seen = tf.nn.leaky_relu(seen, SLOPE)
-            maps = tf.concat([maps, _as_large(seen, tf.shape(maps)[1:3])], axis=-1)
+            context = tf.asinh(tf.stop_gradient(latents))
+            context = self.of_latents(context, training=training)
+            context = tf.nn.leaky_relu(context, SLOPE)
+            maps = tf.concat([maps, _as_large(context, tf.shape(maps)[1:3])], axis=-1)
         for layer in self.hidden:
             maps = tf.nn.leaky_relu(layer(maps, training=training), SLOPE)
         return self.last(maps, training=training)[..., 0]
 
 
 class BeliefCritic(tf.keras.Model):
-    """A number for every place of every band, given the distribution q(z|x) of a picture.
+    """Critic with a number per position and band, given the distribution q(z|x) of an image.
 
-    The networks read the distribution, not its parameters: the mean of the mixture, and its log
-    density at learned points around the mean. Both stay the same when components are permuted,
-    split or merged. The encoder itself is not trained.
+    The networks read the distribution instead of its parameters: the mean of the mixture, and its
+    log density at learned points around the mean. Both are invariant to permuting, splitting and
+    merging components. The encoder is not trained.
 
     Args:
         encoder: `Pim` or `PimBands`.
-        hidden: units of each of two layers, for every band.
-        points: learned points for every band. They are left out for single Gaussians, which
-            their mean determines.
+        hidden: units of each of two layers per band.
+        points: learned points per band. Single Gaussians need none, as their mean determines them.
     """
 
     def __init__(
         self, encoder: BeliefModel, hidden: int = 32, points: int = 8, name: str = "belief_critic"
     ) -> None:
         super().__init__(name=name)
-        # A function, so that the encoder is no part of the critic: neither trained nor saved.
-        self._beliefs = lambda pictures: encoder.alone(encoder.features(pictures))
+        # A function, so that Keras does not train or save the encoder with the critic.
+        self._beliefs = lambda pictures: encoder.marginal(encoder.features(pictures))
         settings = encoder.settings
         self.bands = [
             [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)]
@@ -144,11 +146,11 @@ class BeliefCritic(tf.keras.Model):
             ]
 
     def call(self, pictures: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Pictures are sRGB 0–255 NHWC; the numbers, N × places of all bands."""
+        """Returns N × positions of all bands numbers for NHWC images, sRGB 0 to 255."""
         return self.of(self._beliefs(pictures), training)
 
     def of(self, beliefs: list[Belief], training: bool = False) -> tf.Tensor:
-        """The numbers for distributions, one for each band."""
+        """Returns the numbers for distributions, one per band."""
         numbers = []
         for band, ((*hidden, last), belief) in enumerate(zip(self.bands, beliefs)):
             maps = belief.mean()
@@ -156,23 +158,23 @@ class BeliefCritic(tf.keras.Model):
                 maps = tf.concat([maps, _beyond_mean(belief, self.points[band])], axis=-1)
             for layer in hidden:
                 maps = tf.nn.leaky_relu(layer(maps, training=training), SLOPE)
-            found = last(maps, training=training)
-            numbers.append(tf.reshape(found, [tf.shape(found)[0], -1]))
+            outputs = last(maps, training=training)
+            numbers.append(tf.reshape(outputs, [tf.shape(outputs)[0], -1]))
         return tf.concat(numbers, axis=-1)
 
 
 def _beyond_mean(belief: Belief, points: tf.Tensor) -> tf.Tensor:
-    """Log densities of mixtures at their mean plus each point, relative to a Gaussian there."""
+    """Returns log densities of mixtures at mean plus each point, relative to a Gaussian there."""
     mean, constant = belief.mean(), LOG_TAU * points.shape[-1]
-    found = [
+    outputs = [
         belief.log_density(mean + point) + 0.5 * (tf.reduce_sum(tf.square(point)) + constant)
         for point in tf.unstack(points)
     ]
-    return tf.stack(found, axis=-1)
+    return tf.stack(outputs, axis=-1)
 
 
 def _as_large(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Each number of the maps for as many pixels as it stands for."""
+    """Repeats each number of the maps to a given size."""
     times = -(-size // tf.shape(maps)[1:3])
     maps = tf.repeat(tf.repeat(maps, times[0], axis=1), times[1], axis=2)
     return maps[:, : size[0], : size[1]]

@@ -1,13 +1,12 @@
-"""How a critic measures that pictures are not real ones: divergences, bounded from below.
+"""f-divergences between real and decoded images, with their variational lower bounds.
 
 Nowozin, Cseke, Tomioka, "f-GAN: Training Generative Neural Samplers using Variational Divergence
-Minimization" (NeurIPS 2016). For real pictures P and others Q, and convex f,
+Minimization" (NeurIPS 2016). For real images P, others Q, and convex f,
 
     D(P‖Q) = E_Q f(p/q) ≥ E_P T − E_Q f*(T),
 
-with equality for T = f'(p/q). A critic gives any number v, and an activation g takes it to where
-the conjugate f* is defined: T = g(v). The critic maximizes the bound; whoever makes the pictures
-minimizes it.
+with equality for T = f'(p/q). A critic returns any number v. An activation g maps it to the domain
+of the conjugate f*: T = g(v). The critic maximizes the bound; the decoder minimizes it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Divergence(NamedTuple):
-    """One divergence.
+    """f-divergence.
 
     Attributes:
-        f: of the ratio u = p/q.
+        f: function of the ratio u = p/q.
         activation: g(v).
-        conjugate: f*(g(v)), of the critic's number itself: simplified, so that nothing overflows
-            that does not have to.
-        best: the v whose activation is f'(u).
+        conjugate: f*(g(v)) as a function of v, simplified to avoid overflow.
+        best: v at the optimum, where the activation is f'(u).
     """
 
     f: Function
@@ -38,13 +36,13 @@ class Divergence(NamedTuple):
     best: Function
 
     def bound(self, real: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        """The mean over a critic's numbers for real pictures and for others."""
+        """Returns the mean bound of a critic's numbers for real and other images."""
         return tf.reduce_mean(self.activation(real)) - tf.reduce_mean(self.conjugate(other))
 
     def says_real(self, v: tf.Tensor) -> tf.Tensor:
-        """Whether a critic's numbers hold what they are of for real rather than not.
+        """Returns whether a critic's numbers classify their inputs as real.
 
-        By the activation, which rises with u as f' does: the number itself may fall.
+        The activation decides, which grows with u as f' does. The number itself may fall.
         """
         even = tf.ones([], v.dtype)
         return self.activation(v) > self.activation(self.best(even))
@@ -69,14 +67,14 @@ DIVERGENCES = {
         conjugate=lambda v: 0.25 * tf.square(v) + v,
         best=lambda u: 2.0 * (u - 1.0),
     ),
-    # Twice the divergence that is between 0 and ln 2.
+    # Twice the Jensen-Shannon divergence, which is between 0 and ln 2.
     "jensen-shannon": Divergence(
         f=lambda u: tf.math.xlogy(u, u) - (u + 1.0) * tf.math.log(0.5 * (1.0 + u)),
         activation=lambda v: math.log(2.0) - tf.nn.softplus(-v),
         conjugate=lambda v: tf.nn.softplus(v) - math.log(2.0),
         best=tf.math.log,
     ),
-    # The same less ln 4: a classifier's cross entropies, with the sign changed.
+    # The same minus ln 4: the negative cross entropies of a classifier.
     "gan": Divergence(
         f=lambda u: tf.math.xlogy(u, u) - (u + 1.0) * tf.math.log(u + 1.0),
         activation=lambda v: -tf.nn.softplus(-v),
@@ -87,7 +85,7 @@ DIVERGENCES = {
 
 
 def divergence_named(name: str) -> Divergence:
-    """One of DIVERGENCES, or an error that lists them."""
+    """Returns one of DIVERGENCES. Raises ValueError with their names for other names."""
     if name not in DIVERGENCES:
         raise ValueError(f"a divergence is one of {', '.join(DIVERGENCES)}; got {name!r}.")
     return DIVERGENCES[name]

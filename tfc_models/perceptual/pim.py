@@ -1,9 +1,9 @@
 """PIM, the perceptual information metric as published.
 
 Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality Metric"
-(NeurIPS 2020). Two frames that are a moment apart look the same to people. A latent z is learned
-that keeps the information common to both frames; the distance of two pictures is the symmetrized
-divergence of q(z|x) and q(z|y).
+(NeurIPS 2020). Successive video frames look the same to people. A latent z is trained to keep the
+information that they share. The distance of two images is the symmetrized divergence of q(z|x) and
+q(z|y).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PimConfig:
     0: the ReLU layers have a unit for each mean and dimension and no linear layer follows, so
     means are nonnegative, as in the released code."""
 
-    # One bound for all bands. It is no field: the published objective has no other.
+    # One bound for all bands; not a field, as the published objective has no other.
     by_band = False
 
     def __post_init__(self) -> None:
@@ -62,11 +62,11 @@ class PimConfig:
 
 
 class Pim(BeliefModel):
-    """The published metric: `distance` compares pictures, sRGB 0–255 NHWC, from PIM_MIN_SIDE on.
+    """Published metric for NHWC images, sRGB 0 to 255, of at least PIM_MIN_SIDE pixels per side.
 
-    The training code was not released. Chosen here: initial weights (the first convolution
-    of a band is scaled by the band's inverse standard deviation, and multipliers of the joint
-    encoder begin at 1), seeded draws for the distance, and its gradient with respect to
+    The training code was not released. Choices of this project: initial weights (the first
+    convolution of a band is scaled by the inverse standard deviation of the band, multipliers of
+    the joint encoder start at 1), seeded samples for the distance, and its gradient with respect to
     mixture weights.
     """
 
@@ -83,11 +83,11 @@ class Pim(BeliefModel):
         self._joints = [_Joint(self.settings.dimensions) for _ in bands]
         self._convolution_dtype, self._window = tf.float32, 0
         example = self.features(tf.zeros([1, PIM_MIN_SIDE, PIM_MIN_SIDE, 3]))
-        self.alone(example)
-        self.together(example, example)
+        self.marginal(example)
+        self.joint(example, example)
 
     def speed_up(self, bfloat16: str, window: int) -> None:
-        """Makes training steps cheaper.
+        """Makes training steps faster.
 
         Args:
             bfloat16: convolutions in bfloat16: on, off or auto (only where it pays).
@@ -105,25 +105,25 @@ class Pim(BeliefModel):
             for network, band in zip(self._features, bands)
         ]
 
-    def alone(self, features: list[tf.Tensor]) -> list[Belief]:
+    def marginal(self, features: list[tf.Tensor]) -> list[Belief]:
         """See the base class."""
         return [network(maps) for network, maps in zip(self._marginals, features)]
 
-    def together(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
+    def joint(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
         """See the base class."""
         return [joint(x, y) for joint, x, y in zip(self._joints, first, second)]
 
     def distance(self, a: tf.Tensor, b: tf.Tensor, samples: int = SAMPLES) -> tf.Tensor:
-        """Symmetrized divergence of q(z|a) and q(z|b), averaged over places and then over bands.
+        """Returns the symmetrized divergence of q(z|a) and q(z|b), mean over positions and bands.
 
-        Of mixtures: KL(p‖q) + KL(q‖p), estimated with so many samples at every place and for each
-        direction. Of single Gaussians, as in the released code: the mean over dimensions of the
-        squared difference of means, a tenth of that divergence.
+        For mixtures it is KL(p‖q) + KL(q‖p), estimated with a number of samples per position and
+        direction. For single Gaussians, as in the released code, it is the mean over dimensions of
+        the squared difference of means, a tenth of that divergence.
         """
         total = 0.0
         bands = zip(self._marginals, self.features(a), self.features(b))
         for band, (marginal, *maps) in enumerate(bands):
-            p, q = map(marginal, maps)  # For one band at a time: they take much memory.
+            p, q = map(marginal, maps)  # One band at a time, to save memory.
             if self.settings.components == 1:
                 apart = tf.reduce_mean(tf.square(p.means - q.means), axis=(-2, -1))
             else:
@@ -133,11 +133,15 @@ class Pim(BeliefModel):
 
     def networks(self) -> dict[str, tf.keras.layers.Layer]:
         """See the base class."""
-        kinds = {"features": self._features, "marginal": self._marginals, "joint": self._joints}
-        return {f"{kind}_{i}": n for kind, found in kinds.items() for i, n in enumerate(found)}
+        kinds: dict[str, list[tf.keras.layers.Layer]] = {
+            "features": self._features,
+            "marginal": self._marginals,
+            "joint": self._joints,
+        }
+        return {f"{kind}_{i}": n for kind, layers in kinds.items() for i, n in enumerate(layers)}
 
     def _stored(self, variable: tf.Variable) -> np.ndarray:
-        """Float16; of kernels 8 significant bits, which make a compressed file smaller."""
+        """Returns float16; kernels are rounded to 8 significant bits to compress better."""
         values = tf.cast(variable, tf.bfloat16) if len(variable.shape) > 1 else variable
         return tf.cast(values, tf.float16).numpy()
 
@@ -148,10 +152,10 @@ def _middle(band: tf.Tensor, side: int) -> tf.Tensor:
 
 
 class _Convolution(tf.keras.layers.Conv2D):
-    """5×5 convolution that computes in the dtype of its input; its variables stay float32."""
+    """5×5 convolution in the dtype of its input, with float32 variables."""
 
     def __init__(self, filters: int, gain: float = 1.0, relu: bool = True) -> None:
-        # 2 makes up for the ReLU before: with 1, training takes longer to find any information.
+        # 2 compensates for the preceding ReLU; with 1, training starts more slowly.
         start = tf.keras.initializers.VarianceScaling(2.0 * gain**2, "fan_avg", "uniform")
         super().__init__(filters, 5, 1, "same", kernel_initializer=start, autocast=False)
         self.relu = relu
@@ -164,7 +168,7 @@ class _Convolution(tf.keras.layers.Conv2D):
 
 
 class _Features(tf.keras.layers.Layer):
-    """Three convolutions with ReLU and a linear one."""
+    """Three convolutions with ReLU, and a linear one."""
 
     def __init__(self, config: PimConfig, gain: float) -> None:
         super().__init__(autocast=False)
@@ -175,7 +179,7 @@ class _Features(tf.keras.layers.Layer):
         ]
 
     def call(self, maps: tf.Tensor) -> tf.Tensor:
-        """Feature maps of a band."""
+        """Returns the feature maps of a band."""
         for layer in self.convolutions:
             maps = layer(maps)
         return maps
@@ -197,7 +201,7 @@ class _Marginal(tf.keras.layers.Layer):
             self.mix.append(dense(config.components))
 
     def call(self, features: tf.Tensor) -> Belief:
-        """The distribution at every place."""
+        """Returns the distribution at every position."""
         maps = features
         for layer in (*self.base, *([self.means] if self.means else [])):
             maps = layer(maps)
@@ -219,14 +223,14 @@ class _Joint(tf.keras.layers.Layer):
         self.offsets = [dense(size) for _ in range(2)]
 
     def call(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """The mean at every place."""
+        """Returns the mean at every position."""
         for base, multiplier, offset in zip(self.base, self.multipliers, self.offsets):
             x = base(x) * multiplier(y) + offset(y)
         return x
 
 
 def load_pim(source: str | os.PathLike[str] = WEIGHTS) -> Pim:
-    """Returns a PIM with the weights of a file or of https://…#sha256=…; by default those shipped.
+    """Returns PIM with the weights of a file or https address; by default those in the package.
 
     A folder is read as released weights (see `released`).
     """

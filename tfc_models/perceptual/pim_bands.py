@@ -1,9 +1,9 @@
-"""PIM-bands: a small distance between pictures, learned with PIM's objective and other networks.
+"""PIM-bands: a small perceptual distance with PIM's objective and other networks.
 
-Differences from the published PIM (see `pim`): a steerable pyramid of Fourier transforms, a width
-of 16, a single Gaussian at every place, a bound for every band, and a second term of the distance,
-the difference of the bands themselves. The weights that are shipped were also trained on a ranking
-of synthetic fog and overlays.
+It differs from the published PIM (see `pim`) in a steerable pyramid of Fourier transforms, a width
+of 16, a single Gaussian per position, a bound per band, and a second term of the distance: the
+difference of the bands themselves. The weights in the package were also trained on a ranking of
+synthetic fog and overlays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfc_models.perceptual.pim import PIM_MIN_SIDE
 from tfc_models.perceptual.pyramids import PYRAMIDS, inside, mirrored, pyramid_of
 
 BLUR = 0.5
-# Inverse standard deviation of a photo's bands, by downsampling factor.
+# Inverse standard deviation of the bands of photos, by downsampling factor.
 GAINS = {1: 40.0, 2: 28.0, 4: 20.0, 8: 3.5}
 MIDDLE = 0.5
 WEIGHTS = pathlib.Path(__file__).parent / "weights" / "pim-bands.npz"
@@ -61,9 +61,9 @@ class PimBandsConfig:
 
 
 class PimBands(BeliefModel):
-    """Encoders of every band of a pyramid; `distance` is the metric.
+    """Encoders of the bands of a pyramid; `distance` is the metric.
 
-    Pictures are sRGB 0–255 NHWC, of any size from PIM_MIN_SIDE on.
+    Images are NHWC, sRGB 0 to 255, of at least PIM_MIN_SIDE pixels per side.
     """
 
     FORMAT = 2  # Format 1 had no `blur`, which was always BLUR.
@@ -78,8 +78,8 @@ class PimBands(BeliefModel):
         self._marginals = [self._marginal_network(i) for i in bands]
         self._joints = [_Joint(self.settings, f"joint_{i}") for i in bands]
         example = self.features(tf.zeros([1, PIM_MIN_SIDE, PIM_MIN_SIDE, 3]))
-        self.alone(example)
-        self.together(example, example)
+        self.marginal(example)
+        self.joint(example, example)
 
     def _feature_network(self, band: int) -> tf.keras.Sequential:
         width, relu = self.settings.width, tf.nn.relu
@@ -96,7 +96,7 @@ class PimBands(BeliefModel):
         )
 
     def bands(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Bands of the pyramid from the finest on, with deviations of about 1 in photos."""
+        """Returns the bands, finest first, with standard deviations of about 1 in photos."""
         pictures = tf.cast(pictures, tf.float32) / 255.0 - MIDDLE
         bands = inside(self.pyramid(mirrored(pictures)), self.pyramid, pictures)
         return [GAINS[side] * band for side, band in zip(self.pyramid.sides, bands)]
@@ -108,10 +108,10 @@ class PimBands(BeliefModel):
     def _features_of(self, bands: list[tf.Tensor]) -> list[tf.Tensor]:
         return [network(band) for network, band in zip(self._features, bands)]
 
-    def alone(self, features: list[tf.Tensor]) -> list[Belief]:
+    def marginal(self, features: list[tf.Tensor]) -> list[Belief]:
         """See the base class."""
         components, dimensions = self.settings.components, self.settings.dimensions
-        found = []
+        beliefs = []
         for network, maps in zip(self._marginals, features):
             outputs = network(maps)
             shape = tf.concat([tf.shape(maps)[:3], [components, dimensions]], 0)
@@ -119,28 +119,27 @@ class PimBands(BeliefModel):
             logits = outputs[..., components * dimensions :]
             if components == 1:
                 logits = tf.zeros_like(means[..., 0])
-            found.append(Belief(means, logits))
-        return found
+            beliefs.append(Belief(means, logits))
+        return beliefs
 
-    def together(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
+    def joint(self, first: list[tf.Tensor], second: list[tf.Tensor]) -> list[tf.Tensor]:
         """See the base class."""
         return [joint(x, y) for joint, x, y in zip(self._joints, first, second)]
 
     def distance(self, a: tf.Tensor, b: tf.Tensor, samples: int = 8) -> tf.Tensor:
-        """Symmetrized divergence of each pair, averaged over places and then over bands.
+        """Returns the symmetrized divergence of each pair, averaged over positions and bands.
 
-        The divergence of q(z|x) is added to that of Laplacian distributions around the bands'
-        own values: z holds little of a picture, and where it alone is minimized, pictures
-        drift away from the reference.
+        It adds the divergence of Laplacian distributions around the values of the bands to that of
+        q(z|x). z contains little of an image: where it alone is minimized, images drift away from
+        the reference.
 
         Args:
-            a: pictures.
-            b: pictures of the same shape.
-            samples: samples of each component at every place, an even number; a single Gaussian
-                needs none.
+            a: images.
+            b: images of the same shape.
+            samples: samples per component and position, an even number; single Gaussians need none.
         """
         bands = [self.bands(batch) for batch in (a, b)]
-        beliefs = [self.alone(self._features_of(of)) for of in bands]
+        beliefs = [self.marginal(self._features_of(of)) for of in bands]
         total = 0.0
         for i, (p, q, first, second) in enumerate(zip(*beliefs, *bands)):
             apart = divergence(p, q, samples, i)
@@ -155,7 +154,7 @@ class PimBands(BeliefModel):
 
 
 class _Joint(tf.keras.layers.Layer):
-    """h = ReLU(W h) · A(y) + B(y), twice, and a linear layer; unconditioned, without y."""
+    """h = ReLU(W h) · A(y) + B(y), twice, and a linear layer; without y if unconditioned."""
 
     def __init__(self, config: PimBandsConfig, name: str) -> None:
         super().__init__(name=name)
@@ -178,11 +177,11 @@ class _Joint(tf.keras.layers.Layer):
 
 
 def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tensor:
-    """½ KL(p‖q) + ½ KL(q‖p) at every place, never below 0, and 0 where p is q.
+    """Returns ½ KL(p‖q) + ½ KL(q‖p) per position: nonnegative, and 0 if p equals q.
 
-    In closed form for single Gaussians. Of mixtures it is ½ ∫ (p − q) log(p / q), estimated with
-    samples of ½ p + ½ q, the same at every call: there the integrand is ½ · 2 tanh(Δ/2) · Δ with
-    Δ = log(p / q), which is nowhere negative, and the components take their true shares.
+    Single Gaussians have a closed form. For mixtures it is ½ ∫ (p − q) log(p / q), estimated with
+    fixed samples of ½ p + ½ q. The integrand is then ½ · 2 tanh(Δ/2) · Δ with Δ = log(p / q), which
+    is nonnegative. Components are sampled in their exact proportions.
     """
     if p.means.shape[-2] == 1:
         return 0.5 * tf.reduce_sum(tf.square(p.means - q.means), axis=(-2, -1))
@@ -190,11 +189,11 @@ def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tens
     shares = 0.5 * tf.concat([tf.nn.softmax(p.logits), tf.nn.softmax(q.logits)], axis=-1)
     half = -(-samples // 2)
     shape = tf.concat([[half, 1], tf.shape(p.means)[1:3], [1, p.means.shape[-1]]], 0)
-    # Each with its opposite; every place has noise of its own, every pair the same.
+    # Antithetic noise: different for every position, the same for every pair.
     noise = tf.random.stateless_normal(shape, (SEED[0], SEED[1] + salt))
 
     def density(belief: Belief) -> tf.Tensor:
-        """The logarithm's terms that p and q do not share, at each mean plus each noise."""
+        """Returns the terms of the log density that differ between p and q, at each sample."""
         apart = tf.square(means[..., :, None, :] - belief.means[..., None, :, :])
         along = tf.reduce_sum(noise * belief.means, axis=-1)
         along = tf.concat([along, -along], axis=0)[..., None, :]
@@ -202,22 +201,22 @@ def divergence(p: Belief, q: Belief, samples: int = 8, salt: int = 0) -> tf.Tens
         return tf.reduce_logsumexp(parts + along, axis=-1)
 
     logarithm = density(p) - density(q)
-    found = tf.reduce_sum(shares * tf.tanh(0.5 * logarithm) * logarithm, axis=-1)
-    return tf.reduce_mean(found, axis=0)
+    terms = tf.reduce_sum(shares * tf.tanh(0.5 * logarithm) * logarithm, axis=-1)
+    return tf.reduce_mean(terms, axis=0)
 
 
 def blurred_difference(a: tf.Tensor, b: tf.Tensor, blur: float) -> tf.Tensor:
-    """The divergence at every place of Laplacian beliefs about a band's numbers.
+    """Returns the divergence of Laplacian distributions around the values of a band, per position.
 
-    Of scale `blur`, around a's and b's: |Δ|/blur + exp(−|Δ|/blur) − 1, either way. Smooth where
-    they are equal, and nowhere else 0; and it grows without end, where z is only so far apart.
+    With scale `blur` around a and b it is |Δ|/blur + exp(−|Δ|/blur) − 1, in either direction. It is
+    smooth at equality, 0 nowhere else, and unbounded, while the divergence of z is bounded.
     """
     apart = tf.abs(a - b) / blur
     return tf.reduce_sum(apart + tf.math.expm1(-apart), axis=-1)
 
 
 def load_pim_bands(source: str | os.PathLike[str] = WEIGHTS, blur: float | None = None) -> PimBands:
-    """Returns PIM-bands with the weights of a file or of https://…#sha256=…, or those shipped.
+    """Returns PIM-bands with the weights of a file or https address, or those in the package.
 
     Args:
         source: the file, or the address.

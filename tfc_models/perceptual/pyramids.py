@@ -1,35 +1,36 @@
-"""Pyramids: pictures taken apart by scale and orientation, and put together again.
+"""Image pyramids with an inverse: Laplacian and steerable.
 
-Both take batches NHWC of any size and give a list of bands, from the finest to what is left at
-an eighth of the size; `inverse` makes the pictures of them again, to float32's precision.
+Both map NHWC batches of any size to bands, from the finest to an eighth of the size. `inverse`
+reconstructs the images to the precision of float32.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 SCALES = 3
-MARGIN = 16  # pixels that are mirrored beyond each border
+MARGIN = 16  # mirrored pixels beyond each border
 
 
 class Pyramid(Protocol):
-    """What the pyramids here have in common."""
+    """Interface of the pyramids."""
 
     sides: tuple[int, ...]
 
     def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """The bands; that with a number of `sides` has sides of about 1 / (that number)."""
+        """Returns the bands; a band of number n in `sides` has 1/n of the image's sides."""
 
     def inverse(self, bands: list[tf.Tensor]) -> tf.Tensor:
-        """The pictures that the bands are of, with what was mirrored around them."""
+        """Returns the images of bands, including mirrored borders."""
 
 
 def mirrored(pictures: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
-    """Mirrored by `margin` pixels on every side, and zeros up to sides of a power of two.
+    """Returns images mirrored by `margin` pixels on each side, zero-padded to powers of two.
 
     TensorFlow's Fourier transforms of other sizes take up to 17 times as long.
     """
@@ -43,23 +44,23 @@ def mirrored(pictures: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
 
 
 def inside(bands: list[tf.Tensor], pyramid: Pyramid, pictures: tf.Tensor) -> list[tf.Tensor]:
-    """Bands of `mirrored(pictures)` without what lies outside of the pictures."""
-    found = []
+    """Returns the bands of `mirrored(pictures)` without the area outside the images."""
+    cropped = []
     for band, side in zip(bands, pyramid.sides):
         height, width = tf.unstack(-(-tf.shape(pictures)[1:3] // side))
         start = MARGIN // side
-        found.append(band[:, start : start + height, start : start + width])
-    return found
+        cropped.append(band[:, start : start + height, start : start + width])
+    return cropped
 
 
 class LaplacianPyramid:
-    """Burt, Adelson (1983): differences between a picture and what half its size tells of it."""
+    """Differences between an image and its upsampled low-pass version (Burt, Adelson 1983)."""
 
-    sides = (1, 2, 4, 8)
+    sides: tuple[int, ...] = (1, 2, 4, 8)
     _filter = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
     def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Of pictures whose sides divide by 8: three bands and what is left."""
+        """Returns three bands and the low-pass residual; sides must be multiples of 8."""
         rest, bands = pictures, []
         for _ in range(SCALES):
             half = self._down(rest)
@@ -88,17 +89,20 @@ class LaplacianPyramid:
 
 
 class SteerablePyramid:
-    """Simoncelli, Freeman (1995), with two orientations, made of Fourier transforms.
+    """Steerable pyramid with two orientations, by Fourier transforms (Simoncelli, Freeman 1995).
 
-    Masks overlap by raised cosines over an octave; the squares of all add up to 1, so that the
-    same masks put a picture together that took it apart. Pictures go round at their borders:
-    see `mirrored`.
+    Masks overlap by raised cosines over an octave. Their squares sum to 1, so that the same masks
+    analyze and synthesize. Images are periodic at their borders: see `mirrored`.
     """
 
-    sides = (1, *(side for scale in range(SCALES) for side in (2**scale,) * 2), 2**SCALES)
+    sides: tuple[int, ...] = (
+        1,
+        *(side for scale in range(SCALES) for side in (2**scale,) * 2),
+        2**SCALES,
+    )
 
     def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Of pictures whose sides divide by 16: the finest, six with a direction, the rest."""
+        """Returns the finest band, six oriented ones and the residual; sides: multiples of 16."""
         spectrum = _forward(pictures)
         radius, _, _ = _polar(spectrum)
         low = _low(radius / np.pi)
@@ -129,7 +133,7 @@ class SteerablePyramid:
 
 
 def _forward(maps: tf.Tensor) -> tf.Tensor:
-    """Maps NHWC to spectra N, channels, rows, half of the columns."""
+    """Returns spectra N, channels, rows, half of the columns of NHWC maps."""
     return tf.signal.rfft2d(tf.transpose(maps, [0, 3, 1, 2]))
 
 
@@ -139,7 +143,7 @@ def _backward(spectrum: tf.Tensor) -> tf.Tensor:
 
 
 def _polar(spectrum: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Of every frequency: radians a sample, and the two parts of its direction."""
+    """Returns radians per sample of every frequency, and its direction as two components."""
     rows, columns = tf.unstack(tf.cast(tf.shape(spectrum)[2:], tf.float32))
     y = tf.range(rows)
     y = (y - rows * tf.cast(y >= rows / 2.0, tf.float32))[:, None] / (rows / 2.0)
@@ -150,13 +154,13 @@ def _polar(spectrum: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def _low(octaves: tf.Tensor) -> tf.Tensor:
-    """1 up to half of a limit, 0 from it on; the argument is in parts of the limit."""
+    """Returns a low-pass mask of relative frequencies: 1 up to a half, 0 from 1 on."""
     position = tf.math.log(tf.clip_by_value(octaves, 0.5, 1.0)) / np.log(2.0) + 1.0
     return tf.where(octaves < 1.0, tf.cos(0.5 * np.pi * position), 0.0)
 
 
 def _beside(low: tf.Tensor) -> tf.Tensor:
-    """What is left beside a mask, so that their squares add up to 1."""
+    """Returns the complementary mask, so that the squares of both sum to 1."""
     return tf.sqrt(tf.maximum(1.0 - tf.square(low), 0.0))
 
 
@@ -165,12 +169,12 @@ def _complex(mask: tf.Tensor) -> tf.Tensor:
 
 
 def _odd(mask: tf.Tensor) -> tf.Tensor:
-    """As an odd mask of a real filter."""
+    """Returns the mask as that of an odd real filter."""
     return tf.complex(0.0 * mask, mask)
 
 
 def _smaller(spectrum: tf.Tensor) -> tf.Tensor:
-    """Of the pictures with half the sides; what is cut off must be 0."""
+    """Returns the spectrum of images of half the sides; what is removed must be 0."""
     rows, columns = tf.unstack(tf.shape(spectrum)[2:])
     quarter, half = rows // 4, (columns - 1) // 2
     kept = spectrum[..., : half + 1]
@@ -178,21 +182,24 @@ def _smaller(spectrum: tf.Tensor) -> tf.Tensor:
 
 
 def _larger(spectrum: tf.Tensor) -> tf.Tensor:
-    """Of the pictures with twice the sides, without further frequencies."""
+    """Returns the spectrum of images of twice the sides, without further frequencies."""
     rows, columns = tf.unstack(tf.shape(spectrum)[2:])
     half = rows // 2
-    # The highest frequencies, which are their own opposites, have no place of their own.
+    # The highest frequencies equal their own negatives and are not stored twice.
     gap = tf.zeros_like(spectrum)
     wide = tf.concat([spectrum[:, :, :half], gap, spectrum[:, :, half:]], axis=2)
     return 4.0 * tf.pad(wide, [[0, 0], [0, 0], [0, 0], [0, columns - 1]])
 
 
-PYRAMIDS = {"steerable": SteerablePyramid, "laplacian": LaplacianPyramid}
+PYRAMIDS: dict[str, Callable[[], Pyramid]] = {
+    "steerable": SteerablePyramid,
+    "laplacian": LaplacianPyramid,
+}
 
 
 @functools.cache
 def pyramid_of(name: str) -> Pyramid:
-    """The pyramid of that name."""
+    """Returns the pyramid of a name."""
     if name not in PYRAMIDS:
         raise ValueError(f"there is no pyramid {name!r}; there are {', '.join(PYRAMIDS)}.")
     return PYRAMIDS[name]()

@@ -1,9 +1,9 @@
-"""Blind spots: which picture a distance takes for another, found by minimizing it.
+"""Blind spots of metrics: images found by minimizing a distance to a reference.
 
-From noise, or from a strongly compressed picture, the distance to a reference is minimized over
-pixels. What it does not see is left as it was; what it wrongly rewards appears (Ding, Ma, Wang,
-Simoncelli, "Comparison of Full-Reference Image Quality Models for Optimization of Image Processing
-Systems", IJCV 2021).
+The distance is minimized over pixels, from noise or from a strongly compressed image. Errors that
+it does not measure remain. Artifacts that it rewards appear (Ding, Ma, Wang, Simoncelli,
+"Comparison of Full-Reference Image Quality Models for Optimization of Image Processing Systems",
+IJCV 2021).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -22,21 +23,21 @@ from tfc_models.perceptual.trials import Distance
 Softened = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 STARTS = ("noise", "jpeg")
 JPEG_QUALITY = 5
-# Where a metric can be softened, it is at first this much, and at last hardly.
+# Softness at the start and at the end, for metrics that have one.
 SOFT, HARD = 1.0, 1e-6
-# As the paper's: the first rate, halved ten times over a run, and not below the last one.
+# As in the paper: the first rate, halved ten times during a run, down to the last one.
 RATE, LAST_RATE, HALVINGS = 0.005, 1e-4, 10
 
 
 class Recovered(NamedTuple):
-    """What minimizing a distance from a start gave.
+    """Result of minimizing a distance from a start.
 
     Attributes:
-        metric: whose distance was minimized.
+        metric: name of the minimized distance.
         start: noise or jpeg.
-        first: the picture that it began with.
-        picture: the one that it ended with.
-        distances: of the two to the reference, by every metric.
+        first: first image.
+        picture: last image.
+        distances: distances of the two to the reference, by metric.
     """
 
     metric: str
@@ -47,7 +48,7 @@ class Recovered(NamedTuple):
 
 
 def first_picture(reference: np.ndarray, start: str, seed: int = 0) -> np.ndarray:
-    """Uniform noise, or the reference as a JPEG of quality 5."""
+    """Returns uniform noise, or the reference as a JPEG of quality 5."""
     if start not in STARTS:
         raise ValueError(f"start is one of {', '.join(STARTS)}; got {start!r}.")
     if start == "noise":
@@ -64,12 +65,12 @@ def minimized(
     steps: int = 2000,
     soft: bool = False,
 ) -> np.ndarray:
-    """The uint8 picture that Adam finds from `first`, in so many steps.
+    """Returns the uint8 image that Adam reaches from `first` after a number of steps.
 
-    With `soft` the distance takes a third argument, its softness, which falls from 1 to nearly 0.
+    With `soft`, the distance takes a softness as third argument, which falls from 1 to nearly 0.
     """
     target = tf.constant(reference[None], tf.float32)
-    # Half a grey level away from the borders, where pixels are clipped and gradients end.
+    # Half a grey level inside the range, as gradients vanish where pixels are clipped.
     picture = tf.Variable(np.clip(first[None] / 255.0, 0.002, 0.998), dtype=tf.float32)
     optimizer = tf.keras.optimizers.Adam()
     optimizer.build([picture])
@@ -104,32 +105,32 @@ def recover(
     seed: int = 0,
     softened: Softened | None = None,
 ) -> Recovered:
-    """Minimizes one distance from a start; all of them measure what came of it.
+    """Minimizes one distance from a start, and measures the result by all distances.
 
     Args:
-        reference: a uint8 picture H×W×3.
-        distances: by name.
-        metric: the name of the one that is minimized.
+        reference: uint8 image H×W×3.
+        distances: distances by name.
+        metric: name of the distance to minimize.
         start: one of `STARTS`.
-        steps: of Adam.
-        seed: of the noise.
-        softened: the same metric, to be minimized with less and less softness (`Metric.softened`).
+        steps: steps of Adam.
+        seed: seed of the noise.
+        softened: the same metric with a decreasing softness (`Metric.softened`).
     """
     first = first_picture(reference, start, seed)
     soft = softened is not None
     picture = minimized(softened or distances[metric], reference, first, steps, soft)
     sides = [reference] * 2, [first, picture]
     pairs = [tf.constant(np.stack(side), tf.float32) for side in sides]
-    told = {name: np.asarray(measure(*pairs)) for name, measure in distances.items()}
+    measured = {name: np.asarray(measure(*pairs)) for name, measure in distances.items()}
     return Recovered(
-        metric, start, first, picture, {k: (float(v[0]), float(v[1])) for k, v in told.items()}
+        metric, start, first, picture, {k: (float(v[0]), float(v[1])) for k, v in measured.items()}
     )
 
 
 def recovery_figure(reference: np.ndarray, results: Sequence[Recovered]) -> Figure:
-    """A row for each start: where it began, and what each metric made of it, with the distances.
+    """Returns a figure with one row per start: its first image, and the result of each metric.
 
-    Below each picture are the parts of the start's distances that are left, by every metric.
+    Below each image are the remaining shares of the distances at the start, by metric.
     """
     starts = list(dict.fromkeys(result.start for result in results))
     metrics = list(dict.fromkeys(result.metric for result in results))
@@ -154,12 +155,12 @@ def recovery_figure(reference: np.ndarray, results: Sequence[Recovered]) -> Figu
     return figure
 
 
-def _show(axis: object, picture: np.ndarray, title: str) -> None:
+def _show(axis: Axes, picture: np.ndarray, title: str) -> None:
     axis.imshow(picture, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.set_axis_off()
     axis.set_anchor("N")
 
 
-def _below(axis: object, text: str) -> None:
+def _below(axis: Axes, text: str) -> None:
     axis.text(0.0, -0.03, text, fontsize=7, va="top", transform=axis.transAxes)

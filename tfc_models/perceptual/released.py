@@ -1,7 +1,7 @@
-"""Reader of the authors' released PIM weights: a folder with config.json and a checkpoint.
+"""Reader of the authors' released PIM weights.
 
-The folder holds `config.json` and the TensorFlow checkpoint `weights` (weights.index,
-weights.data-…), as the archives pim-1 and pim-5 do once they are unpacked.
+A folder holds `config.json` and the TensorFlow checkpoint `weights` (weights.index,
+weights.data-…), as in the unpacked archives pim-1 and pim-5.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PREFIXES = {
     "marginal": "marginal_encoder/encoders",
     "joint": "joint_encoder/encoders",
 }
-# Settings that PimConfig has no field for, with the only value that Pim implements.
+# Settings without a field in PimConfig, with the only value that Pim implements.
 _FIXED = {
     "num_channels": 3,
     "nscales": SCALES,
@@ -73,17 +73,20 @@ def _config_of(settings: dict[str, Any]) -> PimConfig:
 
 
 def _keyed(model: Pim) -> Iterator[tuple[str, tf.Variable]]:
-    """Every variable with its key in the checkpoint, which has the coarsest band first."""
+    """Yields every variable with its key in the checkpoint, which has the coarsest band first."""
     for name, layer in model.networks().items():
         kind, band = name.split("_")
-        theirs = model.band_count - 1 - int(band)
+        stored = model.band_count - 1 - int(band)
         for key, part in _parts(kind, layer).items():
             for attribute in ("kernel", "bias"):
-                yield f"{_PREFIXES[kind]}/{theirs}/{key}/{attribute}", getattr(part, attribute)
+                yield (
+                    f"{_PREFIXES[kind]}/{stored}/{key}/{attribute}",
+                    getattr(part, attribute),
+                )
 
 
 def _parts(kind: str, layer: Any) -> dict[str, tf.keras.layers.Layer]:
-    """Layers of a network by their names in the checkpoint."""
+    """Returns the layers of a network by their names in the checkpoint."""
     if kind == "features":
         lists = {"layer_with_weights-": layer.convolutions}
     elif kind == "marginal":
@@ -94,7 +97,7 @@ def _parts(kind: str, layer: Any) -> dict[str, tf.keras.layers.Layer]:
             "base_cond_mul/": layer.multipliers,
             "base_cond_add/": layer.offsets,
         }
-    found = {f"{name}{i}": part for name, parts in lists.items() for i, part in enumerate(parts)}
+    parts = {f"{name}{i}": part for name, parts in lists.items() for i, part in enumerate(parts)}
     if kind == "marginal" and layer.mix:
-        found["logit_layer"] = layer.mix[-1]
-    return found
+        parts["logit_layer"] = layer.mix[-1]
+    return parts

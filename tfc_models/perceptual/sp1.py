@@ -10,6 +10,7 @@ Lab for Computational Vision, MIT license.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -61,25 +62,25 @@ _ORIENTED = (
 
 
 class Frontend(Protocol):
-    """A pyramid that splits pictures into `count` bands."""
+    """Interface of pyramids with `count` bands."""
 
     count: int
     gains: tuple[float, ...]
     """Inverse standard deviation of each band in photos of range 0 to 1."""
 
     def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
-        """Bands from the finest to the coarsest."""
+        """Returns the bands, finest first."""
 
 
 class Sp1Pyramid:
-    """Steerable pyramid: the highest frequencies, two orientations a scale, the lowest.
+    """Steerable pyramid: high-pass band, two orientations per scale, low-pass residual.
 
     Each scale convolves with the filters as they are, with zeros beyond the borders ("SAME"). The
     low-pass filter between scales has a gain of 2 at frequency 0.
     """
 
     count = 2 * SCALES + 2
-    gains = (50.0, 40.0, 40.0, 15.0, 15.0, 6.0, 6.0, 0.6)
+    gains: tuple[float, ...] = (50.0, 40.0, 40.0, 15.0, 15.0, 6.0, 6.0, 0.6)
 
     def __init__(self) -> None:
         self._high_0, self._low_0, self._low = map(_octants, (_HIGH_0, _LOW_0, _LOW))
@@ -102,11 +103,11 @@ class BinomialPyramid:
     """Laplacian pyramid with the filter [1 2 1]/4 and no padding.
 
     The bands lose the two pixels along each border that the filter does not reach. The coarsest
-    band is the low-pass rest.
+    band is the low-pass residual.
     """
 
     count = SCALES
-    gains = (30.0, 27.0, 5.0)
+    gains: tuple[float, ...] = (30.0, 27.0, 5.0)
 
     def __init__(self) -> None:
         line = np.array([1, 2, 1], np.float32) / 4
@@ -128,11 +129,14 @@ class BinomialPyramid:
         return [*bands, rest]
 
 
-FRONTENDS = {"steerable": Sp1Pyramid, "laplacian": BinomialPyramid}
+FRONTENDS: dict[str, Callable[[], Frontend]] = {
+    "steerable": Sp1Pyramid,
+    "laplacian": BinomialPyramid,
+}
 
 
 def _octants(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
-    """Returns the whole filter whose lower right octant is given."""
+    """Returns the whole symmetric filter of a lower right octant."""
     side = len(rows)
     distance = np.abs(np.arange(1 - side, side))
     near, far = np.minimum.outer(distance, distance), np.maximum.outer(distance, distance)
@@ -147,7 +151,7 @@ def _of_channels(kernel: np.ndarray, channels: int) -> tf.Tensor:
 
 
 def _filtered(maps: tf.Tensor, kernel: np.ndarray, step: int = 1) -> tf.Tensor:
-    """Correlates every channel with the kernel, centred on each sample that is kept."""
+    """Correlates every channel with the kernel, centered on each retained sample."""
     margin = len(kernel) // 2
     border = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
     kernel = _of_channels(kernel, maps.shape[-1])

@@ -1,6 +1,6 @@
-"""What a distance between pictures must do to be worth optimizing, as counted trials.
+"""Tests of distances: monotonicity in distortions, shift against blur, rank correlation.
 
-A distance is anything that takes two batches of sRGB 0–255 NHWC and gives a number for each pair.
+A distance is a function of two NHWC batches, sRGB 0 to 255, with one number per pair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BANK_SIDE = 192
 
 
 def measured(distance: Distance, a: np.ndarray, b: np.ndarray, batch: int = 8) -> np.ndarray:
-    """The distance of many pairs, some at a time."""
+    """Returns the distances of many pairs, in batches."""
     parts = []
     for i in range(0, len(a), batch):
         pair = (tf.constant(side[i : i + batch], tf.float32) for side in (a, b))
@@ -32,7 +32,7 @@ def measured(distance: Distance, a: np.ndarray, b: np.ndarray, batch: int = 8) -
 def monotone(
     distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """Of each distance and corruption: the share of steps in strength that it goes up with."""
+    """Returns the share of strength steps with a growing distance, by distance and corruption."""
     steps: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in distances}
     for corruption in CORRUPTIONS:
         for number, picture in enumerate(pictures):
@@ -42,13 +42,13 @@ def monotone(
                 rises = np.diff(measured(distance, still, series)) > 0
                 steps[name].setdefault(corruption, []).append(rises)
     return {
-        name: {corruption: float(np.mean(rises)) for corruption, rises in found.items()}
-        for name, found in steps.items()
+        name: {corruption: float(np.mean(rises)) for corruption, rises in steps_of.items()}
+        for name, steps_of in steps.items()
     }
 
 
 def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
-    """The picture, blurred by a Gaussian until its mean squared error is that (or cannot be)."""
+    """Returns the image, blurred by a Gaussian to a mean squared error if possible."""
     least, most = 0.0, 32.0
     for _ in range(24):
         middle = 0.5 * (least + most)
@@ -63,15 +63,16 @@ def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
 def shifts_beside_blurs(
     distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """The share of pictures whose shift by a pixel costs less than a blur of equal MSE.
+    """Returns the share of images for which a pixel shift costs less than an equal-MSE blur.
 
-    Down and to the right, on average. Pictures that no blur changes as much are left out.
+    Shifts are down and to the right, averaged. Images without a blur of equal error are skipped.
     """
     wins: dict[str, list[bool]] = {name: [] for name in distances}
     for picture in pictures:
         sides = (picture[1:], picture[:-1]), (picture[:, 1:], picture[:, :-1])
-        trials = [_shift_and_blur(still, shifted) for still, shifted in sides]
-        if any(trial is None for trial in trials):
+        pairs = [_shift_and_blur(still, shifted) for still, shifted in sides]
+        trials = [pair for pair in pairs if pair is not None]
+        if len(trials) < len(pairs):
             continue
         for name, distance in distances.items():
             costs = [measured(distance, *trial) for trial in trials]
@@ -81,7 +82,7 @@ def shifts_beside_blurs(
 
 
 def _shift_and_blur(still: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Twice the picture, and beside it the shifted and the blurred one."""
+    """Returns the image twice, and the shifted and the blurred one; None without such a blur."""
     still, shifted = still.astype(np.float32), shifted.astype(np.float32)
     error = float(np.mean(np.square(shifted - still)))
     blurred = blur_of_equal_error(still, error)
@@ -93,7 +94,7 @@ def _shift_and_blur(still: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray,
 def bank(
     pictures: Sequence[np.ndarray], count: int = 1000, side: int = BANK_SIDE, seed: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-    """Distorted pairs: crops, the same distorted in one way or in two, and which way."""
+    """Yields crops, the same with one or two distortions, and the names of these."""
     draw = np.random.default_rng([seed, 1])
     names = list(DISTORTIONS)
     for _ in range(count):
@@ -108,7 +109,7 @@ def bank(
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's."""
+    """Returns Spearman's rank correlation."""
     return float(stats.spearmanr(a, b).statistic)
 
 

@@ -1,4 +1,7 @@
-"""Toy sources, what the best codes of them reach, and codes to compare."""
+"""Small sources with known optimal codes, and codes to compare on them.
+
+This package imports `layers` and top-level modules of tfc_models only.
+"""
 
 from __future__ import annotations
 

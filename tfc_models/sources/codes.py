@@ -1,4 +1,4 @@
-"""The codes that are compared on small sources: linear, nonlinear, and vector quantizers."""
+"""Codes for small sources: linear and nonlinear transforms, and vector quantizers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import tensorflow as tf
 from tfc_models.sources.compressors import TransformCode, VectorQuantizer
 
 ACTIVATIONS = {"softplus": tf.nn.softplus, "relu": tf.nn.relu, "leaky_relu": tf.nn.leaky_relu}
-LEVELS = 5  # of lambda, at which a code for a range of them has gains
-CONDITION = 16  # numbers that tell a network what lambda is
+LEVELS = 5  # levels of lambda with gains, for codes of a range
+CONDITION = 16  # inputs of a network that encode lambda
 LLOYD_CHUNK = 2**16
 
 
 class Affine(tf.keras.layers.Layer):
-    """x ↦ x W + b, from a start; lambda changes nothing."""
+    """Affine map x ↦ x W + b from given initial values; independent of lambda."""
 
     def __init__(
         self, matrix: np.ndarray, shift: np.ndarray | None = None, trained: bool = True
@@ -28,12 +28,12 @@ class Affine(tf.keras.layers.Layer):
         self.shift = tf.Variable(shift, trained, dtype=tf.float32, name="shift")
 
     def call(self, vectors: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        del place
+        """Returns the map of vectors."""
         return tf.matmul(vectors, self.matrix) + self.shift
 
 
 class Perceptron(tf.keras.layers.Layer):
-    """Hidden layers and one without an activation; `conditioned` ones are modulated by lambda."""
+    """Hidden layers and a linear one; `conditioned` ones are modulated by lambda."""
 
     def __init__(
         self, hidden: Sequence[int], outputs: int, activation: str, conditioned: bool = False
@@ -45,12 +45,13 @@ class Perceptron(tf.keras.layers.Layer):
         self.hidden = [dense(units) for units in hidden]
         self.last = dense(outputs)
         self.condition = dense(CONDITION, tf.nn.relu) if conditioned else None
-        # Zeros: lambda changes nothing at first.
+        # Zeros: independent of lambda at first.
         self.modulations = [
             dense(2 * units, kernel_initializer="zeros") for units in hidden if conditioned
         ]
 
     def call(self, vectors: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+        """Returns the outputs for vectors and the place of lambda in its range."""
         condition = None if self.condition is None else self.condition(place)
         for i, layer in enumerate(self.hidden):
             vectors = layer(vectors)
@@ -62,15 +63,15 @@ class Perceptron(tf.keras.layers.Layer):
 
 
 def linear(samples: np.ndarray, latents: int, lmbda: float, mean: bool = False) -> TransformCode:
-    """Learned affine transforms, a uniform quantizer with learned steps, a factorized prior.
+    """Returns learned affine transforms, a quantizer with learned steps and a factorized prior.
 
-    It starts as the Karhunen–Loève transform of the samples, with steps for high rates.
+    Initial values are the Karhunen–Loève transform of the samples, with steps for high rates.
     """
     return _orthogonal(samples, latents, lmbda, mean, trained=True)
 
 
 def klt(samples: np.ndarray, latents: int, lmbda: float, mean: bool = False) -> TransformCode:
-    """The Karhunen–Loève transform of the samples; steps and priors alone are learned."""
+    """Returns the Karhunen–Loève transform of the samples; only steps and priors are learned."""
     return _orthogonal(samples, latents, lmbda, mean, trained=False)
 
 
@@ -80,7 +81,9 @@ def _orthogonal(
     samples = np.asarray(samples, np.float64)
     size = samples.shape[1]
     if not 1 <= latents <= size:
-        raise ValueError(f"of {size} numbers a linear transform makes 1 to {size}; got {latents}.")
+        raise ValueError(
+            f"a linear transform of {size} numbers has 1 to {size} latents; got {latents}."
+        )
     middle = samples.mean(0)
     vectors = np.linalg.eigh(np.cov(samples.T))[1][:, ::-1][:, :latents]
     code = TransformCode(
@@ -91,7 +94,8 @@ def _orthogonal(
         mean=mean,
         name="linear" if trained else "klt",
     )
-    # At high rates a step's error is step²/12, and a bit less of a number costs 2 ln 2 times that.
+    assert code.gain is not None  # It has a level.
+    # At high rates, the error of a step is step²/12; one bit less costs 2 ln 2 times that.
     step = math.sqrt(6.0 * (size if mean else 1) / (lmbda * math.log(2.0)))
     code.gain.logarithm.assign(tf.fill([1, latents], -math.log(step)))
     return code
@@ -108,17 +112,16 @@ def nonlinear(
     conditioned: bool = False,
     mean: bool = False,
 ) -> TransformCode:
-    """Networks both ways. For a range of lambdas latents have gains, and may have more.
+    """Returns networks as analysis and synthesis. For a range of lambdas, latents have gains.
 
     Args:
-        dimensions: of a sample.
-        latents: of its code.
-        lmbda: one, or a range of them.
-        hidden: widths of the analysis' hidden layers, which the synthesis has, too, from the last
-            to the first.
+        dimensions: numbers per sample.
+        latents: numbers per code.
+        lmbda: one value, or a range.
+        hidden: widths of the analysis' hidden layers; the synthesis has them in reverse order.
         activation: one of ACTIVATIONS.
         quantization: see TransformCode.
-        conditioned: whether lambda modulates the networks as well as the gains.
+        conditioned: whether lambda also modulates the networks.
         mean: see Compressor.
     """
     ranged = isinstance(lmbda, (tuple, list)) and lmbda[0] != lmbda[-1]
@@ -138,7 +141,7 @@ def nonlinear(
 def vector_quantizer(
     samples: np.ndarray, size: int, lmbda: float, mean: bool = False, seed: int = 0
 ) -> VectorQuantizer:
-    """Code vectors that are so many of the samples, of equal probability, to be trained."""
+    """Returns a code whose vectors are random samples of equal probability, to be trained."""
     return VectorQuantizer(_some(np.asarray(samples), size, seed), lmbda, mean=mean)
 
 
@@ -151,11 +154,12 @@ def lloyd(
     rounds: int = 1000,
     tolerance: float = 1e-7,
 ) -> VectorQuantizer:
-    """Chou, Lookabaugh, Gray, "Entropy-Constrained Vector Quantization" (1989).
+    """Returns an entropy-constrained vector quantizer (Chou, Lookabaugh, Gray 1989).
 
-    By turns, every sample goes to the vector of least bits + lmbda · error, and every vector to the
-    mean of its samples, with their share for its probability. Vectors without samples are dropped.
-    It ends after `rounds`, or when one gains less than `tolerance` of the cost.
+    In turn, every sample is assigned to the vector of least bits + lmbda · error, and every vector
+    becomes the mean of its samples, with their share as its probability. Vectors without samples
+    are dropped. The algorithm stops after `rounds`, or when a round reduces the cost by less than
+    `tolerance`.
     """
     if rounds < 1:
         raise ValueError(f"rounds are 1 or more; got {rounds}.")

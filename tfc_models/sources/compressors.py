@@ -1,7 +1,7 @@
-"""Compressors of small sources, all behind one interface: transform codes and vector quantizers.
+"""Compressors of small sources with one interface: transform codes and vector quantizers.
 
-Each gives, of every sample, the bits that it takes, the squared error that it leaves and what it
-becomes; and codes many samples into real bytes, with the library's range coder.
+Each returns the bits, the squared error and the reconstruction of every sample, and codes samples
+into bytes with the library's range coder.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from tensorflow_compression.python.ops import gen_ops
 from tfc_models.layers.gain import LARGEST_RATE, Gain, level_weights
 
 QUANTIZATIONS = ("noise", "straight-through", "soft", "universal")
-"""What stands for rounding in training:
+"""Substitutes for rounding in training:
 
 - `noise`: uniform noise, for the rate and for the synthesis (Ballé et al. 2017);
 - `straight-through`: noise for the rate, rounding with a gradient of 1 for the synthesis;
-- `soft`: noise after soft rounding, whose sharpness grows while training goes on, and the mean of
-  what was rounded for the synthesis (Agustsson, Theis 2020);
-- `universal`: as `noise`; but then latents are coded with that noise, too, which encoder and
-  decoder draw alike.
+- `soft`: noise after soft rounding of growing sharpness, and the conditional mean for the
+  synthesis (Agustsson, Theis 2020);
+- `universal`: as `noise`, and latents are coded with the same noise in encoder and decoder.
 """
 SHARPEST = 6.0
 CODER_BITS = 16
@@ -35,7 +34,7 @@ Losses = dict[str, tf.Tensor]
 
 
 class Coded(NamedTuple):
-    """Of every sample: its bits, its squared error, and what it becomes."""
+    """Bits, squared error and reconstruction of every sample."""
 
     rate: tf.Tensor
     distortion: tf.Tensor
@@ -43,12 +42,12 @@ class Coded(NamedTuple):
 
 
 class Compressor(tf.keras.Model, abc.ABC):
-    """Codes vectors, each by itself, at bits + lmbda · squared error.
+    """Base class of compressors that code each vector at minimal bits + lmbda · squared error.
 
     Args:
-        lmbda: what a unit of squared error is worth, in bits; or the least and the largest of
-            these, between which it can be chosen for every call.
-        mean: whether the error is the mean over a vector's numbers, or their sum.
+        lmbda: bits per unit of squared error, or the smallest and the largest of them; calls then
+            select a value in between.
+        mean: whether the error is the mean over the numbers of a vector, or their sum.
     """
 
     def __init__(self, lmbda: float | tuple[float, float], mean: bool, name: str) -> None:
@@ -60,38 +59,38 @@ class Compressor(tf.keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def losses_of(self, samples: tf.Tensor, seed: tf.Tensor) -> Losses:
-        """What training minimizes (`loss`), with its parts."""
+        """Returns the training loss (`loss`) with its parts."""
 
     @abc.abstractmethod
     def coded(self, samples: tf.Tensor, lmbda: float | None = None) -> Coded:
-        """As coding leaves them, with the bits that their probabilities stand for."""
+        """Returns the samples as coded, with the bits by their probabilities."""
 
     @abc.abstractmethod
     def symbols(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """The integers that are coded: samples × as many as there are of each."""
+        """Returns the coded integers, samples × integers per sample."""
 
     @abc.abstractmethod
     def compress(self, samples: tf.Tensor, lmbda: float | None = None) -> bytes:
-        """All samples, one behind another."""
+        """Returns the bytes of all samples."""
 
     @abc.abstractmethod
     def decompress(self, data: bytes, count: int, lmbda: float | None = None) -> tf.Tensor:
-        """What `count` samples have become, out of their bytes."""
+        """Returns the reconstruction of `count` samples from their bytes."""
 
     def rate(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """Bits of each."""
+        """Returns the bits of each sample."""
         return self.coded(samples, lmbda).rate
 
     def distortion(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """Squared error of each."""
+        """Returns the squared error of each sample."""
         return self.coded(samples, lmbda).distortion
 
     def reconstruct(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """What each becomes."""
+        """Returns the reconstruction of each sample."""
         return self.coded(samples, lmbda).reconstruction
 
     def anneal(self, fraction: float) -> None:
-        """What changes with the fraction of the training that is done."""
+        """Updates what depends on the fraction of training that is done."""
 
     def _squared_error(self, samples: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
         squares = tf.math.squared_difference(samples, reconstruction)
@@ -99,9 +98,9 @@ class Compressor(tf.keras.Model, abc.ABC):
 
 
 class _Tables:
-    """Entropy models with tables by lambda, and the priors' values that they are of.
+    """Entropy models with coding tables by lambda, and the prior values that they were built from.
 
-    No part of the code for Keras, whose variables and checkpoints do not change by coding.
+    Not tracked by Keras, as coding does not change variables or checkpoints.
     """
 
     def __init__(self) -> None:
@@ -110,14 +109,14 @@ class _Tables:
 
 
 class TransformCode(Compressor):
-    """y = g · analysis(x), rounded; x̂ = synthesis(ŷ / g), each number of y under its own prior.
+    """Transform code: y = g · analysis(x), rounded; x̂ = synthesis(ŷ / g); one prior per latent.
 
     Args:
-        analysis: takes samples and what each's lambda is, from 0 to 1 of the logarithmic range.
-        synthesis: takes latents and the same.
-        latents: how many numbers the analysis gives.
+        analysis: network that takes samples and the place of each lambda in the logarithmic range.
+        synthesis: network that takes latents and the same places.
+        latents: number of latents.
         lmbda: see the base class.
-        levels: of lambda, at which gains g are learned; 1: learned steps; 0: none.
+        levels: levels of lambda with learned gains g; 1: learned steps; 0: none.
         quantization: one of QUANTIZATIONS.
         mean: see the base class.
     """
@@ -143,8 +142,8 @@ class TransformCode(Compressor):
         self.analysis, self.synthesis, self.quantization = analysis, synthesis, quantization
         self.latents, self.levels = latents, levels
         self.gain = Gain(latents, levels, name="gain") if levels else None
-        if levels > 1:
-            # Where steps are fine, the best ones shrink with the root of lambda.
+        if self.gain and levels > 1:
+            # At high rates, optimal steps are proportional to 1/√lambda.
             law = 0.25 * math.log(self.lmbdas[1] / self.lmbdas[0]) * tf.linspace(-1.0, 1.0, levels)
             self.gain.logarithm.assign(tf.tile(law[:, None], [1, latents]))
         self.density = tfc.DeepFactorized(batch_shape=[latents])
@@ -152,23 +151,23 @@ class TransformCode(Compressor):
         self._kept = _Tables()
 
     def anneal(self, fraction: float) -> None:
-        """Soft rounding becomes sharper over the first half."""
+        """Sharpens soft rounding over the first half of training."""
         self.sharpness.assign(SHARPEST * min(1.0, 2.0 * fraction))
 
     def _place(self, lmbda: tf.Tensor) -> tf.Tensor:
-        """Where lambdas lie in their range, 0 to 1, of its logarithm."""
+        """Returns the places of lambdas in their logarithmic range, 0 to 1."""
         low, high = (math.log(value) for value in self.lmbdas)
         return (tf.math.log(lmbda) - low) / ((high - low) or 1.0)
 
     def _one_place(self, lmbda: float | None) -> tf.Tensor:
-        """That of one lambda for all; the only one, where there is a single one."""
+        """Returns the place of one lambda for all samples."""
         lmbda = self.lmbda if lmbda is None else lmbda
         if not self.lmbdas[0] * 0.999 <= lmbda <= self.lmbdas[1] * 1.001:
             raise ValueError(f"lmbda is from {self.lmbdas[0]:g} to {self.lmbdas[1]:g}: {lmbda:g}.")
         return tf.clip_by_value(self._place(tf.constant([float(lmbda)])), 0.0, 1.0)
 
     def _gains(self, place: tf.Tensor) -> tuple[tf.Tensor | float, tf.Tensor | None]:
-        """Gains; and, for a range of lambdas, the same again, which scale the prior as well."""
+        """Returns gains, and the scale of the prior; for a range of lambdas both are equal."""
         if self.gain is None:
             return 1.0, None
         gains = self.gain.at(level_weights(place * LARGEST_RATE, self.levels))
@@ -183,6 +182,7 @@ class TransformCode(Compressor):
         return tfc.UniformNoiseAdapter(base)
 
     def losses_of(self, samples: tf.Tensor, seed: tf.Tensor) -> Losses:
+        """Returns the training loss with its parts."""
         of_noise, of_lmbda = tf.unstack(tfp.random.split_seed(seed, n=2, salt="training"))
         place = tf.random.stateless_uniform([tf.shape(samples)[0]], of_lmbda)
         low, high = (math.log(value) for value in self.lmbdas)
@@ -222,7 +222,7 @@ class TransformCode(Compressor):
         return tfc.ContinuousBatchedEntropyModel(prior, offset_heuristic=False, **options)
 
     def _coder(self, place: tf.Tensor) -> Any:
-        """An entropy model with tables, built once for every lambda, as long as priors stay."""
+        """Returns an entropy model with tables, cached by lambda until the priors change."""
         of_prior = [*self.density.variables, *(self.gain.variables if self.gain else ())]
         priors, key = [v.numpy().tobytes() for v in of_prior], float(place[0])
         if priors != self._kept.priors:
@@ -232,7 +232,7 @@ class TransformCode(Compressor):
             if self.quantization == "universal":
                 levels = tf.range(model._num_noise_levels, dtype=tf.float32)[:, None]
                 offset = (levels + 1.0) / (model._num_noise_levels + 1.0) - 0.5
-            # As a graph: eagerly, the search for the tails takes seconds.
+            # In a graph, because the search for the tails takes seconds eagerly.
             build = tf.function(
                 lambda: model._build_tables(model.prior, CODER_BITS, offset), autograph=False
             )
@@ -242,17 +242,18 @@ class TransformCode(Compressor):
         return self._kept.models[key]
 
     def coded(self, samples: tf.Tensor, lmbda: float | None = None) -> Coded:
+        """Returns the samples as coded, with the bits by their probabilities."""
         place = self._one_place(lmbda)
         y = self._latents(samples, place)
         model = self._entropy_model(place)
-        # Of the tfc's models the one with dither needs all samples to be one unit.
+        # tfc's model with dither needs all samples in one coding unit.
         y_hat, _ = model(y, training=False)
         bits = tf.reduce_sum(model.prior.log_prob(y_hat), -1) / -math.log(2.0)
         reconstruction = self._synthesized(y_hat, place)
         return Coded(bits, self._squared_error(samples, reconstruction), reconstruction)
 
     def symbols(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """With dither, what is left when it is taken away."""
+        """Returns the coded integers; with dither, after its subtraction."""
         place = self._one_place(lmbda)
         y = self._latents(samples, place)
         if self.quantization == "universal":
@@ -261,21 +262,23 @@ class TransformCode(Compressor):
         return tf.cast(tf.round(y), tf.int32)
 
     def compress(self, samples: tf.Tensor, lmbda: float | None = None) -> bytes:
+        """Returns the bytes of all samples."""
         place = self._one_place(lmbda)
         return self._coder(place).compress(self._latents(samples, place)).numpy()
 
     def decompress(self, data: bytes, count: int, lmbda: float | None = None) -> tf.Tensor:
+        """Returns the reconstruction of `count` samples from their bytes."""
         place = self._one_place(lmbda)
         y_hat = self._coder(place).decompress(tf.constant(data), [count])
         return self._synthesized(y_hat, place)
 
 
 class VectorQuantizer(Compressor):
-    """Code vectors with probabilities; a sample becomes that of least bits + lmbda · error.
+    """Code vectors with probabilities; a sample becomes the vector of least bits + lmbda · error.
 
     Args:
-        codebook: vectors, one in each row.
-        probabilities: of each; equal where none are given.
+        codebook: one vector per row.
+        probabilities: probability of each vector; equal by default.
         lmbda: see the base class.
         mean: see the base class.
     """
@@ -298,7 +301,7 @@ class VectorQuantizer(Compressor):
         return tf.nn.log_softmax(self.logits) / -math.log(2.0)
 
     def symbols(self, samples: tf.Tensor, lmbda: float | None = None) -> tf.Tensor:
-        """The code vector of each."""
+        """Returns the index of each sample's code vector."""
         return self._nearest(samples, self._checked(lmbda))[:, None]
 
     def _checked(self, lmbda: float | None) -> float:
@@ -307,7 +310,7 @@ class VectorQuantizer(Compressor):
         return self.lmbda
 
     def _nearest(self, samples: tf.Tensor, lmbda: float) -> tf.Tensor:
-        # |x|² is the same for all of them.
+        # |x|² is the same for all vectors.
         squares = tf.reduce_sum(tf.square(self.codebook), -1)
         squares -= 2.0 * tf.matmul(samples, self.codebook, transpose_b=True)
         if self.mean:
@@ -315,35 +318,37 @@ class VectorQuantizer(Compressor):
         return tf.argmin(self._bits() + lmbda * squares, -1, tf.int32)
 
     def losses_of(self, samples: tf.Tensor, seed: tf.Tensor) -> Losses:
-        """Of the vectors that are chosen alone: the choice has no gradient."""
-        del seed
+        """Returns the training loss; the choice of vectors has no gradient."""
         coded = self.coded(samples)
         parts = {"rate": coded.rate, "distortion": coded.distortion}
         parts["loss"] = coded.rate + self.lmbda * coded.distortion
         return {k: tf.reduce_mean(v) for k, v in parts.items()}
 
     def coded(self, samples: tf.Tensor, lmbda: float | None = None) -> Coded:
+        """Returns the samples as coded, with the bits by their probabilities."""
         return self.coded_as(samples, self._nearest(samples, self._checked(lmbda)))
 
     def coded_as(self, samples: tf.Tensor, index: tf.Tensor) -> Coded:
-        """As these code vectors, one for each sample."""
+        """Returns the samples as coded with given code vectors."""
         reconstruction = tf.gather(self.codebook, index)
         distortion = self._squared_error(samples, reconstruction)
         return Coded(tf.gather(self._bits(), index), distortion, reconstruction)
 
     def _table(self) -> tf.Tensor:
-        # The coder wants two symbols or more: the last one never comes.
+        # The coder needs two symbols or more; the last one is never used.
         probabilities = tf.concat([tf.nn.softmax(self.logits), [0.0]], 0)
         cdf = gen_ops.pmf_to_quantized_cdf(probabilities, precision=CODER_BITS)
         return tf.concat([[CODER_BITS], cdf], 0)
 
     def compress(self, samples: tf.Tensor, lmbda: float | None = None) -> bytes:
+        """Returns the bytes of all samples."""
         index = self._nearest(samples, self._checked(lmbda))
         handle = gen_ops.create_range_encoder([], self._table())
         handle = gen_ops.entropy_encode_index(handle, tf.zeros_like(index), index)
         return gen_ops.entropy_encode_finalize(handle).numpy()
 
     def decompress(self, data: bytes, count: int, lmbda: float | None = None) -> tf.Tensor:
+        """Returns the reconstruction of `count` samples from their bytes."""
         self._checked(lmbda)
         handle = gen_ops.create_range_decoder(tf.constant(data), self._table())
         first = tf.zeros([count], tf.int32)

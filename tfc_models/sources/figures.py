@@ -1,4 +1,4 @@
-"""What a code of a small source takes and leaves, over many samples."""
+"""Measurements of codes on many samples of a small source."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CHUNK = 2**15
 
 
 class Figures(NamedTuple):
-    """Of a sample, on average.
+    """Means per sample.
 
     Attributes:
-        bits: that its symbols' probabilities under the code's priors stand for.
-        coded: of the bytes that the range coder made.
-        joint: the entropy of all symbols of a sample together, as often as they were seen.
-        distortion: its squared error.
+        bits: bits of the symbols by the probabilities of the code's priors.
+        coded: bits of the range coder's bytes.
+        joint: empirical joint entropy of all symbols of a sample.
+        distortion: squared error.
     """
 
     bits: float
@@ -28,26 +28,25 @@ class Figures(NamedTuple):
     distortion: float
 
     def cost(self, lmbda: float) -> float:
-        """Bits and what the error is worth."""
+        """Returns bits + lmbda · distortion."""
         return self.bits + lmbda * self.distortion
 
 
 def measured(code: Compressor, samples: np.ndarray, lmbda: float | None = None) -> Figures:
-    """Of a code on samples that it was not trained on.
+    """Measures a code on samples that it was not trained on.
 
-    The joint entropy of n samples is that of what was seen: too small by about (k − 1) / (2n ln 2)
-    bits where k different codes were seen. With dither, which the decoder knows, it is not what
-    symbols need.
+    The empirical joint entropy of n samples is too small by about (k − 1) / (2n ln 2) bits for k
+    distinct codes. With dither, which the decoder knows, it is not a bound on the bits.
     """
-    bits, error, size, seen = [], [], 0, []
+    bits, error, size, symbols = [], [], 0, []
     for start in range(0, len(samples), CHUNK):
         chunk = tf.constant(samples[start : start + CHUNK])
         coded = code.coded(chunk, lmbda)
         bits.append(coded.rate.numpy())
         error.append(coded.distortion.numpy())
         size += 8 * len(code.compress(chunk, lmbda))
-        seen.append(code.symbols(chunk, lmbda).numpy())
-    _, counts = np.unique(np.concatenate(seen), axis=0, return_counts=True)
+        symbols.append(code.symbols(chunk, lmbda).numpy())
+    _, counts = np.unique(np.concatenate(symbols), axis=0, return_counts=True)
     shares = counts / counts.sum()
     return Figures(
         float(np.concatenate(bits).mean()),

@@ -1,6 +1,6 @@
-"""Small sources: distributions of tfp's where those fit, and random functions on an interval.
+"""Small sources: distributions of TensorFlow Probability, and random functions on an interval.
 
-All draw without state: the same seed gives the same samples.
+Sampling is stateless: the same seed gives the same samples.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ BANANA_ANGLE = math.radians(240.0)
 BANANA_SHIFT = (-1.0, -1.0)
 
 
-def banana() -> tfd.Distribution:
-    """A normal distribution in the plane, bent along a parabola, turned and shifted.
+def banana() -> tfp.distributions.Distribution:
+    """Returns a normal distribution in the plane, bent along a parabola, rotated and shifted.
 
-    The map has a Jacobian of 1, so that it has the normal distribution's entropy.
+    The map has a Jacobian of 1, so that the entropy is that of the normal distribution.
     """
     # v = (u₁, u₂ − 0.1 u₁²).
     bend = tfb.RealNVP(
@@ -39,13 +39,13 @@ def banana() -> tfd.Distribution:
     return tfd.TransformedDistribution(normal, bijector, name="banana")
 
 
-def laplace(dimensions: int = 1) -> tfd.Distribution:
-    """Independent Laplacian numbers of location 0 and scale 1."""
+def laplace(dimensions: int = 1) -> tfp.distributions.Distribution:
+    """Returns independent Laplacian numbers of location 0 and scale 1."""
     return tfd.Sample(tfd.Laplace(0.0, 1.0), dimensions, name="laplace")
 
 
-class _Vectors(tfd.Distribution):
-    """Vectors of so many numbers, which can be drawn and nothing else."""
+class _Vectors(tfp.distributions.Distribution):
+    """Distribution of vectors that supports sampling only."""
 
     def __init__(self, size: int, name: str, parameters: dict[str, Any]) -> None:
         self._size = size
@@ -72,11 +72,11 @@ class _Vectors(tfd.Distribution):
 
 
 class RandomFunction(_Vectors):
-    """A function of t in [0, 1] that chance decides, at as many points, both ends among them.
+    """Random function of t in [0, 1], sampled at equidistant points that include both ends.
 
     Args:
-        points: numbers of a sample.
-        order: how many independent functions are added up; the sum is divided by the root of it.
+        points: numbers per sample.
+        order: number of independent functions in the sum, which is divided by its root.
     """
 
     def __init__(self, points: int, order: int = 1, name: str | None = None, **own: Any) -> None:
@@ -92,15 +92,14 @@ class RandomFunction(_Vectors):
         return tf.add_n([self._drawn(n, t, s) for s in tf.unstack(seeds)]) / self.order**0.5
 
     def _drawn(self, n: tf.Tensor, t: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """n functions at the points t."""
+        """Returns n functions at the points t."""
         raise NotImplementedError
 
 
 class Sawbridge(RandomFunction):
-    """t − 1(t > Z), Z uniform: a ramp that drops by one, somewhere (Wagner, Ballé, DCC 2021).
+    """Sawbridge t − 1(t > Z), Z uniform: a ramp with one drop (Wagner, Ballé, DCC 2021).
 
-    `stationary` looks at it from a random place on: t is (t + V) mod 1, V uniform too and
-    independent of Z.
+    With `stationary`, t is (t + V) mod 1, with V uniform and independent of Z.
     """
 
     def __init__(
@@ -138,11 +137,11 @@ class Sinusoid(RandomFunction):
 
 
 class Sphere(_Vectors):
-    """Points of all directions alike, at a distance between 1 − width and 1 + width.
+    """Points of uniform direction and radius between 1 − width and 1 + width.
 
     Args:
-        dimensions: 2 is a circle.
-        width: of the shell, each way; the distance is uniform. 0 is the sphere itself.
+        dimensions: 2 for a circle.
+        width: half of the thickness of the shell; the radius is uniform. 0 is the sphere itself.
     """
 
     def __init__(self, dimensions: int = 2, width: float = 0.0, name: str = "Sphere") -> None:

@@ -1,4 +1,7 @@
-"""Trained weights, their cards and digests. Weights under a name never change."""
+"""Trained weights with their cards and digests. Weights under one name never change.
+
+This package imports `models` and the packages below it. Listing models does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -35,36 +38,36 @@ class Entry:
 
     @property
     def path(self) -> pathlib.Path:
-        """The weights file."""
+        """Path of the weights file."""
         return FOLDER / self.file
 
     @property
     def card(self) -> pathlib.Path:
-        """What the weights are, and what they reached."""
+        """Text of the card: training, data and results."""
         return self.path.with_suffix(".md")
 
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
-    """What the zoo holds: the default first, of a name the newest version first."""
+    """Returns the models of the zoo, the default first, each in its newest version."""
     listed = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
-    found = [Entry(**item) for item in listed]
-    return tuple(sorted(found, key=lambda e: (not e.default, e.name, -e.version)))
+    listed_entries = [Entry(**item) for item in listed]
+    return tuple(sorted(listed_entries, key=lambda e: (not e.default, e.name, -e.version)))
 
 
 def list_models() -> list[str]:
-    """Names that `load` takes, the default first."""
+    """Returns the names that `load` takes, the default first."""
     return list(dict.fromkeys(entry.name for entry in entries()))
 
 
 def entry_of(name: str) -> Entry | None:
-    """The newest version of a name, or the default; None if the zoo has none of that name."""
+    """Returns the newest version of a name or of the default; None if the zoo lacks the name."""
     named = [e for e in entries() if name == e.name or (name == DEFAULT and e.default)]
     return max(named, key=lambda e: e.version) if named else None
 
 
 def realism_of(entry: Entry) -> pathlib.Path:
-    """The file of the realism decoder of an entry that has one."""
+    """Returns the path of an entry's realism decoder."""
     from tfc_models.zoo import files
 
     path = FOLDER / entry.realism
@@ -73,11 +76,11 @@ def realism_of(entry: Entry) -> pathlib.Path:
 
 
 def find(name: str) -> tuple[Weights, str]:
-    """Weights, and the name that files carry.
+    """Returns weights, and the name that is written to files.
 
     Args:
-        name: of the zoo, "default", the path of a weights file, or the https address of one
-            with `#sha256=` and its SHA-256.
+        name: name in the zoo, "default", path of a weights file, or an https address ending in
+            `#sha256=` and the SHA-256.
     """
     from tfc_models.zoo import files
 
@@ -94,7 +97,7 @@ def find(name: str) -> tuple[Weights, str]:
 
 
 def read(entry: Entry) -> Weights:
-    """The weights of an entry."""
+    """Returns the weights of an entry."""
     from tfc_models.zoo import files
 
     files.check_sha256(entry.path, entry.sha256)
@@ -102,10 +105,10 @@ def read(entry: Entry) -> Weights:
 
 
 def build_model(weights: Weights) -> CompressionModel:
-    """The model of a weights file, with its weights; frozen if they were."""
+    """Returns the model of a weights file, with its weights; frozen if they were."""
     from tfc_models import models
 
-    # Kernels are stored plain, and nothing here trains: no need for the Fourier domain.
+    # Plain kernels suffice: files store them, and loaded models do not train.
     model = models.build(weights.model, **{**weights.config, "kernel": "plain"})
     if weights.frozen:
         model.restore_frozen(weights.state)

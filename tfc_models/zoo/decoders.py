@@ -1,7 +1,7 @@
-"""Files of realism decoders: one npz with what is added to a model's synthesis.
+"""Files of realism decoders: one npz with the additions to a model's synthesis.
 
-Kernels are integers of 8 bits in steps of an eighth of their channel's root mean square, which
-costs the pictures nothing that can be seen and takes a third of the space of float16.
+Kernels are 8-bit integers in steps of an eighth of their channel's root mean square. The effect on
+images is not visible, and the files take a third of the space of float16.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfc_models.remote import read_weights, write_weights
 from tfc_models.zoo.files import NewerWeights
 
 FORMAT = 1
-STEPS = "#steps"  # behind the name of a kernel of integers: what they are multiples of
+STEPS = "#steps"  # suffix of the steps of an integer kernel
 FINENESS = 8.0  # steps in a channel's root mean square
 
 
 class DecoderWeights(NamedTuple):
-    """What the file of a realism decoder holds."""
+    """Contents of a realism decoder's file."""
 
     model: str
     digest: str
@@ -34,7 +34,7 @@ class DecoderWeights(NamedTuple):
 
 
 def save(decoder: RealismDecoder, digest: str, path: pathlib.Path) -> None:
-    """Writes a decoder for the model whose frozen weights have that digest, atomically."""
+    """Writes a decoder for a model whose frozen weights have the digest. The write is atomic."""
     meta = {
         "format": FORMAT,
         "realism": decoder.base.name,
@@ -56,11 +56,11 @@ def save(decoder: RealismDecoder, digest: str, path: pathlib.Path) -> None:
 
 
 def read(source: str | os.PathLike[str]) -> DecoderWeights:
-    """Reads a decoder's file (or an https address with its SHA-256), or says why it cannot."""
+    """Returns the contents of a decoder's file or https address. Raises ValueError if it cannot."""
     arrays = read_weights(source)
     try:
         meta = json.loads(str(arrays.pop("__meta__")))
-        model = meta["realism"]  # What other weights do not have.
+        model = meta["realism"]  # Other files lack it.
         if meta["format"] > FORMAT:
             raise NewerWeights(f"{source} is of a later release of tfc-models: update it.")
         state = {}
@@ -76,7 +76,7 @@ def read(source: str | os.PathLike[str]) -> DecoderWeights:
 
 
 def check(weights: DecoderWeights, model: str, digest: str) -> None:
-    """Refuses a decoder that was made for another model, or other weights of it."""
+    """Raises ValueError if a decoder belongs to another model or other weights."""
     if (weights.model, weights.digest) != (model, digest):
         raise ValueError(
             f"{weights.source} is a realism decoder for {weights.model} (weights "
@@ -86,7 +86,7 @@ def check(weights: DecoderWeights, model: str, digest: str) -> None:
 
 
 def build(weights: DecoderWeights, model: CompressionModel) -> RealismDecoder:
-    """The decoder, on a frozen model; refused if it was made for another one."""
+    """Returns the decoder on a frozen model. Raises ValueError if it belongs to another one."""
     check(weights, model.name, model.digest().hex())
     decoder = RealismDecoder(model, **weights.config)
     decoder.assign_state(weights.state)

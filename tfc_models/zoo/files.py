@@ -1,8 +1,8 @@
 """Weights files: one npz with a model's name, configuration and values.
 
-Learned values are stored as float16; what freezing made (coding tables, exponents of the
-exact networks) as integers, so that a frozen model is the same wherever it is loaded. Of large
-arrays of float16 the first and second bytes lie apart, which deflate packs a tenth smaller.
+Learned values are stored as float16. Results of freezing (coding tables, exponents of the exact
+networks) are stored as integers, so that a frozen model is the same on every machine. The first and
+second bytes of large float16 arrays are stored apart, which deflate compresses by a further tenth.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfc_models.models.stored import storable
 from tfc_models.remote import sha256_of, write_weights
 
 FORMAT = 3  # Up to 2, `pim` in a distortion was what is called pim-bands since.
-PLANES = "#bytes"  # behind the name of an array whose bytes lie apart
+PLANES = "#bytes"  # suffix of arrays whose bytes are stored apart
 LARGE = 1000  # numbers
 
 
 class Weights(NamedTuple):
-    """What a weights file holds."""
+    """Contents of a weights file."""
 
     model: str
     config: dict[str, Any]
@@ -32,32 +32,32 @@ class Weights(NamedTuple):
 
     @property
     def frozen(self) -> bool:
-        """Whether coding tables are among the values."""
+        """Whether the values include coding tables."""
         return any(k.endswith("cdf") for k in self.state)
 
 
 def check_sha256(path: pathlib.Path, expected: str) -> None:
-    """Refuses a file that is not the one that was meant."""
-    found = sha256_of(path)
-    if found != expected:
+    """Raises ValueError if a file has another digest than expected."""
+    actual = sha256_of(path)
+    if actual != expected:
         raise ValueError(
-            f"{path} has SHA-256 {found[:12]}…, not {expected[:12]}…: install tfc-models again."
+            f"{path} has SHA-256 {actual[:12]}…, not {expected[:12]}…: install tfc-models again."
         )
 
 
 def save(model: Any, path: pathlib.Path) -> None:
-    """Writes a model's weights, atomically: whoever reads sees the old file or the new one."""
+    """Writes a model's weights. The write is atomic: readers see the old or the new file."""
     meta = {"format": FORMAT, "model": model.name, "config": model.config}
     arrays = dict(map(_packed, *zip(*storable(model.state()).items())))
     write_weights(path, {"__meta__": np.array(json.dumps(meta, sort_keys=True)), **arrays})
 
 
 class NewerWeights(ValueError):
-    """A file of a format that this release does not know."""
+    """Raised for a file format of a later release."""
 
 
 def _packed(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
-    """As it lies in the file: of many float16, all first bytes and then all second ones."""
+    """Returns values as stored: the first bytes of large float16 arrays, then the second bytes."""
     if values.dtype != np.float16 or values.size < LARGE:
         return name, values
     planes = np.ascontiguousarray(values)[..., None].view(np.uint8)
@@ -72,7 +72,7 @@ def _unpacked(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
 
 
 def read(path: pathlib.Path) -> Weights:
-    """Reads a weights file, or says in one line why it cannot."""
+    """Reads a weights file. Raises an error of one line if it cannot."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["__meta__"]))

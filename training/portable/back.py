@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 import zipfile
 
-from absl import app, flags, logging
+from absl import flags
 
+from tfc_models.cli import absl_programs
 from tfc_models.zoo import files
 from training.portable import step
 
@@ -22,16 +22,11 @@ _CHECKPOINT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string("output", None, "weights file", required=True)
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    try:
-        model = step.trained_model(pathlib.Path(_STEP.value), pathlib.Path(_CHECKPOINT.value))
-        files.save(model, pathlib.Path(_OUTPUT.value))
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(1)
+def convert() -> None:
+    """Converts as the flags say."""
+    model = step.trained_model(pathlib.Path(_STEP.value), pathlib.Path(_CHECKPOINT.value))
+    files.save(model, pathlib.Path(_OUTPUT.value))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    absl_programs.run(convert, errors=(ValueError, OSError, zipfile.BadZipFile))

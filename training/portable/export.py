@@ -1,6 +1,6 @@
 """Writes a config's training step for a machine without TensorFlow; see README.md here.
 
-    python -m training.portable.export --config training/configs/gained_stem4.py \
+    python -m training.portable.export --config gained_stem4 \
         --data PICTURES --output STEP_DIR --set batch=32 --bfloat16
 
 The weights that it begins with are the config's: fitted to --data, random, or of a file
@@ -10,17 +10,19 @@ The weights that it begins with are the config's: fitted to --data, random, or o
 from __future__ import annotations
 
 import pathlib
-import sys
 
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from tfc_models import models
-from training import config as configs
+from tfc_models.cli import absl_programs
+from tfc_models.training import config as configs
+from tfc_models.training.trainer import Trainer
 from training.portable import step
-from training.trainer import Trainer
 
-_CONFIG = flags.DEFINE_string("config", None, "file that sets CONFIG", required=True)
+_CONFIG = flags.DEFINE_string(
+    "config", None, "name in tfc_models.training.configs, or file that sets CONFIG", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the step", required=True)
 _DATA = flags.DEFINE_string("data", None, "pictures for the linear start")
 _SET = flags.DEFINE_multi_string("set", [], "key=value of the config; arguments.key=value")
@@ -51,15 +53,5 @@ def export() -> None:
     logging.info("next, with jax: python %s, then %s", folder / "convert.py", folder / "runner.py")
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
-    try:
-        export()
-    except (ValueError, OSError, TypeError) as error:
-        logging.error("%s", str(error).strip().splitlines()[0])
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    app.run(main)
+    absl_programs.run(export)

@@ -37,20 +37,12 @@ import numpy as np
 import pieces
 import schedule
 import values
+from stopping import NOT_NUMBERS, Stopped
 
 AHEAD = 3  # calls whose crops are made while a call runs
 RECENT = 20  # calls that the speed is the mean of
-NOT_NUMBERS = 20  # steps in a row without a usable loss, after which a run has diverged
 UNFINISHED = 75
 AVERAGE = "average.npz"
-
-
-class Stopped(Exception):
-    """Training ended before its budget did; the message says why."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def batches(

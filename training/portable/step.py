@@ -18,12 +18,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models import models
+from tfc_models.training import crops
+from tfc_models.training.trainer import Trainer
 from training.portable import pieces, values
-from training.trainer import Trainer
 
+HERE, LIBRARY = pathlib.Path(__file__).parent, pathlib.Path(crops.__file__).parent
 TRAVELLERS = (
-    *("runner.py", "convert.py", "compiled_step.py", "crops.py", "device_crops.py"),
-    *("image_files.py", "pieces.py", "schedule.py", "values.py"),
+    *(HERE / name for name in ("runner.py", "convert.py", "compiled_step.py", "device_crops.py")),
+    *(HERE / name for name in ("image_files.py", "pieces.py", "values.py")),
+    *(LIBRARY / name for name in ("crops.py", "schedule.py", "stopping.py")),
 )
 """Files that go along: they need jax, numpy and Pillow."""
 
@@ -100,9 +103,14 @@ def write(
     np.savez_compressed(folder / "initial.npz", **stored)
     text = json.dumps(manifest, indent=1)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    for name in TRAVELLERS:
-        shutil.copyfile(pathlib.Path(__file__).with_name(name), folder / name)
+    copy_programs(folder)
     return manifest
+
+
+def copy_programs(folder: pathlib.Path) -> None:
+    """Copies the programs that travel with a step to a folder."""
+    for path in TRAVELLERS:
+        shutil.copyfile(path, folder / path.name)
 
 
 def _variables(trainer: Trainer) -> dict[int, tuple[str, tf.Variable]]:

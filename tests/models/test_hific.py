@@ -1,0 +1,205 @@
+"""HiFiC's model: the paper's network and a small one are the same code, tiled and exact."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import GOLDEN, SMALL, cropped, golden_codec
+from tfc_models import models
+from tfc_models.codec import Codec
+from tfc_models.layers import Residual, tiled
+from tfc_models.zoo import files
+
+NAME = "hific"
+
+
+def weights(channels: int, latents: int, hyper: int, blocks: int) -> int:
+    """Of the network that the paper describes, kernel by kernel: k·k·in·out + out each."""
+
+    def conv(size, inputs, outputs, bias=1):
+        return size * size * inputs * outputs + bias * outputs
+
+    def norm(width):
+        return 2 * width
+
+    stages = [channels * 2**i for i in range(5)]
+    wide = stages[-1]
+    encoder = conv(7, 3, channels) + norm(channels)
+    encoder += sum(conv(3, a, b) + norm(b) for a, b in zip(stages, stages[1:]))
+    encoder += conv(3, wide, latents)
+    generator = norm(latents) + conv(3, latents, wide) + norm(wide)
+    generator += blocks * 2 * (conv(3, wide, wide) + norm(wide))
+    generator += sum(conv(3, b, a) + norm(a) for a, b in zip(stages, stages[1:]))
+    generator += conv(7, channels, 3)
+    into_z = conv(3, latents, hyper) + conv(5, hyper, hyper) + conv(5, hyper, hyper, bias=0)
+    out_of_z = 2 * conv(5, hyper, hyper) + conv(3, hyper, latents)
+    return encoder + generator + into_z + 2 * out_of_z
+
+
+def count(model) -> int:
+    """Of all values but the densities of z."""
+    state = model.state()
+    return sum(int(np.prod(v.shape)) for k, v in state.items() if not k.startswith("coder/"))
+
+
+@functools.cache
+def random_model(blocks: int = 2, quantization: str = "mixed"):
+    """A small model whose normalizations are not those that it starts with."""
+    tf.keras.utils.set_random_seed(3)
+    arguments = {**SMALL[NAME], "blocks": blocks, "quantization": quantization}
+    model = models.build(NAME, **arguments)
+    rng = np.random.default_rng(0)
+    state = {k: np.asarray(v) for k, v in model.state().items()}
+    for key, value in state.items():
+        if key.endswith(("/scale", "/offset", "/bias")):
+            state[key] = value + rng.normal(size=value.shape) * 0.2
+    state["analysis/conv5/kernel"] = state["analysis/conv5/kernel"] * 4.0
+    model.assign_state(state)
+    model.set_bfloat16("off")
+    return model
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channels": 4, "latents": 12, "hyper": 8, "blocks": 2},
+        {"channels": 3, "latents": 7, "hyper": 5, "blocks": 1},
+    ],
+    ids=str,
+)
+def test_widths_are_configuration(arguments):
+    assert count(models.build(NAME, **arguments)) == weights(**arguments)
+
+
+@pytest.mark.slow
+def test_without_arguments_it_is_the_papers_network_of_181_million_weights():
+    model = models.build(NAME)
+    assert count(model) == weights(60, 220, 320, 9)
+    assert round(count(model) / 1e6) == 181
+    assert (model.latent_channels, model.coder.quantization.mode) == (220, "mixed")
+    assert [layer.filters for layer in model.analysis.layers[::2]] == [60, 120, 240, 480, 960, 220]
+    (blocks,) = (layer for layer in model.synthesis.layers if isinstance(layer, Residual))
+    assert len(blocks.layers) == 9
+
+
+@pytest.mark.parametrize("option", [{"channels": 1}, {"latents": 1}, {"hyper": 0}, {"blocks": 0}])
+def test_widths_that_cannot_be_are_refused(option):
+    with pytest.raises(ValueError, match="blocks 1 or more"):
+        models.build(NAME, **{**SMALL[NAME], **option})
+
+
+def test_what_goes_into_the_blocks_comes_out_beside_what_they_add():
+    model = random_model()
+    state = {k: np.asarray(v) for k, v in model.state().items()}
+    silent = {
+        k: np.zeros_like(v) if k.endswith(("norm1/scale", "norm1/offset")) and "block" in k else v
+        for k, v in state.items()
+    }
+    (blocks,) = (layer for layer in model.synthesis.layers if isinstance(layer, Residual))
+    maps = tf.random.stateless_normal([1, 4, 6, 64], [1, 2])
+    try:
+        model.assign_state(silent)
+        # Every block adds nothing: what is left is the input, and the long skip's.
+        np.testing.assert_array_equal(blocks(maps), 2.0 * maps)
+    finally:
+        model.assign_state(state)
+    assert np.abs(blocks(maps) - 2.0 * maps).mean() > 0.1
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_tiles_give_what_the_whole_picture_gives_and_reach_no_further_than_they_must(blocks):
+    model = random_model(blocks)
+    assert model.halo == 3 + 2 * blocks
+    picture = tf.constant(cropped(320, 384)[None], tf.float32)
+    latents = tf.TensorSpec([None, None, 12], tf.float32)
+    pixels = tf.TensorSpec([None, None, 3], tf.float32)
+    y = model.to_latents(picture)
+
+    def off(transform, maps, units, out, halo):
+        parts = tiled(transform, maps, *units, out, tile=8, halo=halo)
+        return float(tf.reduce_max(tf.abs(parts - transform(maps))))
+
+    assert off(model.to_latents, picture, (16, 1), latents, model.halo) < 1e-4
+    assert off(model.to_latents, picture, (16, 1), latents, 3) < 1e-4
+    assert off(model.to_latents, picture, (16, 1), latents, 2) > 1e-3
+    assert off(model.to_pictures, y, (1, 16), pixels, model.halo) < 1e-2
+    assert off(model.to_pictures, y, (1, 16), pixels, model.halo - 1) > 2e-2
+
+
+def test_a_picture_of_odd_sides_comes_back_with_the_encoders_latents():
+    codec = Codec(random_model(quantization="round"))
+    picture = cropped(77, 131)
+    data = codec.compress(picture)
+    decoded = codec.decompress(data)
+    assert decoded.shape == picture.shape
+    expected = codec.model(picture[None].astype(np.float32)).reconstruction[0]
+    assert np.abs(decoded - np.clip(expected, 0, 255)).max() < 1.0
+
+
+def test_a_frozen_generator_decodes_in_float32_whatever_the_switch():
+    model = golden_codec(NAME).model
+    y = tf.random.stateless_normal([1, 4, 5, model.latent_channels], [1, 2])
+    expected = model.to_pictures(y)
+    try:
+        for setting in ("on", "auto"):
+            model.set_bfloat16(setting)
+            assert model.synthesis_dtype == tf.float32
+            np.testing.assert_array_equal(model.to_pictures(y), expected)
+    finally:
+        model.set_bfloat16("off")
+
+
+def test_training_rounds_what_the_generator_sees_and_adds_noise_for_the_rate():
+    coder = random_model().coder
+    y = random_model().to_latents(tf.constant(cropped(64, 96)[None], tf.float32))
+    tf.random.set_seed(1)
+    (y_hat, bits), (again, others) = (coder(y, training=True) for _ in range(2))
+    rounded, _ = coder(y, training=False)
+    assert np.abs(y_hat - y).max() <= 0.5001
+    # z has noise while it trains, and moves means; what is left is whole steps from a mean.
+    assert np.abs(rounded - y).max() <= 0.5001
+    assert bits["y"] != others["y"]
+    assert bool(tf.reduce_all(y_hat == again))
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        total = tf.reduce_sum(coder(y, training=True)[0])
+    np.testing.assert_allclose(tape.gradient(total, y), tf.ones_like(y), atol=1e-5)
+
+
+def parameters(coder, z_hat, shape):
+    """Returns scale indexes and means that are predicted from hyper-latents."""
+    return coder.predict(lambda mean, channels: mean, shape, z_hat, None)[:2]
+
+
+def test_scales_and_means_come_from_networks_of_their_own():
+    coder = random_model().coder
+    z_hat = tf.round(tf.random.stateless_normal([1, 2, 3, 8], [1, 2]) * 3.0)
+    index, mean = parameters(coder, z_hat, [8, 12])
+    scales, means = coder.prediction.networks.chains
+    np.testing.assert_allclose(mean, means(z_hat), atol=1e-5)
+    np.testing.assert_allclose(index, scales(z_hat) * 8.0 + 18.0, atol=1e-4)
+
+
+def test_exact_parameters_are_those_of_the_float_networks_nearly_and_of_a_stored_state_the_same():
+    codec = golden_codec(NAME)
+    exact, weights_file = codec.model.coder, files.read(GOLDEN / f"{NAME}.npz")
+    made = ("cdf", "/exact/")
+    plain = {k: v for k, v in weights_file.state.items() if not any(m in k for m in made)}
+    floating = models.build(NAME, **codec.model.config)
+    floating.assign_state(plain)
+    floating.set_bfloat16("off")
+    y = codec.model.to_latents(tf.constant(cropped(256, 256)[None], tf.float32))
+    z_hat = tf.round(exact.hyper_latents(y))
+    index, mean = parameters(exact, z_hat, tf.shape(y)[1:3])
+    float_index, float_mean = parameters(floating.coder, z_hat, tf.shape(y)[1:3])
+    assert bool(tf.reduce_all(index == tf.round(index)))
+    assert bool(tf.reduce_all(mean * 64.0 == tf.round(mean * 64.0)))
+    assert np.abs(index - np.clip(float_index, 0, 63)).mean() < 0.5
+    assert np.abs(mean - float_mean).mean() < 0.05
+    names = {k.rsplit("/", 1)[0] for k in exact.state() if "exact" in k}
+    assert names == {"exact", "exact/means"}
+    assert len(exact.pieces) == 6

@@ -1,0 +1,214 @@
+"""Many files on Beam: what is done, what failed and why, and what a second run does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import GOLDEN, ROOT, completed, cropped, golden_codec
+from tests.quick_codec import QuickCodec
+from tfc_models.codec import inspect
+from tfc_models.serving import bulk_work
+
+MODEL = "gained-stem4"
+PICTURES = 24  # of which some are done when the run is killed
+
+
+def command(*arguments: object) -> list[str]:
+    weights = f"--model={GOLDEN / MODEL}.npz"
+    return [sys.executable, "-m", "serving.bulk", *map(str, arguments), weights]
+
+
+def bulk(*arguments: object, code: int = 0) -> str:
+    done = completed(command(*arguments), code)
+    return done.stdout if code != 2 else done.stderr
+
+
+def table(path: pathlib.Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    path = tmp_path / "in"
+    (path / "sub").mkdir(parents=True)
+    for name, size in (("a.png", 40), ("c.jpg", 50), ("sub/b[1] ü.png", 180)):
+        Image.fromarray(cropped(size, size + 20)).save(path / name)
+    (path / "broken.png").write_bytes(b"no picture")
+    (path / "note.txt").write_text("not meant")
+    return path
+
+
+def test_names_of_every_kind(tmp_path):
+    """One that is not UTF-8 fails alone; spaces and signs that are not printable are names."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    names = ["10.00\u202fAM.png", "a\u00adb.png", "other.png"]
+    for name in names:
+        Image.fromarray(cropped(40, 40)).save(folder / name)
+    os.rename(folder / names[2], os.fsencode(folder) + b"/\xff.png")
+    said = bulk("compress", f"--input={folder}", f"--output={out}", code=1)
+    assert "2 files done, 0 done before, 1 failed" in said
+    assert sorted(p.name for p in out.glob("*.tfcm")) == ["10.00\u202fAM.tfcm", "a\u00adb.tfcm"]
+    (failed,) = table(out / "failed.csv")
+    expected = {"file": f"{folder}/\\udcff.png", "reason": "its name is not UTF-8: rename it."}
+    assert failed == expected
+
+
+@pytest.mark.slow
+def test_there_and_back_and_again(folder, tmp_path):
+    out, back = tmp_path / "out", tmp_path / "back"
+    arguments = ("compress", f"--input={folder}", f"--output={out}", "--quality=30")
+    assert "3 files done, 0 done before, 1 failed" in bulk(*arguments, code=1)
+    names = ["a.tfcm", "c.tfcm", "sub/b[1] ü.tfcm"]  # As of `tfc-models compress`.
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.tfcm")) == names
+    assert not list(out.rglob("*.part"))
+    codec = golden_codec(MODEL)
+    header = inspect((out / "a.tfcm").read_bytes())
+    assert (header.height, header.width, header.rate) == (40, 60, 30)
+    (failed,) = table(out / "failed.csv")
+    assert failed["file"] == str(folder / "broken.png") and "not a picture" in failed["reason"]
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
+
+    # A second run does what is new, changed or missing, and tries again what failed.
+    Image.fromarray(cropped(30, 30)).save(folder / "broken.png")
+    (out / "c.tfcm").write_bytes(b"cut")
+    assert "2 files done, 2 done before, 0 failed" in bulk(*arguments)
+    after = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed == {"c.tfcm", "broken.tfcm"}
+    rows = table(out / "results.csv")
+    assert len(rows) == 4 and table(out / "failed.csv") == []
+    assert int(rows[0]["bytes_out"]) == (out / "a.tfcm").stat().st_size
+
+    bulk("decompress", f"--input={out}", f"--output={back}")
+    assert sorted(p.name for p in back.rglob("*.png")) == [
+        "a.png",
+        "b[1] ü.png",
+        "broken.png",
+        "c.png",
+    ]
+    decoded = np.asarray(Image.open(back / "sub" / "b[1] ü.png"))
+    expected = codec.decompress((out / "sub" / "b[1] ü.tfcm").read_bytes())
+    # The command multiplies in bfloat16 where that is fast, this process does not.
+    assert np.abs(decoded.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("background", [None, (255, 255, 255)])
+def test_a_file_fails_with_what_would_help(folder, tmp_path, monkeypatch, background):
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: QuickCodec())
+    Image.new("LA", (9, 7)).save(folder / "clear.png")
+    Image.fromarray(cropped(8, 8)).save(folder / "a.webp")
+    (folder / "b.heic").write_bytes(b"whatever")
+    paths = bulk_work.found(str(folder), "compress")
+    out = str(tmp_path / "out")
+    job = bulk_work.Job("compress", str(folder), out, MODEL, None, 10**4, None, background)
+    job = job.without_clashes(paths)
+    failures = {}
+    for path in paths:
+        try:
+            job.do(path)
+        except bulk_work.ANY_FILE as error:
+            failures[pathlib.Path(path).name] = bulk_work.one_line(error)
+    target = f"{tmp_path}/out/a.tfcm"
+    assert failures.pop("a.png") == f"{folder}/a.webp would be written to {target} as well."
+    assert failures.pop("a.webp") == f"{folder}/a.png would be written to {target} as well."
+    assert "its format cannot be read: convert it" in failures.pop("b.heic")
+    assert failures.pop("b[1] ü.png").endswith("the limit of 10,000. --max_pixels raises it.")
+    assert "not a picture" in failures.pop("broken.png")
+    if background is None:
+        assert failures.pop("clear.png").endswith("--background white.")
+    else:
+        assert inspect((tmp_path / "out" / "clear.tfcm").read_bytes()).is_grey
+    assert not failures and (tmp_path / "out" / "c.tfcm").is_file()
+
+
+class Codec:
+    """Decodes everything to grey, as light as the realism is large."""
+
+    digest = "0"
+
+    def rate_setting(self, quality: None) -> int:
+        return 0
+
+    def realism_decoder(self) -> None:
+        pass
+
+    def decompress(self, data: bytes, max_pixels: int, realism: float) -> np.ndarray:
+        return np.full([4, 6, 3], round(200 * realism), np.uint8)
+
+
+def test_realism_is_a_setting_of_what_is_decompressed(tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: Codec())
+    file = tmp_path / "a.tfcm"
+    file.write_bytes(b"a file")
+
+    def job(realism: float | None, command: str = "decompress") -> bulk_work.Job:
+        output = str(tmp_path / "out")
+        return bulk_work.Job(command, str(tmp_path), output, MODEL, None, 10**6, realism)
+
+    for realism, light in ((None, 0), (0.5, 100), (1.0, 200)):
+        assert job(realism).finished(str(file)) is None
+        job(realism).check()
+        job(realism).do(str(file))
+        assert job(realism).finished(str(file))
+        assert np.all(np.asarray(Image.open(tmp_path / "out" / "a.png")) == light)
+    for realism in (float("nan"), 1.5):
+        with pytest.raises(ValueError, match="realism is a number from 0 to 1; got"):
+            job(realism).check()
+    for command in ("compress", "evaluate"):
+        with pytest.raises(ValueError, match="--realism is for decompress: files are the same"):
+            job(0.5, command).check()
+
+
+@pytest.mark.slow
+def test_killed_among_several_processes_and_run_again(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(PICTURES):
+        Image.fromarray(cropped(180 + i, 180)).save(folder / f"{i:02}.png", compress_level=1)
+    arguments = ("evaluate", f"--input={folder}/*.png", f"--output={out}")
+    arguments += ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    first = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    records = out / "_records" / "evaluate"
+    while len(list(records.glob("*.json"))) < 5 and time.monotonic() < end:
+        time.sleep(0.02)
+    first.kill()
+    first.wait(60)
+    time.sleep(1)  # What the workers had begun ends, or does not.
+    done = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
+    assert len(done) >= 5
+    said = bulk(*arguments)
+    assert f"{PICTURES - len(done)} files done, {len(done)} done before, 0 failed" in said
+    rows = table(out / "results.csv")
+    assert len(rows) == PICTURES and all(float(r["psnr"]) > 20 and r["ms_ssim"] for r in rows)
+    assert {n: (records / n).stat().st_mtime_ns for n in done} == done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pack", "--input=x", "--output=y"], "say one of compress, decompress, evaluate"),
+        (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
+        (["compress", "--input=IN", "--output=y", "--background=whitish"], "is not a colour"),
+        (["decompress", "--input=IN/*", "--output=y", "--background=red"], "for compress and"),
+        (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
+        (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
+        (["decompress", "--input=IN/*", "--output=y", "--realism=1"], "has no realism decoder"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, arguments, says):
+    said = bulk(*(a.replace("IN", str(folder)) for a in arguments), code=2)
+    assert says in said.splitlines()[-1] and "Traceback" not in said

@@ -1,0 +1,1 @@
+"""Commands of `tfc-models`, a module each, with DESCRIPTION, `add_options` and `run`."""

@@ -1,0 +1,59 @@
+"""Models of the commands, and TensorFlow without its start-up messages."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import tfc_models
+from tfc_models import remote
+from tfc_models.cli.errors import ModelError, UsageError, one_line
+
+if TYPE_CHECKING:
+    from tfc_models.codec import Codec
+
+
+def check_model(name: str) -> None:
+    """Refuses a model that does not exist, before TensorFlow is loaded."""
+    names = tfc_models.list_models()
+    known = name in names or (names and name == "default") or remote.is_address(name)
+    if not known and not os.path.isfile(name):
+        raise UsageError(
+            f"there is no model {name!r}, nor a weights file of that name; "
+            f"the models are: {', '.join(names) or 'none'}."
+        )
+
+
+def check_realism_weights(name: str | None) -> None:
+    """Refuses a realism decoder that is not there, before TensorFlow is loaded."""
+    try:
+        if name:
+            remote.check_there(name, "a realism decoder")
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from None
+
+
+def load_model(name: str, realism: str | None = None) -> Codec:
+    """The codec that every file of the command needs: without it there is nothing to do."""
+    silence_tensorflow()
+    try:
+        return tfc_models.load(name, realism)
+    except Exception as error:
+        raise ModelError(f"model {name}: {one_line(error)}") from error
+
+
+def load_model_of(data: bytes, realism: str | None) -> Codec:
+    """Returns the codec that a file needs."""
+    silence_tensorflow()
+    from tfc_models.codec import codec_for
+
+    return codec_for(data, realism)
+
+
+def silence_tensorflow() -> None:
+    """Before TensorFlow is imported: no start-up chatter, but what the user has set stays set."""
+    # 3 leaves out errors too: "Unable to register cuDNN factory" is one, on every machine.
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)

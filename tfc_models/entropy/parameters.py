@@ -1,0 +1,89 @@
+"""Parameters of the predicted distributions: scale indexes and means, in floats or exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+SCALES = 64
+SCALE_MIN, SCALE_MAX = 0.11, 256.0
+# An output of 0 is a scale near 1, and a step of 1 is eight entries of the table (a factor of
+# 2.7), so that outputs and their gradients are of order 1.
+INDEX_STEP, INDEX_ORIGIN = 8.0, 18.0
+LARGEST_INDEX = 2.0**10  # limit of an index before a rate moves it
+# Means are multiples of 2^-6, so that integer + mean is exact in float32.
+MEAN_BITS = 6
+LARGEST_MEAN = 2.0**14
+# Largest number of tables for fractional means per scale, and the scale above which one is enough.
+MOST_FRACTIONS, SCALE_OF_ONE_FRACTION = 64, 16.0
+ALL_CHANNELS = slice(None)
+
+
+class EntropyParameters(NamedTuple):
+    """Predicted scale indexes, means (None: zero) and optional residual correction."""
+
+    index: tf.Tensor
+    mean: tf.Tensor | None
+    correction: tf.Tensor | None = None
+
+    def corrected(self, y_hat: tf.Tensor) -> tf.Tensor:
+        """Returns decoded latents with the correction added."""
+        return y_hat if self.correction is None else y_hat + self.correction
+
+
+class Outputs(NamedTuple):
+    """Outputs of a network: floats, or exact integers in multiples of `unit` per channel."""
+
+    values: tf.Tensor
+    unit: np.ndarray | None
+
+    def split(self) -> tuple[Outputs, Outputs]:
+        """Returns the first and the second half of the channels."""
+        units = (None, None) if self.unit is None else np.split(self.unit, 2)
+        first, second = tf.split(self.values, 2, axis=-1)
+        return Outputs(first, units[0]), Outputs(second, units[1])
+
+
+def scale_of(index: tf.Tensor) -> tf.Tensor:
+    """Returns scales, log-spaced over the table; differentiable between its entries."""
+    step = (math.log(SCALE_MAX) - math.log(SCALE_MIN)) / (SCALES - 1)
+    return tf.exp(math.log(SCALE_MIN) + step * index)
+
+
+def fractions_per_scale() -> np.ndarray:
+    """Returns the number of tables at fractions of a step, for every scale.
+
+    Rounding a fraction costs in proportion to the square of its spacing over the scale; with
+    these numbers, less than a thousandth of the rate.
+    """
+    scales = np.geomspace(SCALE_MIN, SCALE_MAX, SCALES)
+    parts = 2.0 ** np.ceil(np.log2(np.maximum(SCALE_OF_ONE_FRACTION / scales, 1.0)))
+    return np.minimum(parts, MOST_FRACTIONS).astype(np.int32)
+
+
+def scale_index(outputs: Outputs, fraction_bits: int = 0) -> tf.Tensor:
+    """Returns scale indexes, not yet limited to the table.
+
+    Args:
+        outputs: of the network.
+        fraction_bits: exact indexes are rounded to multiples of 2^-fraction_bits.
+    """
+    values, unit = outputs
+    if unit is None:
+        return values * INDEX_STEP + INDEX_ORIGIN
+    scale = tf.constant(unit * INDEX_STEP * 2.0**fraction_bits, values.dtype)
+    index = tf.round(values * scale) * 2.0**-fraction_bits + INDEX_ORIGIN
+    return tf.cast(tf.clip_by_value(index, -LARGEST_INDEX, LARGEST_INDEX), tf.float32)
+
+
+def mean_of(outputs: Outputs) -> tf.Tensor:
+    """Returns means; exact ones are multiples of 2^-MEAN_BITS."""
+    values, unit = outputs
+    if unit is None:
+        return values
+    mean = tf.round(values * tf.constant(unit * 2**MEAN_BITS, values.dtype))
+    mean = tf.cast(mean * 2.0**-MEAN_BITS, tf.float32)
+    return tf.clip_by_value(mean, -LARGEST_MEAN, LARGEST_MEAN)

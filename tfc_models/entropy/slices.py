@@ -1,0 +1,283 @@
+"""Slices of channels and the networks that predict their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfc_models.entropy.networks import KNOWN, Input, Network, Networks
+from tfc_models.entropy.order import Parallel, Parameters
+from tfc_models.entropy.parameters import Outputs, mean_of, scale_index
+from tfc_models.layers import Chain, Conv2D, MaskedConv2D, tiled
+
+CONSTANT = [1, 1]  # height and width of a context that is equal at all positions
+
+
+class JointSlice:
+    """Slice whose scale indexes and means come from one stack of 1×1 convolutions.
+
+    ::
+
+        features ──────────────────────┐
+        ŷ of slices before ─ across ───┼─ parameters ─ σ, μ
+        ŷ of this slice ─ near ────────┘
+
+    Args:
+        parameters: 1×1 convolutions; the last has two outputs per channel.
+        near: context in space, which reads the decoded latents of this slice.
+        order: how the latents are visited; the mask of `near` corresponds to it.
+        across: context across channels, which reads the slices before.
+        repeats_inputs: whether the last layer of `parameters` also reads the features directly,
+            so that zero weights for the context give a hyperprior without context.
+        marks_known: whether `near` also reads a mask of the decoded latents.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Conv2D],
+        near: MaskedConv2D | None = None,
+        order: Parallel | None = None,
+        across: Chain | None = None,
+        repeats_inputs: bool = False,
+        marks_known: bool = False,
+    ) -> None:
+        self.order = order or Parallel()
+        if (near is None) != (type(self.order) is Parallel):
+            raise ValueError("a slice has a context in space if its order is not parallel.")
+        self.stack, self.near, self.across = list(parameters), near, across
+        self.repeats_inputs, self.marks_known = repeats_inputs, marks_known
+        self.channels = self.stack[-1].filters // 2
+        if any(layer.size != 1 for layer in self.stack):
+            raise ValueError("the parameters of a slice come from 1×1 convolutions.")
+        if near is not None:
+            if not np.array_equal(near.mask, self.order.mask(near.size)):
+                raise ValueError("the mask of a context must be that of its order.")
+            if marks_known and self.order.sequential:
+                raise ValueError("a raster order has no mask of decoded latents to mark.")
+
+    @property
+    def heads(self) -> list[Conv2D]:
+        """The layer whose outputs are indexes and means."""
+        return self.stack[-1:]
+
+    @property
+    def scale_head(self) -> Conv2D:
+        """The layer whose outputs are scale indexes."""
+        return self.stack[-1]
+
+    def context_inputs(self, features: int) -> list[tuple[Conv2D, int]]:
+        """Returns the layers that read a context, with the number of their last such inputs."""
+        context = [layer.filters for layer in (self.across, self.near) if layer is not None]
+        return [(self.stack[0], sum(filter(None, context)))] if context else []
+
+    def networks(
+        self, prefix: str, features: list[Input], before: list[Input], own: Input
+    ) -> list[Network]:
+        """Returns the networks; names begin with a prefix, which is empty for a single slice."""
+        self._prefix = prefix
+        networks = []
+
+        def add(layers: Chain | Conv2D, inputs: list[Input], stored: str) -> Input:
+            chain = layers if isinstance(layers, Chain) else Chain([layers], name=layers.name)
+            network = Network(
+                f"{prefix}{layers.name}",
+                chain,
+                tuple(inputs),
+                hidden=layers is not self.stack[-1],
+                windowed=layers is self.near and self.order.sequential,
+                stored_as=None if prefix else stored,
+            )
+            networks.append(network)
+            return Input(network.name)
+
+        inputs = list(features)
+        if self.across is not None:
+            if not before:
+                raise ValueError("the first slice has no slices before: it takes across=None.")
+            inputs.append(add(self.across, before, ""))
+        context = []
+        if self.near is not None:
+            mask = [Input(KNOWN)] if self.marks_known else []
+            context = [add(self.near, [own, *mask], "context")]
+        last = context
+        for layer in self.stack[:-1]:
+            first = layer is self.stack[0]
+            last = [add(layer, [*inputs, *last] if first else last, "context")]
+        again = inputs if self.repeats_inputs or len(self.stack) == 1 else []
+        add(self.stack[-1], [*again, *last], "synthesis")
+        return networks
+
+    def inputs(
+        self, networks: Networks, features: list[tf.Tensor], before: list[tf.Tensor]
+    ) -> tf.Tensor:
+        """Returns maps that `parameters` reads beside the context in space.
+
+        Args:
+            networks: evaluates the networks.
+            features: of hyper-latents.
+            before: decoded latents of slices before, as networks read them.
+        """
+        if self.across is not None:
+            across = networks.run(f"{self._prefix}{self.across.name}", *before)
+            features = [*features, tf.cast(across, features[0].dtype)]
+        return features[0] if len(features) == 1 else tf.concat(features, -1)
+
+    def parameters(
+        self,
+        networks: Networks,
+        inputs: tf.Tensor,
+        decoded: tf.Tensor | None,
+        known: tf.Tensor | None,
+        index_bits: int,
+    ) -> Parameters:
+        """Returns scale indexes and means before they are adapted to a rate.
+
+        Args:
+            networks: evaluates the networks.
+            inputs: result of `inputs`.
+            decoded: decoded latents of this slice, as networks read them; None: none.
+            known: mask of `decoded`.
+            index_bits: bits behind the binary point of exact indexes.
+        """
+        near = None if self.near is None else self._near(networks, decoded, known)
+        if not networks.frozen:
+            outputs = self._outputs(networks, inputs, near)
+            index, mean = outputs.split()
+            return scale_index(index), mean_of(mean)
+        # In tiles, so that hidden layers of the stack take little memory.
+        out = tf.TensorSpec([None, None, 2 * self.channels], tf.float32)
+        constant = near is None or near.shape[1:3] == CONSTANT
+        width = inputs.shape[3]
+        maps = inputs if constant else tf.concat([inputs, near], -1)
+
+        def predict(maps: tf.Tensor) -> tf.Tensor:
+            context = near if constant else maps[..., width:]
+            return self._exact_parameters(networks, maps[..., :width], context, index_bits)
+
+        return tuple(tf.split(tiled(predict, maps, 1, 1, out, halo=0), 2, axis=-1))
+
+    def window_parameters(
+        self, networks: Networks, inputs: tf.Tensor, windows: tf.Tensor, index_bits: int
+    ) -> Parameters:
+        """Returns exact parameters at some positions, given the windows that `near` reads."""
+        near = networks.run_windows(self._near_name, windows)
+        exact = self._exact_parameters(networks, inputs, near, index_bits)
+        return tuple(tf.split(exact, 2, axis=-1))
+
+    def _exact_parameters(
+        self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None, index_bits: int
+    ) -> tf.Tensor:
+        index, mean = self._outputs(networks, inputs, near).split()
+        return tf.concat([scale_index(index, index_bits), mean_of(mean)], -1)
+
+    def _outputs(self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None) -> Outputs:
+        maps = [inputs]
+        if near is not None:
+            if near.shape[1:3] == CONSTANT:
+                shape = tf.concat([tf.shape(inputs)[:3], near.shape[3:]], 0)
+                near = tf.broadcast_to(near, shape)
+            maps.append(near)
+        for layer in self.stack[:-1]:
+            maps = [networks.run(f"{self._prefix}{layer.name}", *maps)]
+            if self.repeats_inputs and layer is self.stack[-2]:
+                maps = [inputs, *maps]
+        return networks.predict(f"{self._prefix}{self.stack[-1].name}", *maps)
+
+    def _near(
+        self, networks: Networks, decoded: tf.Tensor | None, known: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Returns the context in space; with sides of 1 if nothing is decoded."""
+        if decoded is None:
+            decoded, known = tf.zeros([1, 1, 1, self.channels]), tf.zeros([1, 1, 1, 1])
+        maps = [decoded]
+        if self.marks_known:
+            maps.append(tf.broadcast_to(known, tf.concat([tf.shape(decoded)[:3], [1]], 0)))
+        return networks.run(self._near_name, *maps)
+
+    @property
+    def _near_name(self) -> str:
+        assert self.near is not None
+        return f"{self._prefix}{self.near.name}"
+
+
+class SeparateSlice:
+    """Slice with networks of their own for means, scales and the correction of rounding.
+
+    Minnen, Singh, "Channel-wise Autoregressive Entropy Models for Learned Image Compression"
+    (ICIP 2020). The correction, the paper's latent residual prediction, moves decoded latents by
+    half a step at most. Means and corrections read the first features, scales the last. All read
+    the slices before; corrections also read this slice.
+
+    Args:
+        mean: network for means.
+        scale: network for scale indexes.
+        correction: network for the correction.
+    """
+
+    def __init__(self, mean: Chain, scale: Chain, correction: Chain) -> None:
+        self.order = Parallel()
+        self.chains = {"mean": mean, "scale": scale, "correction": correction}
+        assert mean.filters is not None, "a chain of convolutions"
+        self.channels = mean.filters
+
+    @property
+    def heads(self) -> list[Conv2D]:
+        """The layers whose outputs are indexes, means and corrections."""
+        return [chain.layers[-1] for chain in self.chains.values()]
+
+    @property
+    def scale_head(self) -> Conv2D:
+        """The layer whose outputs are scale indexes."""
+        return self.chains["scale"].layers[-1]
+
+    def context_inputs(self, features: int) -> list[tuple[Conv2D, int]]:
+        """Returns the layers that read a context, with the number of their last such inputs."""
+        first = [chain.layers[0] for chain in self.chains.values()]
+        return [(layer, layer.kernel.shape[2] - features) for layer in first]
+
+    def networks(
+        self, prefix: str, features: list[Input], before: list[Input], own: Input
+    ) -> list[Network]:
+        """Returns the networks; names begin with a prefix."""
+        self._prefix = prefix
+        inputs = {
+            "mean": [features[0], *before],
+            "scale": [features[-1], *before],
+            "correction": [features[0], *before, own],
+        }
+        return [
+            Network(f"{prefix}{name}", chain, tuple(inputs[name]), first_input_finer=True)
+            for name, chain in self.chains.items()
+        ]
+
+    def inputs(
+        self, networks: Networks, features: list[tf.Tensor], before: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns features and slices before."""
+        return features, before
+
+    def parameters(
+        self,
+        networks: Networks,
+        inputs: tuple[list[tf.Tensor], list[tf.Tensor]],
+        decoded: tf.Tensor | None,
+        known: tf.Tensor | None,
+        index_bits: int,
+    ) -> Parameters:
+        """See `JointSlice`."""
+        features, before = inputs
+        scale = networks.predict(f"{self._prefix}scale", features[-1], *before)
+        mean = networks.predict(f"{self._prefix}mean", features[0], *before)
+        return scale_index(scale, index_bits), mean_of(mean)
+
+    def correction_of(
+        self,
+        networks: Networks,
+        features: list[tf.Tensor],
+        before: list[tf.Tensor],
+        decoded: tf.Tensor,
+    ) -> Outputs:
+        """Returns outputs that corrections are made of, given the decoded latents of this slice."""
+        return networks.predict(f"{self._prefix}correction", features[0], *before, decoded)

@@ -1,0 +1,173 @@
+"""TF Serving's REST interface, on FastAPI."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import fastapi
+import starlette.exceptions
+from google.protobuf import json_format
+from starlette.concurrency import run_in_threadpool
+from tensorflow.core.protobuf import error_codes_pb2
+from tensorflow_serving.apis import get_model_status_pb2
+
+from tfc_models.serving import rest_json
+from tfc_models.serving.errors import ServingError, invalid, not_found
+from tfc_models.serving.grpc_server import metadata_of
+from tfc_models.serving.memory import NO_MEMORY, Share, Workers
+from tfc_models.serving.page import Page
+from tfc_models.serving.servable import Servable
+from tfc_models.serving.service import Service
+from tfc_models.serving.web import Bodies, answering, late, result_of
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+_LARGEST = 2**63 - 1
+# Two at a time: numbers in JSON keep a processor busy for seconds.
+_converting = Workers("json", 2, 4096, NO_MEMORY)  # The budget bounds these long before.
+_PREFIX = (
+    r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+)
+_CALL = re.compile(_PREFIX + r":(?P<verb>classify|regress|predict)", re.IGNORECASE)
+_GET = re.compile(_PREFIX + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+_LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
+
+
+def application(
+    service: Service, max_body_bytes: int, timeout: float, page: Page | None = None
+) -> fastapi.FastAPI:
+    """The HTTP side of a server, with the page if there is to be one."""
+    bodies = Bodies(max_body_bytes, service.budget)
+    app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.api_route("/monitoring/prometheus/metrics", methods=["GET", "HEAD"])
+    def monitoring() -> fastapi.Response:
+        text = service.metrics.text()
+        return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.exception_handler(fastapi.exceptions.RequestValidationError)
+    async def refused(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        first = error.errors()[0]
+        message = f"{first['loc'][-1]}: {first['msg']}"
+        return fastapi.responses.JSONResponse({"error": message}, 400)
+
+    @app.exception_handler(starlette.exceptions.HTTPException)
+    async def odd(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        message = f"Malformed request: {request.method} {request.url.path}"
+        return fastapi.responses.JSONResponse({"error": message}, error.status_code)
+
+    if page is not None:
+        app.include_router(page.router(bodies))
+
+    @app.api_route("/{path:path}", methods=METHODS)
+    async def models(request: fastapi.Request, path: str) -> fastapi.Response:
+        return await _answer(service, request, bodies, timeout)
+
+    return app
+
+
+async def _answer(
+    service: Service, request: fastapi.Request, bodies: Bodies, timeout: float
+) -> fastapi.Response:
+    url = request.url.path
+    called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
+    model = (called or asked or {"model": ""})["model"]
+    async with answering(service, request, "REST", model, called is not None) as answer:
+        if request.method == "POST" and called:
+            async with bodies.read(request, answer) as body:
+                answer.details["bytes_in"] = len(body)
+                answer.content = await _call(service, request, called, body, answer.share, timeout)
+        elif request.method in ("GET", "HEAD") and _LIST.fullmatch(url):
+            answer.content = await run_in_threadpool(_all_statuses, service)
+        elif request.method in ("GET", "HEAD") and asked:
+            answer.content = await run_in_threadpool(_described, service, asked)
+        elif not url.lower().startswith("/v1/"):
+            raise not_found(f"there is no {url} here")
+        else:
+            raise invalid(f"Malformed request: {request.method} {url}")
+    return answer.response()
+
+
+async def _call(
+    service: Service,
+    request: fastapi.Request,
+    called: re.Match[str],
+    body: bytes,
+    share: Share,
+    timeout: float,
+) -> bytes:
+    service.batcher.check_room()
+    servable = _find(service, called, share)
+    verb = called["verb"].lower()
+    if verb != "predict":
+        kind = {"classify": "classification", "regress": "regression"}[verb]
+        raise invalid(
+            f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
+            "Was: tensorflow/serving/predict"
+        )
+    until = time.monotonic() + timeout
+    parsed = share.until(_converting.submit(rest_json.parse, body, servable))
+    signature, kind, inputs = await result_of(request, parsed, timeout)
+    prepared = service.prepare(servable, signature, inputs, share)
+    inputs = await result_of(request, prepared, until - time.monotonic())
+    left = until - time.monotonic()
+    if left <= 0.0:
+        raise late()
+    future = share.until(service.batcher.submit(servable, signature, inputs, left))
+    outputs = await result_of(request, future, left)
+    written = _converting.submit(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
+    return await result_of(request, share.until(written), timeout)
+
+
+def _find(service: Service, match: re.Match[str], share: Share | None = None) -> Servable:
+    return service.manager.find(match["model"], _version(match), match["label"], share)
+
+
+def _version(match: re.Match[str]) -> int | None:
+    text = match["version"]
+    if text and (len(text) > 19 or int(text) > _LARGEST):
+        raise invalid(f"Failed to convert version: {text[:40]} to numeric.")
+    return int(text) if text else None
+
+
+def _described(service: Service, asked: re.Match[str]) -> bytes:
+    if asked["metadata"]:
+        servable = _find(service, asked)
+        # By hand: the signatures are to stand in the map twice over, as clients know it.
+        defs = metadata_of(servable)
+        signatures = json_format.MessageToDict(
+            defs, preserving_proto_field_name=True, including_default_value_fields=True
+        )
+        spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
+        return rest_json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}})
+    found = service.manager.status(asked["model"], _version(asked), asked["label"])
+    return rest_json.dumps(_status(found))
+
+
+def _status(answer: Any) -> dict[str, Any]:
+    states = get_model_status_pb2.ModelVersionStatus.State
+    return {
+        "model_version_status": [
+            {
+                "version": str(one.version),
+                "state": states.Name(one.state),
+                "status": {
+                    "error_code": error_codes_pb2.Code.Name(one.status.error_code),
+                    "error_message": one.status.error_message,
+                },
+            }
+            for one in answer.model_version_status
+        ]
+    }
+
+
+def _all_statuses(service: Service) -> bytes:
+    """Names of the models, each with its status: for people and pages."""
+    answers = {}
+    for name in service.manager.models():
+        try:
+            answers[name] = _status(service.manager.status(name))
+        except ServingError as error:
+            answers[name] = {"error": error.message}
+    return rest_json.dumps({"models": answers})

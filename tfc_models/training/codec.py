@@ -1,0 +1,27 @@
+"""Trains compression models."""
+
+from __future__ import annotations
+
+import pathlib
+
+from tfc_models import models
+from tfc_models.training import picture_run
+from tfc_models.training.config import Config
+from tfc_models.training.trainer import Trainer
+
+
+def train(
+    config: Config,
+    workdir: pathlib.Path,
+    source: str,
+    validation: str | None = None,
+    strategy: str = "none",
+) -> None:
+    """Trains a compression model; see `picture_run.train`."""
+
+    def build() -> Trainer:
+        model = models.build(config.model, **config.arguments)
+        model.set_bfloat16(config.bfloat16)
+        return Trainer(model, config)
+
+    picture_run.train(config, workdir, source, validation, strategy, build)

@@ -1,0 +1,1 @@
+"""Configs of compression models: tfc_models.training.config.Config."""

@@ -1,0 +1,1 @@
+"""Configs of HiFiC's two stages: tfc_models.training.hific_config.HificTraining."""

@@ -1,0 +1,1 @@
+"""Configs of PIM and PIM-bands: tfc_models.training.config.PimTraining."""

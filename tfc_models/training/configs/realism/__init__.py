@@ -1,0 +1,1 @@
+"""Configs of realism decoders: tfc_models.training.config.RealismTraining."""

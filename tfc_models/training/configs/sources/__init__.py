@@ -1,0 +1,1 @@
+"""Configs of codes for small sources: tfc_models.training.config.SourceTraining."""

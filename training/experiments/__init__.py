@@ -1,0 +1,1 @@
+"""Experiments whose results are in docs/: one program each."""
