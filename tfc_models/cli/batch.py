@@ -40,7 +40,7 @@ def plan_jobs(
 
 
 def read_input(path: pathlib.Path | None) -> bytes:
-    """What a file holds; None is standard input."""
+    """Returns the bytes of a file; None reads standard input."""
     if path is not None:
         return path.read_bytes()
     if sys.stdin.isatty():
@@ -52,7 +52,7 @@ def read_input(path: pathlib.Path | None) -> bytes:
 
 
 def result_of(header: tfc_models.Header, seconds: float) -> dict[str, Any]:
-    """What `--json` says of a file: `bytes` are the compressed ones, `seconds` the codec's."""
+    """Returns the `--json` record of a file: `bytes` compressed, `seconds` of the codec."""
     return {
         "model": header.model,
         "bytes": header.bytes_total,

@@ -131,7 +131,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _process_settings(handles_signals: bool) -> Iterator[None]:
-    """What concerns the whole process, and so is a command's business, not the library's."""
+    """Sets signals, warnings and limits of Pillow for the process while a command runs."""
     # Our own limits, which --max-pixels raises, take the place of Pillow's.
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

@@ -40,7 +40,7 @@ def metric_names(
 
 
 def metrics_of(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Of each name: the metric, with weights other than the default ones where given."""
+    """Returns the metrics by name, with the weights of the options or the default ones."""
     try:
         return {name: named(name, options.weights.get(name)) for name in names}
     except (ValueError, OSError) as error:

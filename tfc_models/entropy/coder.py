@@ -117,9 +117,9 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         noisy = None
         if training and self.quantization.mode != "round":
             noisy = y + self.noise(tf.shape(y))
-        params = self.parameters_for(y, z_hat, rate, noisy)
-        index, mean = params.index, params.mean
         dither = self.dither_of(y) if noisy is None else None
+        params = self.parameters_for(y, z_hat, rate, noisy, dither)
+        index, mean = params.index, params.mean
         y_hat = self.quantization.stand_in(y, noisy, mean, dither)
         if training:
             perturbed = y_hat if noisy is None else noisy
@@ -137,6 +137,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         z_hat: tf.Tensor,
         rate: tf.Tensor | None = None,
         noisy: tf.Tensor | None = None,
+        dither: tf.Tensor | None = None,
     ) -> EntropyParameters:
         """Returns the predicted parameters of latents.
 
@@ -145,8 +146,10 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             z_hat: hyper-latents, integers.
             rate: of each example, for models of many rates.
             noisy: latents with noise, which stand in for decoded ones in training.
+            dither: that of the latents, if it is known already.
         """
-        dither = self.dither_of(y) if noisy is None else None
+        if noisy is None and dither is None:
+            dither = self.dither_of(y)
 
         def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
             parts = (None if maps is None else maps[..., channels] for maps in (noisy, dither))
@@ -238,9 +241,10 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """Returns the strings of latents, and the latents that `decompress` will return."""
         self._require(frozen=True)
         z = self.hyper_latents(y, rate)
-        params = self.parameters_for(y, tf.round(z), rate)
-        strings = self._strings(self.symbols_of(y, params.mean), z, params)
-        return strings, params.corrected(self.quantize(y, params.mean))
+        dither = self.dither_of(y)
+        params = self.parameters_for(y, tf.round(z), rate, dither=dither)
+        symbols = self.quantization.symbols_of(y, params.mean, dither)
+        return self._encoded(symbols, z, params, dither)
 
     def encode_symbols(
         self, symbols: tf.Tensor, z: tf.Tensor, rate: tf.Tensor | None = None
@@ -253,7 +257,6 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             rate: of each example, for models of many rates.
         """
         self._require(frozen=True)
-
         dither = self.dither_of(symbols)
 
         def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
@@ -261,13 +264,15 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             return self.quantization.from_symbols(symbols[..., channels], mean, own_dither)
 
         params = self.predict(quantized, tf.shape(symbols)[1:3], z, rate)
-        strings = self._strings(symbols, z, params)
-        return strings, params.corrected(quantized(params.mean))
+        return self._encoded(symbols, z, params, dither)
 
-    def _strings(
-        self, symbols: tf.Tensor, z: tf.Tensor, params: EntropyParameters
-    ) -> tuple[tf.Tensor, ...]:
-        dither = self.dither_of(symbols)
+    def _encoded(
+        self,
+        symbols: tf.Tensor,
+        z: tf.Tensor,
+        params: EntropyParameters,
+        dither: tf.Tensor | None,
+    ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
         entries, whole = self.quantization.entries(params.index, params.mean, dither)
         values = symbols if whole is None else symbols - whole
         groups = self.prediction.groups(tf.shape(symbols)[1:3])
@@ -277,11 +282,9 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             return tf.concat([tf.reshape(p, [tf.shape(p)[0], -1]) for p in parts], 1)
 
         string = range_coding.encode(self, in_order(values), in_order(entries))
-        return (
-            *self.hyperprior.compress(z),
-            string,
-            *self.quantization.side_strings(tf.shape(symbols)),
-        )
+        side = self.quantization.side_strings(tf.shape(symbols))
+        y_hat = self.quantization.from_symbols(symbols, params.mean, dither)
+        return (*self.hyperprior.compress(z), string, *side), params.corrected(y_hat)
 
     def decompress(
         self,

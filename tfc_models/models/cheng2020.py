@@ -6,19 +6,19 @@ Likelihoods and Attention Modules", CVPR 2020.
 
 from __future__ import annotations
 
-from tfc_models.entropy import ContextPrediction, JointSlice, LatentCoder, Raster, Rounding
+from tfc_models.entropy import LatentCoder, Rounding
 from tfc_models.layers import (
     Attention,
     Chain,
     CompressionLayer,
     Conv2D,
-    MaskedConv2D,
     Residual,
     leaky_relu,
     nonlinearity,
 )
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
+from tfc_models.models.transforms import raster_prediction
 
 SUBPIXEL = 6  # A 6×6 kernel up by 2 is a 3×3 convolution to four times the channels.
 
@@ -52,18 +52,10 @@ class Cheng2020Anchor(CompressionModel):
         quantization: str = "noise",
         distribution: str = "gaussian",
     ) -> None:
-        parameters = [
-            Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
-            Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
-            Conv2D(2 * latents, 1, kernel="plain", name="heads"),
-        ]
-        near = MaskedConv2D(2 * latents, Raster.mask(5), kernel="plain", name="near")
         coder = LatentCoder(
             _hyper_analysis(channels, kernel),
             channels,
-            ContextPrediction(
-                _hyper_synthesis(channels, latents), [JointSlice(parameters, near, Raster(5))]
-            ),
+            raster_prediction(_hyper_synthesis(channels, latents), latents),
             Rounding(quantization, distribution, around_means=False),
         )
         super().__init__(

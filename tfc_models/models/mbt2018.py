@@ -7,18 +7,20 @@ Compression", NeurIPS 2018.
 from __future__ import annotations
 
 from tfc_models.entropy import (
-    ContextPrediction,
     HyperPrediction,
-    JointSlice,
     LatentCoder,
-    Raster,
     Rounding,
     UniversalQuantization,
 )
-from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu
+from tfc_models.layers import Chain, Conv2D, leaky_relu
 from tfc_models.models.base import CompressionModel
 from tfc_models.models.registry import register
-from tfc_models.models.transforms import analysis_transform, hyper_analysis, synthesis_transform
+from tfc_models.models.transforms import (
+    analysis_transform,
+    hyper_analysis,
+    raster_prediction,
+    synthesis_transform,
+)
 
 
 @register("mbt2018-mean")
@@ -126,16 +128,10 @@ class Mbt2018(CompressionModel):
         quantization: str = "noise",
         distribution: str = "gaussian",
     ) -> None:
-        near = MaskedConv2D(2 * latents, Raster.mask(5), kernel="plain", name="near")
-        parameters = [
-            Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
-            Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
-            Conv2D(2 * latents, 1, kernel="plain", name="heads"),
-        ]
         coder = LatentCoder(
             hyper_analysis(channels, leaky_relu, kernel),
             channels,
-            ContextPrediction(_hyper_synthesis(latents), [JointSlice(parameters, near, Raster(5))]),
+            raster_prediction(_hyper_synthesis(latents), latents),
             Rounding(quantization, distribution, around_means=False),
         )
         super().__init__(

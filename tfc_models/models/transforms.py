@@ -1,4 +1,4 @@
-"""Transforms that several papers share."""
+"""Networks that several papers share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Callable
 
 import tensorflow as tf
 
-from tfc_models.layers import Chain, Conv2D, nonlinearity
+from tfc_models.entropy import ContextPrediction, JointSlice, Raster
+from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu, nonlinearity
 
 
 def analysis_transform(channels: int, latents: int, gdn: str, kernel: str) -> Chain:
@@ -41,3 +42,15 @@ def hyper_analysis(
         ],
         name="hyper_analysis",
     )
+
+
+def raster_prediction(features: Chain, latents: int) -> ContextPrediction:
+    """Returns the context model of Minnen, Ballé, Toderici (NeurIPS 2018), with a 5×5 mask."""
+    order = Raster(5)
+    near = MaskedConv2D(2 * latents, order.mask(5), kernel="plain", name="near")
+    parameters = [
+        Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
+        Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
+        Conv2D(2 * latents, 1, kernel="plain", name="heads"),
+    ]
+    return ContextPrediction(features, [JointSlice(parameters, near, order)])

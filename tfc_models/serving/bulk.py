@@ -22,7 +22,7 @@ from tfc_models.serving import bulk_work as work
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is to be done.
+    """Settings of a bulk job.
 
     Attributes:
         command: one of bulk_work.COMMANDS.
@@ -101,7 +101,7 @@ def pipeline(
 
 
 class Outcome(NamedTuple):
-    """What a pipeline did: numbers of files, bytes and pixels, and its tables."""
+    """Result of a pipeline: numbers of files, bytes and pixels, and its tables."""
 
     done: int
     done_before: int

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _picture_suffix(options: argparse.Namespace) -> str:
-    """What decompressed pictures end in; an unknown format stops here, before the work."""
+    """Returns the suffix of decompressed images; refuses an unknown format before any work."""
     asked = f".{options.format.lstrip('.').lower()}" if options.format else ""
     output = options.output or ""
     named = pathlib.PurePath(output).suffix.lower()

@@ -16,7 +16,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """What is in the zoo."""
+    """Prints the models of the zoo."""
     listed: list[dict[str, Any]] = [
         {
             "name": entry.name,
