@@ -89,7 +89,7 @@ def random_realism(base, seed: int = 0, **options):
     """A realism decoder whose weights are not those that it begins with."""
     import tensorflow as tf
 
-    from tfc_models.models.realism import RealismDecoder
+    from tfc_models.realism import RealismDecoder
 
     tf.keras.utils.set_random_seed(seed)
     decoder = RealismDecoder(base, **options)

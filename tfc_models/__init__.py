@@ -38,7 +38,7 @@ _LAZY = {
     "load": "tfc_models.codec.codec",
     "register_ops": "tfc_models.codec.ops",
 }
-_SUBMODULES = ("analysis", "codec", "entropy", "layers", "metrics", "models", "zoo")
+_SUBMODULES = ("analysis", "codec", "entropy", "layers", "metrics", "models", "realism", "zoo")
 
 
 def __getattr__(name: str) -> Any:

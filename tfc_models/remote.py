@@ -20,6 +20,10 @@ TIMEOUT = 60.0  # seconds without data
 LARGEST = 2**30  # bytes
 
 
+class NewerWeightsError(ValueError):
+    """Raised for a file format of a later release."""
+
+
 def is_address(name: str) -> bool:
     """Returns whether the name of a model is an address."""
     return "://" in name

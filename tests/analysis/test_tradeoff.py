@@ -13,7 +13,9 @@ from scipy import optimize, special, stats
 
 from tfc_models.analysis import knee, tradeoff
 from tfc_models.analysis.tradeoff import GENERATORS, Binary, Channel, Sign
-from tfc_models.perceptual import DIVERGENCES
+from tfc_models.realism import (
+    DIVERGENCES,
+)
 
 GAMMAS = (0.1, 1.0, 10.0)
 

@@ -15,13 +15,12 @@ from tests.conftest import GOLDEN, cropped, golden_model, random_realism
 from tfc_models import remote, zoo
 from tfc_models.cli.main import main
 from tfc_models.codec import Codec
-from tfc_models.layers import openings, scattered, tiled
+from tfc_models.layers import tiled
 from tfc_models.models import STRIDE
-from tfc_models.models.realism import RealismDecoder
+from tfc_models.realism import RealismDecoder, decoder_file, latent_noise, openings
 from tfc_models.serving import rest_json
 from tfc_models.serving.errors import ServingError
 from tfc_models.serving.servable import Servable
-from tfc_models.zoo import decoders
 
 NAME = "gained-checkerboard"
 GOLDEN_NOISE = (0.9089142, -0.1215346)
@@ -38,7 +37,7 @@ def base():
 def file(base, tmp_path_factory) -> pathlib.Path:
     """A decoder's weights, as training writes them."""
     path = tmp_path_factory.mktemp("realism") / "decoder.npz"
-    decoders.save(random_realism(base), base.digest().hex(), path)
+    decoder_file.save(random_realism(base), base.digest().hex(), path)
     return path
 
 
@@ -138,7 +137,7 @@ def test_a_model_without_such_a_decoder_says_so(base):
 
 def test_files_hold_kernels_to_a_sixteenth_of_their_rms(base, file):
     decoder = random_realism(base)
-    weights = decoders.read(file)
+    weights = decoder_file.read(file)
     assert weights.model == NAME and weights.digest == base.digest().hex()
     for name, value in decoder.state().items():
         found, value = weights.state[name], np.asarray(value)
@@ -150,22 +149,22 @@ def test_files_hold_kernels_to_a_sixteenth_of_their_rms(base, file):
 
 
 def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_path):
-    weights = decoders.read(file)
+    weights = decoder_file.read(file)
     words = rf"decoder\.npz is a realism decoder for {NAME} .* not for gained-raster .*: give one"
     with pytest.raises(ValueError, match=words):
-        decoders.build(weights, golden_model("gained-raster"))
+        decoder_file.build(weights, golden_model("gained-raster"))
     with pytest.raises(ValueError, match=r"weights 00000000.*not for gained-checkerboard"):
-        decoders.build(weights._replace(digest="00000000"), base)
+        decoder_file.build(weights._replace(digest="00000000"), base)
     with pytest.raises(ValueError, match="is not a realism decoder's file, or is damaged"):
-        decoders.read(GOLDEN / f"{NAME}.npz")
+        decoder_file.read(GOLDEN / f"{NAME}.npz")
     cut = tmp_path / "cut.npz"
     cut.write_bytes(file.read_bytes()[:-300])
     with pytest.raises(ValueError, match="or is damaged"):
-        decoders.read(cut)
+        decoder_file.read(cut)
     with pytest.raises(FileNotFoundError):
-        decoders.read(tmp_path / "missing.npz")
+        decoder_file.read(tmp_path / "missing.npz")
     with pytest.raises(ValueError, match="not those of a"):
-        decoders.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
+        decoder_file.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
 
 
 @pytest.mark.usefixtures("eager")
@@ -191,13 +190,13 @@ def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypa
 
 def test_noise_is_a_matter_of_the_latents_alone():
     latents = np.arange(-300, 300, dtype=np.float32).reshape(1, 10, 12, 5) / 64.0
-    noise = scattered(latents, 4, 3).numpy()
+    noise = latent_noise(latents, 4, 3).numpy()
     assert noise.shape == (1, 40, 48, 3) and abs(noise.std() - 1.0) < 0.02
     assert np.abs(noise).max() <= np.sqrt(3.0) and abs(noise.mean()) < 0.05
     for lag in (1, 2, 4):
         assert abs(np.corrcoef(noise[:, lag:].ravel(), noise[:, :-lag].ravel())[0, 1]) < 0.05
     # The same wherever these latents are, and forever.
-    part = scattered(latents[:, 3:5, 2:9], 4, 3)
+    part = latent_noise(latents[:, 3:5, 2:9], 4, 3)
     np.testing.assert_array_equal(part, noise[:, 12:20, 8:36])
     np.testing.assert_allclose(noise[0, 0, :2, 0], GOLDEN_NOISE, atol=1e-6)
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.conftest import GOLDEN, cropped, golden_codec, random_realism
 from tfc_models import zoo
+from tfc_models.realism import decoder_file
 from tfc_models.training import realism_publishing as publish_realism
-from tfc_models.zoo import decoders
 
 NAME = "mbt2018-mean"  # of one rate, so that there is little to measure
 
@@ -29,7 +29,7 @@ def folder(tmp_path) -> pathlib.Path:
     entry |= {"file": "mine.npz", "sha256": "", "summary": ""}
     (tmp_path / "zoo" / "index.json").write_text(json.dumps([entry]))
     decoder = random_realism(codec.model, blocks=(1, 0))
-    decoders.save(decoder, codec.digest, tmp_path / "weights.npz")
+    decoder_file.save(decoder, codec.digest, tmp_path / "weights.npz")
     Image.fromarray(cropped(48, 64)).save(tmp_path / "pictures" / "a.png")
     return tmp_path
 

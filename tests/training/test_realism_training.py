@@ -15,10 +15,10 @@ from PIL import Image
 
 from tests.conftest import GOLDEN, completed, cropped, golden_model
 from tfc_models.entropy.quantization import Noise
+from tfc_models.realism import decoder_file
 from tfc_models.training import identity, realism
 from tfc_models.training.adversarial import PATIENCE, Watch
 from tfc_models.training.config import RealismTraining
-from tfc_models.zoo import decoders
 
 BASE = GOLDEN / "gained-checkerboard.npz"
 
@@ -257,7 +257,7 @@ def test_a_decoder_is_trained_stopped_gone_on_with_and_used(tmp_path):
         (step, amount) for step in "46" for amount in ("0.0", "1.0")
     }
     weights, base = tmp_path / "out" / "weights.npz", golden_model("gained-checkerboard")
-    decoder = decoders.build(decoders.read(weights), base)
+    decoder = decoder_file.build(decoder_file.read(weights), base)
     latents = tf.random.stateless_normal([1, 3, 4, base.latent_channels], [1, 2])
     faithful, sharp = (decoder.to_pictures(latents, 20.0, realism) for realism in (0.0, 1.0))
     np.testing.assert_array_equal(faithful, base.to_pictures(latents, 20.0))
@@ -267,7 +267,7 @@ def test_a_decoder_is_trained_stopped_gone_on_with_and_used(tmp_path):
 def test_a_start_that_is_for_another_model_is_refused(tmp_path):
     weights = tmp_path / "raster.npz"
     other = golden_model("gained-raster")
-    decoders.save(realism.RealismDecoder(other), other.digest().hex(), weights)
+    decoder_file.save(realism.RealismDecoder(other), other.digest().hex(), weights)
     trainer = trainer_of(start=str(weights))
     with pytest.raises(ValueError, match=r"raster\.npz is a realism decoder for gained-raster"):
         trainer.start("")

@@ -22,7 +22,8 @@ from tests.conftest import GOLDEN, ROOT, cropped, without_graphs
 from tfc_models import images, metrics, models, samples, zoo
 from tfc_models.codec import codec_for
 from tfc_models.models.stored import storable
-from tfc_models.zoo import decoders, files
+from tfc_models.realism import decoder_file
+from tfc_models.zoo import files
 
 SOURCE = GOLDEN / "bls2017.npz"
 SHA256 = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
@@ -120,7 +121,7 @@ def test_every_realism_decoder_of_the_zoo_is_what_its_entry_says():
     for entry in having:
         path = zoo.realism_of(entry)  # Which looks at its SHA-256.
         assert path.stat().st_size <= 6 << 20 and path.with_suffix(".md").is_file()
-        found = decoders.read(path)
+        found = decoder_file.read(path)
         assert (found.model, found.digest) == (entry.model, entry.digest)
 
 

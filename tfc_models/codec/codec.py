@@ -31,8 +31,7 @@ from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 from tfc_models.models import STRIDE, CompressionModel
 from tfc_models.models.distortion import prepare
-from tfc_models.models.realism import RealismDecoder
-from tfc_models.zoo import decoders
+from tfc_models.realism import RealismDecoder, decoder_file
 
 PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are hashed as integers in this unit; means are multiples of 1/64.
@@ -134,7 +133,7 @@ class Codec(tf.Module):
         if isinstance(self._realism, zoo.Entry):
             self._realism = zoo.realism_of(self._realism)
         if not isinstance(self._realism, RealismDecoder):
-            self._realism = decoders.build(decoders.read(self._realism), self.model)
+            self._realism = decoder_file.build(decoder_file.read(self._realism), self.model)
         return self._realism
 
     def compress(

@@ -15,7 +15,6 @@ from tfc_models.layers.compression_layer import (
 )
 from tfc_models.layers.conv import Conv2D, polyphase_kernel
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
-from tfc_models.layers.gated import GatedResidual, openings, scattered
 from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.padding import pad_to_multiple
@@ -32,7 +31,6 @@ __all__ = [
     "Conv2D",
     "Gain",
     "GainedResidual",
-    "GatedResidual",
     "MaskedConv2D",
     "Parameters",
     "Residual",
@@ -45,13 +43,11 @@ __all__ = [
     "leaky_relu",
     "level_weights",
     "nonlinearity",
-    "openings",
     "pad_to_multiple",
     "part_of",
     "polyphase_kernel",
     "raster_mask",
     "rate_of_each",
     "relu",
-    "scattered",
     "tiled",
 ]

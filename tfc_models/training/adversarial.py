@@ -8,7 +8,12 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models.metrics.pim import LEARNED, default_model
-from tfc_models.perceptual import BeliefCritic, Divergence, PatchCritic, divergence_named
+from tfc_models.realism import (
+    BeliefCritic,
+    Divergence,
+    PatchCritic,
+    divergence_named,
+)
 from tfc_models.training.config import AdversarialConfig
 from tfc_models.training.trainer import Losses, Trainer
 
@@ -80,7 +85,7 @@ class Watch(tf.Module):
 class AdversarialTrainer(Trainer):
     """A trainer whose model also learns from a critic, if the config gives it a weight.
 
-    The critic maximizes the bound of a divergence (see `tfc_models.perceptual.divergences`); the
+    The critic maximizes the bound of a divergence (see `tfc_models.realism.divergences`); the
     model maximizes what the critic's activation says of its pictures, which for "gan" is the
     loss that does not saturate. Each takes one step with every batch.
     """

@@ -12,7 +12,12 @@ from tfc_models import zoo
 from tfc_models.metrics import METRICS
 from tfc_models.metrics.pim import LEARNED
 from tfc_models.models.distortion import parsed
-from tfc_models.perceptual import PIM_MIN_SIDE, divergence_named
+from tfc_models.perceptual import (
+    PIM_MIN_SIDE,
+)
+from tfc_models.realism import (
+    divergence_named,
+)
 from tfc_models.training import configs, schedule
 from tfc_models.training.crops import PER_IMAGE
 

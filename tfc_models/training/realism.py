@@ -15,14 +15,13 @@ from absl import logging
 from tfc_models import metrics, models, zoo
 from tfc_models.entropy.quantization import Noise
 from tfc_models.models.distortion import distortions, parsed, prepare
-from tfc_models.models.realism import RealismDecoder
 from tfc_models.models.stored import digest
+from tfc_models.realism import RealismDecoder, decoder_file
 from tfc_models.training import data, picture_run
 from tfc_models.training.adversarial import AdversarialTrainer, Made
 from tfc_models.training.config import SCALES, SHIFT, RealismTraining
 from tfc_models.training.loop import Run
 from tfc_models.training.trainer import Losses
-from tfc_models.zoo import decoders
 
 
 def moved(noise: Noise, *batches: tf.Tensor) -> list[tf.Tensor]:
@@ -75,8 +74,8 @@ class RealismTrainer(AdversarialTrainer):
     def start(self, source: str) -> None:
         """Begins with a decoder's file, if the config names one."""
         if self.config.start:
-            found = decoders.read(self.config.start)
-            decoders.check(found, self.model.base.name, self._digest)
+            found = decoder_file.read(self.config.start)
+            decoder_file.check(found, self.model.base.name, self._digest)
             self.model.assign_state(found.state)
         self.start_average()
 
@@ -124,7 +123,7 @@ class RealismTrainer(AdversarialTrainer):
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights as a decoder's file."""
-        self.with_average(lambda: decoders.save(self.model, self._digest, path))
+        self.with_average(lambda: decoder_file.save(self.model, self._digest, path))
 
 
 class RealismValidation:

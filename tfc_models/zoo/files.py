@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfc_models.models.stored import storable
-from tfc_models.remote import sha256_of, write_weights
+from tfc_models.remote import NewerWeightsError, sha256_of, write_weights
 
 FORMAT = 3  # Up to 2, `pim` in a distortion was what is called pim-bands since.
 PLANES = "#bytes"  # suffix of arrays whose bytes are stored apart
@@ -52,10 +52,6 @@ def save(model: Any, path: pathlib.Path) -> None:
     write_weights(path, {"__meta__": np.array(json.dumps(meta, sort_keys=True)), **arrays})
 
 
-class NewerWeights(ValueError):
-    """Raised for a file format of a later release."""
-
-
 def _packed(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
     """Returns values as stored: the first bytes of large float16 arrays, then the second bytes."""
     if values.dtype != np.float16 or values.size < LARGE:
@@ -77,13 +73,13 @@ def read(path: pathlib.Path) -> Weights:
         with np.load(path, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["__meta__"]))
             if meta["format"] > FORMAT:
-                raise NewerWeights(f"{path} is of a later release of tfc-models: update it.")
+                raise NewerWeightsError(f"{path} is of a later release of tfc-models: update it.")
             state = dict(_unpacked(k, arrays[k]) for k in arrays.files if k != "__meta__")
         config = meta["config"]
         if meta["format"] < 3 and "distortion" in config:
             config["distortion"] = re.sub(r"\bpim\b", "pim-bands", config["distortion"])
         return Weights(meta["model"], config, state)
-    except NewerWeights:
+    except NewerWeightsError:
         raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no weights file {path}.") from None

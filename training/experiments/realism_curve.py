@@ -32,12 +32,11 @@ from tfc_models.cli import absl_programs
 from tfc_models.codec import Codec
 from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
-from tfc_models.models.realism import RealismDecoder
+from tfc_models.realism import RealismDecoder, decoder_file
 from tfc_models.training import data, identity, picture_run
 from tfc_models.training.config import RealismTraining
 from tfc_models.training.realism import RealismRun, RealismTrainer, base_of
 from tfc_models.training.validation import PICTURE
-from tfc_models.zoo import decoders
 from training.experiments import realism_curve_table as tables
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
 
@@ -209,8 +208,8 @@ class Measuring:
 
     def take(self, path: pathlib.Path) -> None:
         """The weights of a decoder."""
-        found = decoders.read(path)
-        decoders.check(found, self.codec.model.name, self.codec.digest)
+        found = decoder_file.read(path)
+        decoder_file.check(found, self.codec.model.name, self.codec.digest)
         self.decoder.assign_state(found.state)
 
     def point(self, gamma: float, pictures: Sequence[np.ndarray], files: Sequence[bytes]) -> Point:

@@ -16,7 +16,9 @@ import tensorflow as tf
 
 from tfc_models.analysis import tradeoff
 from tfc_models.analysis.tradeoff import Binary, Channel, Reached, Sign
-from tfc_models.perceptual import divergence_named
+from tfc_models.realism import (
+    divergence_named,
+)
 
 HIDDEN = (32, 32)
 CRITIC_RATE, DECODER_RATE, CRITIC_STEPS = 8e-3, 2e-3, 1

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from tfc_models.analysis import knee
 from tfc_models.analysis.plots import FAINT, INK, SETTINGS
 from tfc_models.analysis.tradeoff import Reached
-from tfc_models.perceptual import divergence_named
+from tfc_models.realism import (
+    divergence_named,
+)
 from tfc_models.training.source_plots import BLUE, ORANGE, save
 from training.experiments.source_comparison import Gate, table
 from training.experiments.tradeoff_decoders import TASKS, Decoders, Task, beta_of, checked_gammas

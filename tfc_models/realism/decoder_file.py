@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfc_models.models import CompressionModel
-from tfc_models.models.realism import RealismDecoder
-from tfc_models.remote import read_weights, write_weights
-from tfc_models.zoo.files import NewerWeights
+from tfc_models.realism.decoder import RealismDecoder
+from tfc_models.remote import NewerWeightsError, read_weights, write_weights
 
 FORMAT = 1
 STEPS = "#steps"  # suffix of the steps of an integer kernel
@@ -62,14 +61,14 @@ def read(source: str | os.PathLike[str]) -> DecoderWeights:
         meta = json.loads(str(arrays.pop("__meta__")))
         model = meta["realism"]  # Other files lack it.
         if meta["format"] > FORMAT:
-            raise NewerWeights(f"{source} is of a later release of tfc-models: update it.")
+            raise NewerWeightsError(f"{source} is of a later release of tfc-models: update it.")
         state = {}
         for name, value in arrays.items():
             if not name.endswith(STEPS):
                 steps = arrays.get(f"{name}{STEPS}", np.float32(1.0))
                 state[name] = value.astype(np.float32) * steps.astype(np.float32)
         return DecoderWeights(model, meta["digest"], meta["config"], state, str(source))
-    except NewerWeights:
+    except NewerWeightsError:
         raise
     except (KeyError, ValueError, TypeError):
         raise ValueError(f"{source} is not a realism decoder's file, or is damaged.") from None

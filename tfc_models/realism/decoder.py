@@ -9,16 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfc_models.layers import (
-    Conv2D,
-    GatedResidual,
-    openings,
-    pad_to_multiple,
-    part_of,
-    rate_of_each,
-    scattered,
-)
+from tfc_models.layers import Conv2D, pad_to_multiple, part_of, rate_of_each
 from tfc_models.models.base import STRIDE, CompressionModel
+from tfc_models.realism.gated_residual import GatedResidual, latent_noise, openings
 
 
 class RealismDecoder(tf.keras.Model):
@@ -39,7 +32,7 @@ class RealismDecoder(tf.keras.Model):
             for those beyond).
         width: hidden maps of a block, of those that it reads.
         knots: amounts of realism above 0 at which gates are learned.
-        noise: channels of noise that blocks see (see `scattered`).
+        noise: channels of noise that blocks see (see `latent_noise`).
     """
 
     def __init__(
@@ -102,7 +95,7 @@ class RealismDecoder(tf.keras.Model):
         in_float32 = self.base.synthesis.multiply_in_float32
 
         def inserted(name: str, maps: tf.Tensor) -> tf.Tensor:
-            noise = scattered(latents, self._finer[name], self.noise)
+            noise = latent_noise(latents, self._finer[name], self.noise)
             for block in self.rows[name]:
                 block.multiply_in_float32 = in_float32
                 maps = block(maps, opening, noise)

@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 from scipy import optimize, special
 
-from tfc_models.perceptual import DIVERGENCES, divergence_named
+from tfc_models.realism import (
+    DIVERGENCES,
+    divergence_named,
+)
 from tfc_models.training.adversarial import accuracy
 
 REAL = np.array([0.05, 0.3, 0.4, 0.2, 0.05])

@@ -9,12 +9,14 @@ import tensorflow as tf
 from tests.conftest import cropped
 from tfc_models.perceptual import (
     Belief,
-    BeliefCritic,
-    PatchCritic,
     Pim,
     PimBands,
     PimBandsConfig,
     PimConfig,
+)
+from tfc_models.realism import (
+    BeliefCritic,
+    PatchCritic,
     SpectralConv2D,
     divergence_named,
 )

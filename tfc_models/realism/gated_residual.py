@@ -33,7 +33,7 @@ def openings(amount: tf.Tensor, rate: tf.Tensor, knots: int, levels: int) -> tf.
     return tf.reshape(both, [-1, knots * levels])
 
 
-def scattered(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
+def latent_noise(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
     """Returns pseudorandom noise that is a function of the latents alone.
 
     Where latents carry little information, a decoder without noise can only draw repetitive
