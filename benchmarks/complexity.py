@@ -60,7 +60,7 @@ def multiplications(model: models.CompressionModel, side: int = 256) -> tuple[fl
     with counted() as count:
         y = model.to_latents(picture)
         counts.append(count.total)
-        model.to_pictures(y)
+        model.to_images(y)
         counts.append(count.total - counts[0])
         model.coder(y)
         counts.append(count.total - sum(counts))

@@ -64,7 +64,7 @@ def main() -> None:
     print(f"|{'---|' * (4 + len(names))}")
     rows: list[list[dict[str, float]]] = []
     for path in sorted(pathlib.Path(options.pictures).iterdir()):
-        if not images.has_picture_suffix(path):
+        if not images.has_image_suffix(path):
             continue
         picture = images.read(path, background=(255, 255, 255)).pixels
         first = codecs[0].compress(picture, quality=options.quality)

@@ -1,6 +1,6 @@
 """What exact integers cost: bits of frozen models against those of their float networks.
 
-    python -m benchmarks.exactness WEIGHTS.npz … --calibration PICTURES --pictures OTHER_PICTURES
+    python -m benchmarks.exactness WEIGHTS.npz … --calibration IMAGES --pictures OTHER_IMAGES
 
 Weights are as training leaves them, not frozen. Both kinds code the same whole pictures, of many
 rates at five; what is printed is what freezing adds, in percent, and the PSNR that it takes away.

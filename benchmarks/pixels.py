@@ -85,7 +85,7 @@ def main() -> None:
     if not options.pictures or not options.pictures.is_dir():
         parser.error("--pictures is a folder of images.")
     codec = tfc_models.load("default")
-    paths = [p for p in sorted(options.pictures.iterdir()) if images.has_picture_suffix(p.name)]
+    paths = [p for p in sorted(options.pictures.iterdir()) if images.has_image_suffix(p.name)]
     if not paths:
         parser.error(f"{options.pictures} has no images.")
     with tempfile.TemporaryDirectory() as temporary:

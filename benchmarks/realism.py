@@ -79,7 +79,7 @@ def measure(
     shown: dict[int, list[list[np.ndarray]]] = {quality: [] for quality in qualities}
     originals = []
     for path in sorted(pathlib.Path(folder).iterdir()):
-        if not images.has_picture_suffix(path):
+        if not images.has_image_suffix(path):
             continue
         picture = images.read(path, background=(255, 255, 255)).pixels
         originals.append(features(picture))

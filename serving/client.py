@@ -71,7 +71,7 @@ def _upright(path: pathlib.Path, data: bytes) -> bytes:
         picture = images.read(data, background)
     except images.TransparencyError as error:
         raise ValueError(f"{path}: {error} {BACKGROUND}") from None
-    except images.PictureError as error:
+    except images.ImageError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in picture.notes:
         print(f"{path}: {note}", file=sys.stderr)

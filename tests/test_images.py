@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tfc_models import images
-from tfc_models.images import PictureError, TransparencyError
+from tfc_models.images import ImageError, TransparencyError
 
 PHOTO = (
     np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
@@ -144,7 +144,7 @@ def test_16_bit_colour():
 
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_samples_without_a_white_are_refused(mode):
-    with pytest.raises(PictureError, match="which value is white"):
+    with pytest.raises(ImageError, match="which value is white"):
         images.read(file_of(Image.new(mode, (8, 8)), "TIFF"))
 
 
@@ -302,7 +302,7 @@ def test_truncated_files_are_one_line(format):
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = file_of(noise, format)
     for keep in (0, 1, 10, 40, len(data) // 2, len(data) - 60):
-        with pytest.raises(PictureError) as error:
+        with pytest.raises(ImageError) as error:
             images.read(data[:keep])
         assert "\n" not in str(error.value)
 
@@ -316,20 +316,20 @@ def test_changed_bytes_give_a_picture_or_one_line():
             damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
             try:
                 images.read(bytes(damaged), background=WHITE)
-            except PictureError as error:
+            except ImageError as error:
                 assert "\n" not in str(error)
 
 
 def test_what_is_no_picture():
-    with pytest.raises(PictureError, match="empty"):
+    with pytest.raises(ImageError, match="empty"):
         images.read(b"")
-    with pytest.raises(PictureError, match="not a picture that can be read"):
+    with pytest.raises(ImageError, match="not a picture that can be read"):
         images.read(b"hello, world" * 100)
     for short in (b"P", b"B", b"BM", b"\xff", b"RIFF"):
-        with pytest.raises(PictureError, match="not a picture that can be read"):
+        with pytest.raises(ImageError, match="not a picture that can be read"):
             images.read(short)
     # EPS would start another program.
-    with pytest.raises(PictureError, match="not a picture that can be read"):
+    with pytest.raises(ImageError, match="not a picture that can be read"):
         images.read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(FileNotFoundError):
         images.read("no such file.png")
@@ -339,10 +339,10 @@ def test_limits():
     data = file_of(PHOTO, "PNG")
     height, width = PHOTO.shape[:2]
     images.read(data, max_pixels=width * height, max_side=width)
-    with pytest.raises(PictureError, match=f"over the limit of {width * height - 1:,}.$") as caught:
+    with pytest.raises(ImageError, match=f"over the limit of {width * height - 1:,}.$") as caught:
         images.read(data, max_pixels=width * height - 1)
     assert caught.value.limit == "max_pixels"
-    with pytest.raises(PictureError, match=f"a side over the limit of {width - 1}.$") as caught:
+    with pytest.raises(ImageError, match=f"a side over the limit of {width - 1}.$") as caught:
         images.read(data, max_side=width - 1)
     assert caught.value.limit == "max_side"
 
@@ -355,7 +355,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_read(monkeypatch):
     # Whether Pillow's own limit is on, as it is by default, or off.
     for pillow_limit in (100, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
-        with pytest.raises(PictureError, match=r"^60000×60000 is 3,600,000,000 pixels, over the"):
+        with pytest.raises(ImageError, match=r"^60000×60000 is 3,600,000,000 pixels, over the"):
             images.read(bomb)
         assert images.size_of(bomb) == (60000, 60000)
         assert np.array_equal(images.read(file_of(PHOTO, "PNG")).pixels, PHOTO)
@@ -366,7 +366,7 @@ def test_a_frame_larger_than_its_picture_is_refused(monkeypatch):
     data = file_of(Image.new("P", (16, 16)), "GIF")
     frame = data.index(b",")  # The image descriptor: left, top, width, height.
     data = data[: frame + 5] + struct.pack("<HH", 60000, 60000) + data[frame + 9 :]
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         images.read(data)
     assert "Pillow" not in str(caught.value) and "\n" not in str(caught.value)
 
@@ -418,9 +418,9 @@ def test_what_is_written_can_be_read(suffix):
 
 
 def test_what_cannot_be_written():
-    with pytest.raises(PictureError, match=r"'.xyz' .* \.png, \.jpg"):
+    with pytest.raises(ImageError, match=r"'.xyz' .* \.png, \.jpg"):
         images.encode(PHOTO, ".xyz")
-    with pytest.raises(PictureError, match="WEBP"):
+    with pytest.raises(ImageError, match="WEBP"):
         images.check_writable(20000, 10, ".webp")
 
 
@@ -428,7 +428,7 @@ def test_colours():
     assert images.parse_color("white") == WHITE
     assert images.parse_color("#0000ff") == BLUE
     for wrong in ("whitish", "#12", "", "#ff000080"):
-        with pytest.raises(PictureError, match="is not a colour"):
+        with pytest.raises(ImageError, match="is not a colour"):
             images.parse_color(wrong)
 
 
@@ -438,7 +438,7 @@ def test_the_size_of_a_file_with_a_very_long_header_is_not_looked_for(kind):
     comment = b"\0\0\0\0prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
     at, part = (33, comment) if kind == "PNG" else (2, b"\xff\xfe\0\2")
     assert images.size_of(data[:at] + 100 * part + data[at:]) == (48, 32)
-    with pytest.raises(PictureError, match="its header has over 8,000 parts"):
+    with pytest.raises(ImageError, match="its header has over 8,000 parts"):
         images.size_of(data[:at] + 100_000 * part + data[at:])
 
 

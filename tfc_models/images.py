@@ -3,7 +3,7 @@
 `read` converts every kind of image to these pixels, or raises an error that states why not:
 
 - The EXIF orientation is applied. An embedded ICC profile is converted to sRGB.
-- Palette and CMYK images become RGB. So do grey ones; `Picture.coded` gives their one channel.
+- Palette and CMYK images become RGB. So do grey ones; `DecodedImage.coded` gives their one channel.
 - 16 bits per sample become 8. Grey is rounded; of colors, Pillow drops the lower byte.
 - Transparent images need a background and are refused without one. An alpha channel that is
   opaque everywhere does not count as transparency.
@@ -74,11 +74,11 @@ WRITERS = {
 }
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """Raised if an image cannot be read or written. The message states why in one line."""
 
 
-class PictureTooLargeError(PictureError):
+class ImageTooLargeError(ImageError):
     """Raised if an image exceeds a limit.
 
     Attributes:
@@ -91,11 +91,11 @@ class PictureTooLargeError(PictureError):
         self.size, self.limit = size, limit
 
 
-class TransparencyError(PictureError):
+class TransparencyError(ImageError):
     """Raised for a transparent image without a background."""
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """Pixels of an image file, with facts about their conversion.
 
     Attributes:
@@ -127,7 +127,7 @@ def parse_color(text: str) -> Color:
     except ValueError:
         color = (0, 0, 0, 0)
     if len(color) == 4:  # Not a colour, or one with an alpha value.
-        raise PictureError(f"{text!r} is not a colour: give a name (white) or #rrggbb.")
+        raise ImageError(f"{text!r} is not a colour: give a name (white) or #rrggbb.")
     return color
 
 
@@ -141,12 +141,12 @@ def read(
     background: Color | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_side: int = DEFAULT_MAX_SIDE,
-) -> Picture:
+) -> DecodedImage:
     """Reads an image file, or its bytes, as sRGB 0 to 255, height × width × 3.
 
     Raises:
-        PictureError: the file is not an image, is damaged, is transparent without `background`, or
-            exceeds a limit (PictureTooLargeError).
+        ImageError: the file is not an image, is damaged, is transparent without `background`, or
+            exceeds a limit (ImageTooLargeError).
         OSError: the file cannot be read.
     """
     # Pillow warns about unusual metadata, which does not change pixels, and about large images.
@@ -156,26 +156,26 @@ def read(
             check_size(image.width, image.height, max_pixels, max_side)
             try:
                 return _converted(image, background)
-            except PictureError:
+            except ImageError:
                 raise
             except Image.DecompressionBombError:
-                raise PictureError(
+                raise ImageError(
                     "has a frame of more pixels than the picture: it is damaged, or made to "
                     "exhaust memory."
                 ) from None
             except MemoryError:
-                raise PictureError(
+                raise ImageError(
                     f"there is not enough memory for {image.width}×{image.height} pixels."
                 ) from None
             except Exception as error:  # Pillow's decoders raise many kinds of exceptions.
-                raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
+                raise ImageError(f"the picture is damaged ({_first_line(error)}).") from error
 
 
 def size_of(data: bytes) -> tuple[int, int]:
     """Returns width and height from the header of an image file, without decoding pixels.
 
     Raises:
-        PictureError: the data is not an image, or its header is damaged.
+        ImageError: the data is not an image, or its header is damaged.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -194,22 +194,22 @@ class _Header(io.BytesIO):
         self._left = HEADER_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Reads bytes. Raises PictureError after too many calls."""
+        """Reads bytes. Raises ImageError after too many calls."""
         self._left -= 1
         if self._left < 0:
-            raise PictureError(f"its header has over {HEADER_READS:,} parts")
+            raise ImageError(f"its header has over {HEADER_READS:,} parts")
         return super().read(size)
 
 
 def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
-    """Raises PictureTooLargeError for an image above the limits, before memory is allocated."""
+    """Raises ImageTooLargeError for an image above the limits, before memory is allocated."""
     size = width, height
     if width * height > max_pixels:
         reason = f"is {width * height:,} pixels, over the limit of {max_pixels:,}."
-        raise PictureTooLargeError(size, reason, "max_pixels")
+        raise ImageTooLargeError(size, reason, "max_pixels")
     if max(size) > max_side:
         reason = f"has a side over the limit of {max_side:,}."
-        raise PictureTooLargeError(size, reason, "max_side")
+        raise ImageTooLargeError(size, reason, "max_side")
 
 
 def encode(pixels: np.ndarray, suffix: str) -> bytes:
@@ -225,7 +225,7 @@ def encode(pixels: np.ndarray, suffix: str) -> bytes:
     try:
         Image.fromarray(pixels).save(buffer, writer.pillow_name, **writer.options)
     except (OSError, ValueError, KeyError) as error:
-        raise PictureError(
+        raise ImageError(
             f"the picture cannot be written as {writer.pillow_name} ({_first_line(error)})."
         ) from error
     return buffer.getvalue()
@@ -235,7 +235,7 @@ def writer_for(suffix: str) -> Writer:
     """Returns the settings for a suffix. The error for other suffixes lists those known."""
     writer = WRITERS.get(suffix.lower())
     if writer is None:
-        raise PictureError(
+        raise ImageError(
             f"{suffix!r} is not a picture format that can be written; "
             f"known are {', '.join(WRITERS)}."
         )
@@ -243,16 +243,16 @@ def writer_for(suffix: str) -> Writer:
 
 
 def check_writable(width: int, height: int, suffix: str) -> None:
-    """Raises PictureError for a size that the format cannot hold."""
+    """Raises ImageError for a size that the format cannot hold."""
     writer = writer_for(suffix)
     if max(width, height) > writer.max_side:
-        raise PictureError(
+        raise ImageError(
             f"{width}×{height} does not fit into {writer.pillow_name}, whose sides end at "
             f"{writer.max_side:,}; write another format."
         )
 
 
-def has_picture_suffix(path: str | os.PathLike[str]) -> bool:
+def has_image_suffix(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file name ends in the suffix of a readable image format."""
     return pathlib.PurePath(path).suffix.lower() in INPUT_SUFFIXES
 
@@ -272,13 +272,13 @@ def _open(file: Any) -> Image.Image:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PictureError(f"the picture is damaged ({_first_line(error)}).") from error
+        raise ImageError(f"the picture is damaged ({_first_line(error)}).") from error
     if image is not None:
         return image
     file.seek(0)
     if not file.read(1):
-        raise PictureError("the file is empty.")
-    raise PictureError(f"not a picture that can be read ({', '.join(READERS)}).")
+        raise ImageError("the file is empty.")
+    raise ImageError(f"not a picture that can be read ({', '.join(READERS)}).")
 
 
 def _opened(file: Any) -> Image.Image | None:
@@ -298,7 +298,7 @@ def _opened(file: Any) -> Image.Image | None:
     return None
 
 
-def _converted(image: Image.Image, background: Color | None) -> Picture:
+def _converted(image: Image.Image, background: Color | None) -> DecodedImage:
     notes: list[str] = []
     depth = _sample_depth(image)
     profile = image.info.get("icc_profile")
@@ -309,7 +309,7 @@ def _converted(image: Image.Image, background: Color | None) -> Picture:
     image = _flatten(_to_srgb(_to_8_bits(image, depth), profile, notes), alpha, background)
     pixels = np.array(image)
     is_grey = image.mode == "L" or _has_equal_channels(pixels)
-    return Picture(as_rgb(pixels), tuple(notes), is_grey, depth.bits)
+    return DecodedImage(as_rgb(pixels), tuple(notes), is_grey, depth.bits)
 
 
 def _note_further_frames(image: Image.Image, notes: list[str]) -> None:
@@ -344,13 +344,13 @@ def _sample_depth(image: Image.Image) -> _Depth:
     tiles = getattr(image, "tile", None)
     raw_mode = str(tiles[0].args) if tiles else ""
     if image.mode == "F":
-        raise PictureError(
+        raise ImageError(
             "holds floating-point samples, and nothing says which value is white: "
             "convert it to 8 or 16 bits first."
         )
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if image.mode == "I":
-            raise PictureError(
+            raise ImageError(
                 "holds signed or 32-bit samples, and nothing says which value is white: "
                 "convert it to 8 or 16 bits first."
             )

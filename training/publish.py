@@ -1,7 +1,7 @@
 """Freezes fitted weights and enters them into the zoo, with figures measured on the spot.
 
     python -m training.publish --weights OUT/weights.npz --name my-photos \
-        --calibration TRAINING_PICTURES --validation PICTURES --selected "the learning rates" \
+        --calibration TRAINING_IMAGES --validation IMAGES --selected "the learning rates" \
         --note "how it was trained"
 
 Writes NAME.npz and its card NAME.md to --folder, and the entry to its index.json. The weights

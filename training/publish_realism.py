@@ -1,7 +1,7 @@
 """Enters a realism decoder into the zoo, with figures measured on the spot.
 
     python -m training.publish_realism --weights OUT/weights.npz --name gained-checkerboard \
-        --validation PICTURES --note "how it was trained" --invents "what to look out for"
+        --validation IMAGES --note "how it was trained" --invents "what to look out for"
 
 Writes NAME.realism.npz and its card beside the model's weights, and into their entry. An entry
 that has a decoder gets the next version of it: what was published stays as it is.

@@ -253,7 +253,7 @@ def test_mse_recovers_and_a_blind_metric_does_not():
     figure = recovery.recovery_figure(reference, [found, blind])
     assert len(figure.axes) == 4
     with pytest.raises(ValueError, match="start is one of noise, jpeg"):
-        recovery.first_picture(reference, "black")
+        recovery.first_image(reference, "black")
 
 
 def test_nlpd_recovers_from_noise():

@@ -36,8 +36,8 @@ REFERENCE = f"as it is, {GRAPH}"
 # Of the instruction sets the processor's own and the oldest; all of this with --exhaustive.
 # What SavedModels decode in another process, tests/conformance compares for every way of coding.
 SOME_SETTINGS = ("as it is", "onednn off", "sse41, one thread")
-PICTURES, FEW = 21, 4
-LARGE = {PICTURES: (1800, 2300), FEW: (1100, 1200)}  # each is more than a tile
+IMAGES, FEW = 21, 4
+LARGE = {IMAGES: (1800, 2300), FEW: (1100, 1200)}  # each is more than a tile
 FLOATING = "default"  # of the zoo; coded also with its float network
 OTHER_CODERS = ("hific", "elic2022")  # kinds of coding that no sampled model has
 ALSO = tuple(SMALL)  # registered models with small weights, on one picture
@@ -108,7 +108,7 @@ def also(request):
 @pytest.fixture(scope="module")
 def count(request):
     """Of pictures."""
-    return PICTURES if request.config.getoption("--exhaustive") else FEW
+    return IMAGES if request.config.getoption("--exhaustive") else FEW
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def coded(tmp_path_factory, also, count):
         save_wide_model(name, folder / f"wide-{name}.weights")
     for i, picture in enumerate(pictures(count)):
         np.save(folder / f"{i:02d}.npy", picture)
-    reports, exhaustive = {}, count == PICTURES
+    reports, exhaustive = {}, count == IMAGES
     for setting in SETTINGS if exhaustive else SOME_SETTINGS:
         verbs = "decode" if reports else "encode,decode"
         for way, report in json.loads(worker(verbs, folder, setting, exhaustive)).items():

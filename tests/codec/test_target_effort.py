@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import cropped, golden_codec
 from tfc_models.codec import compress_to_bytes, compress_to_psnr
 
-PICTURE = np.full([300, 300, 3], 100, np.uint8)
+RGB_IMAGE = np.full([300, 300, 3], 100, np.uint8)
 
 
 class Fake:
@@ -39,7 +39,7 @@ class Fake:
 
     def decompress(self, data, max_pixels, max_side) -> np.ndarray:
         quality, searched = data[:2]
-        return PICTURE + np.uint8(110 - quality - self.better * searched)
+        return RGB_IMAGE + np.uint8(110 - quality - self.better * searched)
 
 
 def options(reports: list) -> dict:
@@ -50,9 +50,9 @@ def options(reports: list) -> dict:
 @pytest.mark.parametrize("size", [1100, 3000, 9000, 17000, 10**6])
 def test_the_highest_quality_that_fits(factor, size):
     codec, reports = Fake(factor), []
-    found = compress_to_bytes(codec, PICTURE, size, **options(reports))
+    found = compress_to_bytes(codec, RGB_IMAGE, size, **options(reports))
     again = Fake(factor)
-    fits = [len(again.compress(PICTURE, q, **options([]))) <= size for q in range(101)]
+    fits = [len(again.compress(RGB_IMAGE, q, **options([]))) <= size for q in range(101)]
     assert fits == sorted(fits, reverse=True)
     assert found.quality == sum(fits) - 1 if any(fits) else not found.data[1]
     assert len(found.data) <= size
@@ -64,12 +64,12 @@ def test_the_highest_quality_that_fits(factor, size):
 @pytest.mark.parametrize("psnr", [8.0, 15.0, 23.0])
 def test_the_lowest_quality_that_reaches_the_psnr(better, psnr):
     codec = Fake(0.9, better)
-    found = compress_to_psnr(codec, PICTURE, psnr, **options([]))
+    found = compress_to_psnr(codec, RGB_IMAGE, psnr, **options([]))
     again = Fake(0.9, better)
 
     def reached(quality: int) -> bool:
-        file = again.compress(PICTURE, quality, **options([]))
-        error = again.decompress(file, 0, 0).astype(float) - PICTURE
+        file = again.compress(RGB_IMAGE, quality, **options([]))
+        error = again.decompress(file, 0, 0).astype(float) - RGB_IMAGE
         return 10.0 * np.log10(255.0**2 / np.mean(error**2)) >= psnr
 
     assert reached(found.quality) and found.data[1]
@@ -79,13 +79,13 @@ def test_the_lowest_quality_that_reaches_the_psnr(better, psnr):
 
 def test_out_of_reach_with_an_effort_too():
     with pytest.raises(ValueError, match="bytes: 500 are too few"):
-        compress_to_bytes(Fake(0.9), PICTURE, 500, **options([]))
+        compress_to_bytes(Fake(0.9), RGB_IMAGE, 500, **options([]))
     with pytest.raises(ValueError, match=r"28\.13 dB at quality 100: 40 are too many"):
-        compress_to_psnr(Fake(0.9), PICTURE, 40.0, **options([]))
+        compress_to_psnr(Fake(0.9), RGB_IMAGE, 40.0, **options([]))
     # The single pass fits, or reaches it, and the search does not.
-    found = compress_to_bytes(Fake(1.5), PICTURE, 1001, **options([]))
+    found = compress_to_bytes(Fake(1.5), RGB_IMAGE, 1001, **options([]))
     assert (found.quality, found.data[1]) == (0, 0)
-    found = compress_to_psnr(Fake(1.0, -20), PICTURE, 28.0, **options([]))
+    found = compress_to_psnr(Fake(1.0, -20), RGB_IMAGE, 28.0, **options([]))
     assert (found.quality, found.data[1]) == (100, 0)
 
 

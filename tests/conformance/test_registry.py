@@ -198,9 +198,9 @@ def test_tiles_give_what_a_whole_picture_gives(codec):
     y = model.to_latents(pictures)
     parts = tiled(model.to_latents, pictures, models.STRIDE, 1, latents, halo=model.halo)
     np.testing.assert_allclose(parts, y, atol=1e-4)
-    whole = model.to_pictures(y)
+    whole = model.to_images(y)
     pixels = tf.TensorSpec([None, None, 3], tf.float32)
-    parts = tiled(model.to_pictures, y, 1, models.STRIDE, pixels, halo=model.halo)
+    parts = tiled(model.to_images, y, 1, models.STRIDE, pixels, halo=model.halo)
     # The synthesis' maps are bfloat16.
     assert float(tf.reduce_mean(tf.abs(parts - whole))) < 0.01
     assert float(tf.reduce_max(tf.abs(parts - whole))) < 4.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tfc_models import analysis, evaluation
-from tfc_models.evaluation import Figures, Picture, Row
+from tfc_models.evaluation import Figures, MeasuredImage, Row
 
 
-def rows_of(*points: tuple[str, float, float], pictures: list[Picture]) -> list[Row]:
+def rows_of(*points: tuple[str, float, float], pictures: list[MeasuredImage]) -> list[Row]:
     return [
         Row(picture, codec, kind_of(codec), f"{bpp}", Figures(1, bpp, psnr, 0.9, 0.1, 0.1))
         for picture in pictures
@@ -20,15 +20,15 @@ def kind_of(codec: str) -> str:
     return "model" if codec == "ours" else "codec"
 
 
-KODAK = [Picture(f"kodim{i:02}.png", *((768, 512), (512, 768))[i % 2]) for i in range(24)]
+KODAK = [MeasuredImage(f"kodim{i:02}.png", *((768, 512), (512, 768))[i % 2]) for i in range(24)]
 
 
 @pytest.mark.parametrize(
     "pictures",
     [
         KODAK[1:],
-        [*KODAK[1:], Picture("kodim00.png", 768, 513)],
-        [*KODAK[1:], Picture("photo.png", 768, 512)],
+        [*KODAK[1:], MeasuredImage("kodim00.png", 768, 513)],
+        [*KODAK[1:], MeasuredImage("photo.png", 768, 512)],
     ],
 )
 def test_published_curves_are_of_kodak_only(pictures):

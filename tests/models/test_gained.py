@@ -136,10 +136,10 @@ def test_tiles_give_what_the_whole_picture_gives(blocks):
     y = model.to_latents(picture)
     tiles = tiled(model.to_latents, picture, 16, 1, latents, tile=8, halo=model.halo)
     np.testing.assert_allclose(tiles, y, atol=1e-4)
-    tiles = tiled(model.to_pictures, y, 1, 16, pixels, tile=8, halo=model.halo)
-    np.testing.assert_allclose(tiles, model.to_pictures(y), atol=1e-2)
-    short = tiled(model.to_pictures, y, 1, 16, pixels, tile=8, halo=1)
-    assert np.abs(short - model.to_pictures(y)).max() > 0.1
+    tiles = tiled(model.to_images, y, 1, 16, pixels, tile=8, halo=model.halo)
+    np.testing.assert_allclose(tiles, model.to_images(y), atol=1e-2)
+    short = tiled(model.to_images, y, 1, 16, pixels, tile=8, halo=1)
+    assert np.abs(short - model.to_images(y)).max() > 0.1
 
 
 def test_a_block_starts_as_the_identity():

@@ -126,8 +126,8 @@ def test_tiles_give_what_the_whole_picture_gives_and_reach_no_further_than_they_
     assert off(model.to_latents, picture, (16, 1), latents, model.halo) < 1e-4
     assert off(model.to_latents, picture, (16, 1), latents, 3) < 1e-4
     assert off(model.to_latents, picture, (16, 1), latents, 2) > 1e-3
-    assert off(model.to_pictures, y, (1, 16), pixels, model.halo) < 1e-2
-    assert off(model.to_pictures, y, (1, 16), pixels, model.halo - 1) > 2e-2
+    assert off(model.to_images, y, (1, 16), pixels, model.halo) < 1e-2
+    assert off(model.to_images, y, (1, 16), pixels, model.halo - 1) > 2e-2
 
 
 def test_a_picture_of_odd_sides_comes_back_with_the_encoders_latents():
@@ -143,12 +143,12 @@ def test_a_picture_of_odd_sides_comes_back_with_the_encoders_latents():
 def test_a_frozen_generator_decodes_in_float32_whatever_the_switch():
     model = golden_codec(NAME).model
     y = tf.random.stateless_normal([1, 4, 5, model.latent_channels], [1, 2])
-    expected = model.to_pictures(y)
+    expected = model.to_images(y)
     try:
         for setting in ("on", "auto"):
             model.set_bfloat16(setting)
             assert model.synthesis_dtype == tf.float32
-            np.testing.assert_array_equal(model.to_pictures(y), expected)
+            np.testing.assert_array_equal(model.to_images(y), expected)
     finally:
         model.set_bfloat16("off")
 

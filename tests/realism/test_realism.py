@@ -62,11 +62,11 @@ def test_any_model_s_synthesis_takes_blocks_that_are_closed_at_0(name):
     fresh, decoder = RealismDecoder(base), random_realism(base)
     latents = tf.random.stateless_normal([1, 3, 4, base.latent_channels], [1, 2]) * 3.0
     rate = 30.0 if base.many_rates else None
-    faithful = base.to_pictures(latents, rate).numpy()
-    np.testing.assert_array_equal(fresh.to_pictures(latents, rate, 1.0), faithful)
-    np.testing.assert_array_equal(decoder.to_pictures(latents, rate, 0.0), faithful)
+    faithful = base.to_images(latents, rate).numpy()
+    np.testing.assert_array_equal(fresh.to_images(latents, rate, 1.0), faithful)
+    np.testing.assert_array_equal(decoder.to_images(latents, rate, 0.0), faithful)
     # Of each example its own.
-    both = decoder.to_pictures(tf.concat([latents, latents], 0), rate, tf.constant([0.0, 1.0]))
+    both = decoder.to_images(tf.concat([latents, latents], 0), rate, tf.constant([0.0, 1.0]))
     np.testing.assert_allclose(both[0], faithful[0], atol=1e-3)
     assert np.abs(both[1] - faithful[0]).max() > 1.0
     assert not {v.ref() for v in base.variables} & {v.ref() for v in decoder.variables}
@@ -85,7 +85,7 @@ def test_gates_are_linear_between_knots_of_realism_and_levels_of_the_rate():
 def test_pictures_change_steadily_with_realism(base):
     decoder = random_realism(base)
     latents = tf.random.stateless_normal([1, 4, 4, base.latent_channels], [1, 2]) * 3.0
-    pictures = [decoder.to_pictures(latents, 40.0, a).numpy() for a in np.linspace(0, 1, 41)]
+    pictures = [decoder.to_images(latents, 40.0, a).numpy() for a in np.linspace(0, 1, 41)]
     steps = [np.abs(b - a).mean() for a, b in zip(pictures, pictures[1:])]
     whole = np.abs(pictures[-1] - pictures[0]).mean()
     assert min(steps) > 0.0 and max(steps) < 0.2 * whole
@@ -98,7 +98,7 @@ def test_tiles_give_what_the_whole_gives(base):
     latents = tf.random.stateless_normal([1, side, side, base.latent_channels], [3, 4]) * 3.0
 
     def pixels(maps: tf.Tensor) -> tf.Tensor:
-        return decoder.to_pictures(maps, 60.0, 1.0)
+        return decoder.to_images(maps, 60.0, 1.0)
 
     out = tf.TensorSpec([None, None, 3], tf.float32)
     parts = tiled(pixels, latents, 1, STRIDE, out, tile=4, halo=decoder.halo)

@@ -19,7 +19,7 @@ from tfc_models.codec import inspect
 from tfc_models.serving import bulk_work
 
 MODEL = "gained-stem4"
-PICTURES = 24  # of which some are done when the run is killed
+IMAGES = 24  # of which some are done when the run is killed
 
 
 def command(*arguments: object) -> list[str]:
@@ -174,7 +174,7 @@ def test_realism_is_a_setting_of_what_is_decompressed(tmp_path, monkeypatch):
 def test_killed_among_several_processes_and_run_again(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         Image.fromarray(cropped(180 + i, 180)).save(folder / f"{i:02}.png", compress_level=1)
     arguments = ("evaluate", f"--input={folder}/*.png", f"--output={out}")
     arguments += ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -191,9 +191,9 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
     done = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
     assert len(done) >= 5
     said = bulk(*arguments)
-    assert f"{PICTURES - len(done)} files done, {len(done)} done before, 0 failed" in said
+    assert f"{IMAGES - len(done)} files done, {len(done)} done before, 0 failed" in said
     rows = table(out / "results.csv")
-    assert len(rows) == PICTURES and all(float(r["psnr"]) > 20 and r["ms_ssim"] for r in rows)
+    assert len(rows) == IMAGES and all(float(r["psnr"]) > 20 and r["ms_ssim"] for r in rows)
     assert {n: (records / n).stat().st_mtime_ns for n in done} == done
 
 

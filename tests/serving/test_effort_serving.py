@@ -23,7 +23,7 @@ from tfc_models.serving.servable import Servable
 from tfc_models.serving.weighing import searches, work_of
 
 MODEL = "gained-stem4"
-PICTURE = cropped(64, 80)
+RGB_IMAGE = cropped(64, 80)
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -50,8 +50,8 @@ def cost(file: bytes, quality: int) -> float:
     codec = golden_codec(MODEL)
     decoded = codec.decompress(file).astype(float)
     weight = float(tuning.squared_error_weight(codec.model, tf.constant(float(quality))))
-    bits = 8.0 * len(file) / (PICTURE.shape[0] * PICTURE.shape[1])
-    return bits + weight * float(np.mean((decoded - PICTURE) ** 2))
+    bits = 8.0 * len(file) / (RGB_IMAGE.shape[0] * RGB_IMAGE.shape[1])
+    return bits + weight * float(np.mean((decoded - RGB_IMAGE) ** 2))
 
 
 def called(servable: Servable, signature: str, **inputs: object) -> list[bytes]:
@@ -61,7 +61,7 @@ def called(servable: Servable, signature: str, **inputs: object) -> list[bytes]:
 
 
 def test_the_signature_by_effort_and_quality(servable):
-    files = np.array([png(PICTURE)] * 2, object)
+    files = np.array([png(RGB_IMAGE)] * 2, object)
     given = {"effort": np.array([0, 1], np.int32), "quality": np.array([30, 30], np.int32)}
     plain, searched = called(servable, "compress_at_effort", image_bytes=files, **given)
     quality = given["quality"]
@@ -73,7 +73,7 @@ def test_the_signature_by_effort_and_quality(servable):
 
 
 def test_rest_bodies_and_batches(servable):
-    assert servable.batches("compress_at_effort") and servable.takes_pictures("compress_at_effort")
+    assert servable.batches("compress_at_effort") and servable.takes_images("compress_at_effort")
     file = {"b64": "AAAA"}
     rows = [{"image_bytes": file, "effort": 1, "quality": 40}]
     body = json.dumps({"signature_name": "compress_at_effort", "instances": rows}).encode()
@@ -114,13 +114,15 @@ def test_the_client_asks_for_an_effort_by_rest_and_grpc(folder):
         files = []
         for address in (server.rest, server.grpc):
             with clients.Client(address, "m") as client:
-                assert client.compress(png(PICTURE), 30, effort=0) == codec.compress(PICTURE, 30)
-                files.append(client.compress(png(PICTURE), 30, effort=1))
+                assert client.compress(png(RGB_IMAGE), 30, effort=0) == codec.compress(
+                    RGB_IMAGE, 30
+                )
+                files.append(client.compress(png(RGB_IMAGE), 30, effort=1))
                 with pytest.raises(clients.ServerError, match=r"(?i)missing.*quality"):
-                    client.compress(png(PICTURE), effort=1)
+                    client.compress(png(RGB_IMAGE), effort=1)
                 with pytest.raises(clients.ServerError, match="from 0 to 2; got 9"):
-                    client.compress(png(PICTURE), 30, effort=9)
-    assert files[0] == files[1] and cost(files[0], 30) <= cost(codec.compress(PICTURE, 30), 30)
+                    client.compress(png(RGB_IMAGE), 30, effort=9)
+    assert files[0] == files[1] and cost(files[0], 30) <= cost(codec.compress(RGB_IMAGE, 30), 30)
 
 
 class Searching(SearchingCodec):
@@ -139,7 +141,7 @@ def test_bulk_work_takes_an_effort_as_a_setting(tmp_path, monkeypatch):
     monkeypatch.setattr(bulk_work.Job, "load", lambda job: codec)
     monkeypatch.delenv("TFC_MODELS_PIM", raising=False)
     path = tmp_path / "a.png"
-    path.write_bytes(png(PICTURE))
+    path.write_bytes(png(RGB_IMAGE))
 
     def job(command: str = "compress", **search: object) -> bulk_work.Job:
         out = str(tmp_path / "out")

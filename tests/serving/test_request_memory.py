@@ -149,7 +149,7 @@ class Echo:
     def batches(self, signature):
         return signature == "decompress"
 
-    def takes_pictures(self, signature):
+    def takes_images(self, signature):
         return False
 
 

@@ -197,8 +197,8 @@ def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatc
     with pytest.raises(ValueError, match=r"LPIPS needs its weights.*docs/metrics\.md"):
         realism_curve.prepare({"lpips": 1.0})
     with pytest.raises(ValueError, match="give --validation"):
-        realism_curve.checked_pictures(None, ["mse"])
+        realism_curve.checked_images(None, ["mse"])
     with pytest.raises(ValueError, match="no pictures in"):
-        realism_curve.checked_pictures(str(folder / "none"), ["mse"])
+        realism_curve.checked_images(str(folder / "none"), ["mse"])
     with pytest.raises(ValueError, match=r"a\.png is 130 × 96: the metrics need 176 a side"):
-        realism_curve.checked_pictures(str(folder / "other"), ["mse", "ms-ssim"])
+        realism_curve.checked_images(str(folder / "other"), ["mse", "ms-ssim"])

@@ -259,8 +259,8 @@ def test_a_decoder_is_trained_stopped_gone_on_with_and_used(tmp_path):
     weights, base = tmp_path / "out" / "weights.npz", golden_model("gained-checkerboard")
     decoder = decoder_file.build(decoder_file.read(weights), base)
     latents = tf.random.stateless_normal([1, 3, 4, base.latent_channels], [1, 2])
-    faithful, sharp = (decoder.to_pictures(latents, 20.0, realism) for realism in (0.0, 1.0))
-    np.testing.assert_array_equal(faithful, base.to_pictures(latents, 20.0))
+    faithful, sharp = (decoder.to_images(latents, 20.0, realism) for realism in (0.0, 1.0))
+    np.testing.assert_array_equal(faithful, base.to_images(latents, 20.0))
     assert np.any(sharp != faithful)
 
 

@@ -42,7 +42,7 @@ def test_the_linear_start_is_a_transform_that_inverts():
     kept = linear_start(model, crops())
     assert 0.97 < kept <= 1.0
     y = model.to_latents(crops()[:4])
-    linear = float(tf.reduce_mean(tf.square(model.to_pictures(tf.round(y)) - crops()[:4])))
+    linear = float(tf.reduce_mean(tf.square(model.to_images(tf.round(y)) - crops()[:4])))
     assert linear < 0.1 * random
     # Rounding costs about step²/12 for each coefficient that is not below a step anyway.
     assert linear < 1.5 * quantization_step(0.01) ** 2 / 12
@@ -65,7 +65,7 @@ def test_every_model_but_one_has_a_linear_start(name):
     picture = crops()[:4]
     # Between the linear parts only normalizations, near the identity: without rounding the
     # picture comes back but for the components that were cut off.
-    back = model.to_pictures(model.to_latents(picture))
+    back = model.to_images(model.to_latents(picture))
     assert float(tf.reduce_mean(tf.square(back - picture))) < 60.0
     for training in (True, False):
         bits = sum(tf.reduce_sum(b) for b in model(picture, training=training).bits.values())

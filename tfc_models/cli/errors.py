@@ -7,7 +7,7 @@ from typing import Any
 
 from tfc_models import BitstreamError
 from tfc_models.codec.container import UnknownModelError
-from tfc_models.images import PictureError, PictureTooLargeError, TransparencyError
+from tfc_models.images import ImageError, ImageTooLargeError, TransparencyError
 
 FAILED = 1
 """Exit code: a file could not be done; the others were."""
@@ -38,7 +38,7 @@ class ModelError(CommandError):
 
 def one_line(error: BaseException) -> str:
     """What an exception says, for a person: one line, no type where we wrote the message."""
-    if isinstance(error, (CommandError, BitstreamError, PictureError)):
+    if isinstance(error, (CommandError, BitstreamError, ImageError)):
         return printable(str(error) + _remedy(error))
     if isinstance(error, MemoryError):
         return "there is not enough memory."
@@ -53,7 +53,7 @@ def one_line(error: BaseException) -> str:
 
 def _remedy(error: BaseException) -> str:
     """The option of this command that helps with an error of the library."""
-    if isinstance(error, PictureTooLargeError):
+    if isinstance(error, ImageTooLargeError):
         return f" --{error.limit.replace('_', '-')} raises it."
     if isinstance(error, TransparencyError):
         return f" {BACKGROUND}"

@@ -15,7 +15,7 @@ def read(path: pathlib.Path, options: argparse.Namespace) -> np.ndarray:
     """Returns the pixels of a picture file."""
     try:
         return images.read(path, options.background, options.max_pixels, options.max_side).pixels
-    except (images.PictureError, OSError) as error:
+    except (images.ImageError, OSError) as error:
         raise CommandError(f"{path}: {one_line(error)}") from error
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tfc_models.cli.errors import CommandError, UsageError, one_line, printable
 from tfc_models.cli.writing import STANDARD_STREAM, check_new, check_place
 from tfc_models.file_names import UNREADABLE, renamed
-from tfc_models.images import has_picture_suffix, has_unreadable_suffix
+from tfc_models.images import has_image_suffix, has_unreadable_suffix
 
 
 class Job(NamedTuple):
@@ -134,7 +134,7 @@ def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Ite
                 continue
             if wanted(path):
                 yield Found(path, path.relative_to(folder))
-            elif wanted is has_picture_suffix and has_unreadable_suffix(path):
+            elif wanted is has_image_suffix and has_unreadable_suffix(path):
                 yield Found(path, path.relative_to(folder), UNREADABLE)
     for problem in problems:
         unreadable = pathlib.Path(problem.filename)

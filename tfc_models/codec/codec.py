@@ -33,7 +33,7 @@ from tfc_models.models import STRIDE, CompressionModel
 from tfc_models.models.distortion import prepare
 from tfc_models.realism import RealismDecoder, decoder_file
 
-PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
+RGB_IMAGE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are hashed as integers in this unit; means are multiples of 1/64.
 LATENT_UNITS = 64.0
 LARGEST_LATENT = 2.0**23
@@ -162,8 +162,8 @@ class Codec(tf.Module):
             if not effort:
                 raise ValueError("tune needs an effort above 0: a single pass has nothing to tune.")
         picture = np.asarray(picture)
-        is_picture = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
-        if picture.dtype != np.uint8 or not is_picture:
+        is_image = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+        if picture.dtype != np.uint8 or not is_image:
             raise ValueError(
                 "a picture is a uint8 array of height × width × 3, or height × width if grey; "
                 f"got {picture.dtype} of shape {picture.shape}."
@@ -320,7 +320,7 @@ class Codec(tf.Module):
         grey = tf.equal(channels, 1)
         known = grey | tf.equal(channels, 3)
         picture = graph.checked(picture, known, "a picture has one channel or three")
-        picture = tf.ensure_shape(tf.repeat(picture, tf.where(grey, 3, 1), axis=2), PICTURE.shape)
+        picture = tf.ensure_shape(tf.repeat(picture, tf.where(grey, 3, 1), axis=2), RGB_IMAGE.shape)
         padded = pad_to_multiple(picture[None], STRIDE)
         latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
         setting = tf.cast(rate, tf.float32)
@@ -362,20 +362,18 @@ class Codec(tf.Module):
         y_hat, fields = self._latents(data, max_pixels, max_side)
         rate = tf.cast(fields.rate, tf.float32)
 
-        def decoded(to_pictures: Callable[[tf.Tensor], tf.Tensor], halo: int) -> tf.Tensor:
+        def decoded(to_images: Callable[[tf.Tensor], tf.Tensor], halo: int) -> tf.Tensor:
             def pixels(latents: tf.Tensor) -> tf.Tensor:
-                return tf.saturate_cast(tf.round(to_pictures(latents)), tf.uint8)
+                return tf.saturate_cast(tf.round(to_images(latents)), tf.uint8)
 
-            return tiled(pixels, y_hat, 1, STRIDE, PICTURE, halo=halo)
+            return tiled(pixels, y_hat, 1, STRIDE, RGB_IMAGE, halo=halo)
 
         def faithful() -> tf.Tensor:
-            return decoded(lambda latents: self.model.to_pictures(latents, rate), self.model.halo)
+            return decoded(lambda latents: self.model.to_images(latents, rate), self.model.halo)
 
         def sharp() -> tf.Tensor:
             decoder = self.realism_decoder()
-            return decoded(
-                lambda latents: decoder.to_pictures(latents, rate, realism), decoder.halo
-            )
+            return decoded(lambda latents: decoder.to_images(latents, rate, realism), decoder.halo)
 
         picture = faithful() if realism is None else tf.cond(realism > 0.0, sharp, faithful)
         picture = picture[0, : fields.height, : fields.width]

@@ -251,7 +251,7 @@ class Refiner(tf.Module):
     def _distortion(self, window: Window, decoded: tf.Tensor) -> tf.Tensor:
         """Returns the distortion of a window in bits."""
         shape = tf.shape(window.picture)
-        pictures = self._differentiable.to_pictures(decoded, window.rate)
+        pictures = self._differentiable.to_images(decoded, window.rate)
         pictures = tf.clip_by_value(pictures[:, : shape[1], : shape[2]], 0.0, 255.0)
         total, _ = distortions(self._tuning.weights, window.picture, pictures)
         return window.weight * total[0]

@@ -63,7 +63,7 @@ class Exported(tf.Module):
         decode = tf.function(codec._decompress_one, autograph=False)
 
         def compress_file(data: tf.Tensor, rate: tf.Tensor = rate) -> tf.Tensor:
-            return encode(_decoded_picture(data, max_pixels, max_side), rate)
+            return encode(_decoded_image(data, max_pixels, max_side), rate)
 
         def checked_quality(quality: tf.Tensor) -> tf.Tensor:
             known = (quality >= 0) & (quality <= LARGEST_QUALITY)
@@ -79,7 +79,7 @@ class Exported(tf.Module):
             known = (effort >= 0) & (effort <= max_effort)
             line = f"effort is a whole number from 0 to {max_effort}; got "
             effort = graph.checked(effort, known, line, tf.strings.as_string(effort))
-            picture = _decoded_picture(data, max_pixels, max_side)
+            picture = _decoded_image(data, max_pixels, max_side)
             setting = checked_quality(quality) if codec.many_rates else rate
             return compress_with_effort(picture, setting, effort)
 
@@ -156,7 +156,7 @@ class Exported(tf.Module):
         self.used_variables = list(used.values())
 
 
-def _decoded_picture(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
+def _decoded_image(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
     """Returns an image file as uint8, RGB or grey; see `Codec.save` for formats."""
     too_large = "the picture is over the limit of this model"
     claimed = graph.claimed_size(data)

@@ -32,7 +32,7 @@ from tfc_models.evaluation.peers import PEERS, Peer, at_speed, nearest_setting
 from tfc_models.evaluation.quality_metrics import QualityMetric, quality_metric
 from tfc_models.evaluation.results import (
     Mean,
-    Picture,
+    MeasuredImage,
     Row,
     curves,
     document,
@@ -54,9 +54,9 @@ __all__ = [
     "Journal",
     "JournalError",
     "Mean",
+    "MeasuredImage",
     "MissingError",
     "Peer",
-    "Picture",
     "QualityMetric",
     "Row",
     "Setting",

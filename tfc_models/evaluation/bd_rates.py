@@ -9,7 +9,7 @@ from tfc_models import analysis
 from tfc_models.analysis import Curve, Metric
 from tfc_models.evaluation.contenders import Contender
 from tfc_models.evaluation.quality_metrics import drawn_metrics
-from tfc_models.evaluation.results import Picture, is_kodak
+from tfc_models.evaluation.results import MeasuredImage, is_kodak
 
 ON_KODAK = ("bpg444", "vtm", "ms2020", "mbt2018", "mbt2018-mean", "bmshj2018", "bls2017")
 """Published curves that plots show; the others belong to codecs that are measured."""
@@ -27,7 +27,7 @@ class BDRate(NamedTuple):
     reason: str = ""
 
 
-def published_beside(pictures: Sequence[Picture]) -> list[Curve]:
+def published_beside(pictures: Sequence[MeasuredImage]) -> list[Curve]:
     """Returns the published curves for the same images."""
     known = analysis.published()
     return [known[name] for name in ON_KODAK] if is_kodak(pictures) else []
@@ -52,7 +52,7 @@ def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRa
     ]
 
 
-def against_published(measured: Sequence[Curve], pictures: Sequence[Picture]) -> list[BDRate]:
+def against_published(measured: Sequence[Curve], pictures: Sequence[MeasuredImage]) -> list[BDRate]:
     """Returns BD-rates of models against published curves, if the images are Kodak's."""
     if not is_kodak(pictures):
         return []

@@ -24,7 +24,7 @@ from tfc_models.evaluation.quality_metrics import QualityMetric
 FORMAT = 1
 
 
-def picture_hash(picture: np.ndarray) -> str:
+def image_hash(picture: np.ndarray) -> str:
     """Returns a hash of the pixels, which identifies an image independently of its file."""
     digest = hashlib.sha256(repr(picture.shape).encode())
     digest.update(picture.tobytes())
@@ -39,7 +39,7 @@ class Journal:
     """Measurements by image and setting, in a file that only grows.
 
     >>> with Journal(folder / "journal.jsonl") as journal:
-    ...     figures = journal.find(picture_hash(picture), setting.identity)
+    ...     figures = journal.find(image_hash(picture), setting.identity)
 
     Args:
         path: the file; created if missing.

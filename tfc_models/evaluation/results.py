@@ -20,7 +20,7 @@ MEAN = "mean"
 NONE_SKIPPED: Mapping[str, str] = MappingProxyType({})
 
 
-class Picture(NamedTuple):
+class MeasuredImage(NamedTuple):
     """Evaluated image."""
 
     name: str
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 class Row(NamedTuple):
     """Measurement of one image with one codec at one setting."""
 
-    picture: Picture
+    picture: MeasuredImage
     codec: str
     kind: str
     setting: str
@@ -58,7 +58,7 @@ class Mean(NamedTuple):
         return values
 
 
-def is_kodak(pictures: Sequence[Picture]) -> bool:
+def is_kodak(pictures: Sequence[MeasuredImage]) -> bool:
     """Returns whether the images are Kodak's 24 photos, by name and size."""
     return len(pictures) == 24 and all(
         picture.name.rpartition("/")[2].startswith("kodim")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tfc_models.evaluation.contenders import Contender, Setting
-from tfc_models.evaluation.journal import Journal, JournalError, picture_hash
+from tfc_models.evaluation.journal import Journal, JournalError, image_hash
 from tfc_models.evaluation.measuring import Figures, code, measure
-from tfc_models.evaluation.results import Picture, Row
+from tfc_models.evaluation.results import MeasuredImage, Row
 
 
 class Source(NamedTuple):
@@ -73,7 +73,7 @@ class Evaluation:
             try:
                 if source.name != name:
                     pixels = source.read()
-                    name, hashed = source.name, picture_hash(pixels)
+                    name, hashed = source.name, image_hash(pixels)
                 figures = self._figures(pixels, hashed, setting)
             except JournalError:
                 raise
@@ -81,7 +81,7 @@ class Evaluation:
                 self.left_out[source.name] = error
                 yield source.name, error
                 continue
-            picture = Picture(name, pixels.shape[1], pixels.shape[0])
+            picture = MeasuredImage(name, pixels.shape[1], pixels.shape[0])
             self._rows.append(Row(picture, contender.name, contender.kind, setting.label, figures))
 
     def _figures(self, pixels: np.ndarray, hashed: str, setting: Setting) -> Figures:

@@ -118,7 +118,7 @@ class CompressionModel(KerasModel):
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
-    def to_pictures(
+    def to_images(
         self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
     ) -> tf.Tensor:
         """Returns images, float32 and not clipped to 0–255, of latents; `before`: see `Chain`."""
@@ -137,7 +137,7 @@ class CompressionModel(KerasModel):
         shape = tf.shape(inputs)
         y = self.to_latents(pad_to_multiple(inputs, STRIDE), rate)
         y_hat, bits = self.coder(y, training, rate)
-        return Output(self.to_pictures(y_hat, rate)[:, : shape[1], : shape[2]], bits)
+        return Output(self.to_images(y_hat, rate)[:, : shape[1], : shape[2]], bits)
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ class GainedStem4(CompressionModel):
         x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
 
-    def to_pictures(
+    def to_images(
         self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
     ) -> tf.Tensor:
         """Returns images, float32 and not clipped to 0–255, of latents at a rate."""

@@ -47,7 +47,7 @@ class Recovered(NamedTuple):
     distances: dict[str, tuple[float, float]]
 
 
-def first_picture(reference: np.ndarray, start: str, seed: int = 0) -> np.ndarray:
+def first_image(reference: np.ndarray, start: str, seed: int = 0) -> np.ndarray:
     """Returns uniform noise, or the reference as a JPEG of quality 5."""
     if start not in STARTS:
         raise ValueError(f"start is one of {', '.join(STARTS)}; got {start!r}.")
@@ -116,7 +116,7 @@ def recover(
         seed: seed of the noise.
         softened: the same metric with a decreasing softness (`Metric.softened`).
     """
-    first = first_picture(reference, start, seed)
+    first = first_image(reference, start, seed)
     soft = softened is not None
     picture = minimized(softened or distances[metric], reference, first, steps, soft)
     sides = [reference] * 2, [first, picture]

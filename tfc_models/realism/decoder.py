@@ -86,7 +86,7 @@ class RealismDecoder(tf.keras.Model):
         """The arguments beside the model."""
         return dict(self._config)
 
-    def to_pictures(
+    def to_images(
         self, latents: tf.Tensor, rate: tf.Tensor | float | None, realism: tf.Tensor | float
     ) -> tf.Tensor:
         """Pictures, float32 around 0–255 and unclipped; rate and realism of each, or of all."""
@@ -102,7 +102,7 @@ class RealismDecoder(tf.keras.Model):
             return maps
 
         before = {name: functools.partial(inserted, name) for name in self.rows}
-        return self.base.to_pictures(latents, rate, before)
+        return self.base.to_images(latents, rate, before)
 
     def call(
         self,
@@ -114,7 +114,7 @@ class RealismDecoder(tf.keras.Model):
         shape = tf.shape(inputs)
         y = self.base.to_latents(pad_to_multiple(inputs, STRIDE), rate)
         y_hat, _ = self.base.coder(y, False, rate)
-        return self.to_pictures(y_hat, rate, realism)[:, : shape[1], : shape[2]]
+        return self.to_images(y_hat, rate, realism)[:, : shape[1], : shape[2]]
 
     def _named(self) -> dict[str, GatedResidual]:
         return {block.name: block for block in self.blocks}

@@ -102,7 +102,7 @@ class Job:
         start = time.perf_counter()
         try:
             output, record = getattr(self, f"_{self.command}")(data)
-        except images.PictureTooLargeError as error:
+        except images.ImageTooLargeError as error:
             flag = " --max_pixels raises it." if error.limit == "max_pixels" else ""
             raise ValueError(f"{error}{flag}") from None
         except images.TransparencyError as error:
@@ -166,7 +166,7 @@ class Job:
         """Where the result goes: the names are those of `tfc-models`."""
         name = pathlib.PurePosixPath(self._relative(path))
         if self.command == "compress":
-            return f"{self.output}/{renamed(name, SUFFIX, images.has_picture_suffix)}"
+            return f"{self.output}/{renamed(name, SUFFIX, images.has_image_suffix)}"
         if self.command == "decompress":
             return f"{self.output}/{renamed(name, '.png', is_compressed)}"
         return None

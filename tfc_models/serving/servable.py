@@ -21,7 +21,7 @@ from tfc_models.serving.memory import trim
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
-PICTURES, BITSTREAMS, PIXELS = "image_bytes", "bitstream_bytes", "image"
+IMAGES, BITSTREAMS, PIXELS = "image_bytes", "bitstream_bytes", "image"
 EFFORT = "effort"
 
 Arrays = dict[str, np.ndarray]
@@ -72,10 +72,10 @@ class Servable:
         shapes = [t.tensor_shape for t in (*inputs, *signature_def.outputs.values())]
         return bool(inputs) and all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes)
 
-    def takes_pictures(self, signature: str) -> bool:
+    def takes_images(self, signature: str) -> bool:
         """Whether a signature compresses picture files."""
         signature_def = self.signature_def(signature)
-        return PICTURES in signature_def.inputs and set(signature_def.outputs) == {BITSTREAMS}
+        return IMAGES in signature_def.inputs and set(signature_def.outputs) == {BITSTREAMS}
 
     def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """The inputs as the signature's dtypes, or the line that TF Serving would say.

@@ -21,7 +21,7 @@ from tfc_models.serving.log import requests_log
 from tfc_models.serving.manager import Manager
 from tfc_models.serving.memory import Budget, Share, Workers
 from tfc_models.serving.metrics import Metrics
-from tfc_models.serving.servable import BITSTREAMS, PICTURES, PIXELS, Arrays, Servable
+from tfc_models.serving.servable import BITSTREAMS, IMAGES, PIXELS, Arrays, Servable
 from tfc_models.serving.weighing import pixels_of, searches, sizes_of
 
 DECODERS = 2  # pictures that are decoded at a time
@@ -59,8 +59,8 @@ class Service:
         """
         arrays, size = self.batcher.checked(servable, signature, inputs)
         self.batcher.check_room(size)
-        if servable.takes_pictures(signature):
-            counts = [self._pixels(data) for data in arrays[PICTURES]]
+        if servable.takes_images(signature):
+            counts = [self._pixels(data) for data in arrays[IMAGES]]
             share.take(pixels=sum(counts))
             if searches(arrays):  # Pictures of a request are searched one after the other.
                 share.take_search(max(counts))
@@ -82,25 +82,25 @@ class Service:
     def _check_size(self, width: int, height: int) -> None:
         try:
             images.check_size(width, height, self._limits.max_pixels, self._limits.max_side)
-        except images.PictureError as error:
+        except images.ImageError as error:
             raise invalid(str(error)) from None
 
     def _pixels(self, data: bytes) -> int:
         """Reads a picture's size from its header, and refuses one over the limits."""
         try:
             width, height = images.size_of(data)
-        except images.PictureError as error:
+        except images.ImageError as error:
             raise invalid(str(error)) from None
         self._check_size(width, height)
         return width * height
 
     def _prepared(self, arrays: Arrays) -> Arrays:
         limits = self._limits.max_pixels, self._limits.max_side
-        files = arrays[PICTURES]
+        files = arrays[IMAGES]
         prepared = np.empty(files.shape, object)
         for i, data in enumerate(files):
-            prepared[i] = bmp(read_picture(data, None, *limits).coded)
-        return {**arrays, PICTURES: prepared}
+            prepared[i] = bmp(read_image(data, None, *limits).coded)
+        return {**arrays, IMAGES: prepared}
 
     def answered(
         self,
@@ -140,13 +140,13 @@ def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
         raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
 
 
-def read_picture(
+def read_image(
     data: bytes, background: images.Color | None, max_pixels: int, max_side: int
-) -> images.Picture:
+) -> images.DecodedImage:
     """The picture in a file of any kind, or one line about why there is none."""
     try:
         return images.read(data, background, max_pixels, max_side)
-    except images.PictureError as error:
+    except images.ImageError as error:
         raise invalid(str(error)) from None
 
 

@@ -51,6 +51,6 @@ def claimed(data: bytes) -> float:
             width, height = container.claimed_size(data)
         else:
             width, height = images.size_of(data)
-    except (images.PictureError, BitstreamError, OSError):
+    except (images.ImageError, BitstreamError, OSError):
         return float(PIXELS_A_BYTE * len(data))  # Its reader says what is wrong with it.
     return float(width * height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from tfc_models import models
-from tfc_models.training import picture_run
+from tfc_models.training import image_run
 from tfc_models.training.config import Config
 from tfc_models.training.trainer import Trainer
 
@@ -17,11 +17,11 @@ def train(
     validation: str | None = None,
     strategy: str = "none",
 ) -> None:
-    """Trains a compression model; see `picture_run.train`."""
+    """Trains a compression model; see `image_run.train`."""
 
     def build() -> Trainer:
         model = models.build(config.model, **config.arguments)
         model.set_bfloat16(config.bfloat16)
         return Trainer(model, config)
 
-    picture_run.train(config, workdir, source, validation, strategy, build)
+    image_run.train(config, workdir, source, validation, strategy, build)

@@ -101,7 +101,7 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureConfig(RunConfig):
+class ImageConfig(RunConfig):
     """A run that learns from crops of pictures."""
 
     crop: int = 256
@@ -113,7 +113,7 @@ class PictureConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class CodingConfig(PictureConfig):
+class CodingConfig(ImageConfig):
     """A run of what codes pictures, or decodes them."""
 
     downscale: float = 2.0
@@ -176,7 +176,7 @@ class Config(CodingConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PimTraining(PictureConfig):
+class PimTraining(ImageConfig):
     """A training run of PIM's or PIM-bands' encoders (see training.pim)."""
 
     rate: float = 1e-3

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfc_models import models
 from tfc_models.models.distortion import distortions, parsed, prepare
-from tfc_models.training import picture_run
+from tfc_models.training import image_run
 from tfc_models.training.adversarial import AdversarialTrainer, Made
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.loop import Run
@@ -84,7 +84,7 @@ class GanTrainer(AdversarialTrainer):
         latents = model.to_latents(pictures)
         seen_latents, noisy = model.coder(latents, True)
         _, rounded = model.coder(tf.stop_gradient(latents), False)
-        decoded = model.to_pictures(seen_latents)
+        decoded = model.to_images(seen_latents)
         pixels = tf.cast(tf.reduce_prod(tf.shape(pictures)[1:3]), tf.float32)
         bpp, quantized = (
             tf.reduce_mean(tf.add_n(list(bits.values()))) / pixels for bits in (noisy, rounded)
@@ -118,11 +118,11 @@ def train(
     validation: str | None = None,
     strategy: str = "none",
 ) -> None:
-    """Trains in one of HiFiC's stages; see `picture_run.train`."""
+    """Trains in one of HiFiC's stages; see `image_run.train`."""
 
     def build() -> GanTrainer:
         model = models.build(config.model, **config.arguments)
         model.set_bfloat16(config.bfloat16)
         return GanTrainer(model, config)
 
-    picture_run.train(config, workdir, source, validation, strategy, build, GanRun)
+    image_run.train(config, workdir, source, validation, strategy, build, GanRun)

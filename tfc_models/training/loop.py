@@ -23,7 +23,7 @@ from tfc_models.training import data, identity
 from tfc_models.training.phases import Phases
 from tfc_models.training.stopping import NOT_NUMBERS, Stopped
 from tfc_models.training.trainer import Trainer
-from tfc_models.training.validation import Point, Validation, rd_picture
+from tfc_models.training.validation import Point, Validation, rd_plot
 
 NUMBERS = {"loss": "the loss", "norm": "the loss", "critic_norm": "the critic's loss"}
 RECENT = 20  # steps that the speed is the mean of
@@ -257,7 +257,7 @@ class Run:
                 tf.summary.scalar(f"validation/{other}{name}", value, step=step)
         for i, picture in enumerate(shown):
             tf.summary.image(f"validation/{i}", picture[None], step=step)
-        curve = rd_picture(f"step {step}", points)
+        curve = rd_plot(f"step {step}", points)
         tf.summary.image("validation/rate-distortion", curve[None], step=step)
 
     def _to_table(self, columns: list[str], found: list[Any]) -> None:

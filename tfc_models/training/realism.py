@@ -17,7 +17,7 @@ from tfc_models.entropy.quantization import Noise
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.stored import digest
 from tfc_models.realism import RealismDecoder, decoder_file
-from tfc_models.training import data, picture_run
+from tfc_models.training import data, image_run
 from tfc_models.training.adversarial import AdversarialTrainer, Made
 from tfc_models.training.config import SCALES, SHIFT, RealismTraining
 from tfc_models.training.loop import Run
@@ -107,13 +107,13 @@ class RealismTrainer(AdversarialTrainer):
         rate = rate if base.many_rates else None
         latents, _ = base.coder(base.to_latents(pictures, rate), False, rate)
         latents = tf.stop_gradient(latents)
-        decoded = self.model.to_pictures(latents, rate, realism)
+        decoded = self.model.to_images(latents, rate, realism)
         error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
         seen, parts = distortions(self._terms, *moved(self._noise, pictures, decoded))
         total = self.config.gamma * error + realism * seen
         parts = dict(parts)
         if self.config.periodic:
-            added = decoded - tf.stop_gradient(base.to_pictures(latents, rate))
+            added = decoded - tf.stop_gradient(base.to_images(latents, rate))
             parts["periodic"] = periodic_energy(added)
             total += self.config.periodic * parts["periodic"]
         loss = tf.reduce_mean(count * total)
@@ -199,7 +199,7 @@ def train(
     validation: str | None = None,
     strategy: str = "none",
 ) -> None:
-    """Trains a realism decoder; see `picture_run.train`."""
+    """Trains a realism decoder; see `image_run.train`."""
 
     def build() -> RealismTrainer:
         base, known = base_of(config.base)
@@ -208,4 +208,4 @@ def train(
             raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
         return RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
 
-    picture_run.train(config, workdir, source, validation, strategy, build, RealismRun)
+    image_run.train(config, workdir, source, validation, strategy, build, RealismRun)

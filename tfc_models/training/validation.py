@@ -12,7 +12,7 @@ from tfc_models import analysis, images, metrics, models
 from tfc_models.training import data
 
 SHOWN = 4  # pictures whose reconstructions are kept
-PICTURE = tf.TensorSpec([1, None, None, 3], tf.float32)
+RGB_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 
 class Point(NamedTuple):
@@ -50,7 +50,7 @@ class Validation:
         self.rates = rates if model.many_rates else (0.0,)
         self._model = model
         scalar = tf.TensorSpec([], tf.float32)
-        self._one = tf.function(self._measure, input_signature=[PICTURE, scalar], autograph=False)
+        self._one = tf.function(self._measure, input_signature=[RGB_IMAGE, scalar], autograph=False)
 
     def _measure(self, picture: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
         rate = {"rate": rate} if self._model.many_rates else {}
@@ -93,7 +93,7 @@ def beside_frozen(
     return floating, frozen, float(added)
 
 
-def rd_picture(name: str, points: list[Point]) -> np.ndarray:
+def rd_plot(name: str, points: list[Point]) -> np.ndarray:
     """The rate–distortion curve of some points, as a picture."""
     curve = analysis.Curve(name, tuple(analysis.Point(*p[1:4]) for p in points), "model")
     figure = analysis.rd_plot([curve], analysis.METRICS[0])

@@ -1,7 +1,7 @@
 """Six small trainings: Sadam and Adam, with GDN, GDN1 and ReLU.
 
-    python -m training.experiments.ablation --data PICTURES \
-        --validation OTHER_PICTURES --output docs
+    python -m training.experiments.ablation --data IMAGES \
+        --validation OTHER_IMAGES --output docs
 
 Sadam is Adam on the Fourier transforms of kernels (kernel="rdft"). GDN is the form of the 2017 and
 2018 papers (α = 2, ε = 1/2), GDN1 the form without squares and roots (α = ε = 1). Everything else

@@ -1,7 +1,7 @@
 """What every context is worth: coders of one codec's latents, trained side by side.
 
-    python -m training.experiments.contexts --data PICTURES \
-        --validation OTHER_PICTURES --output docs
+    python -m training.experiments.contexts --data IMAGES \
+        --validation OTHER_IMAGES --output docs
 
 Analysis and synthesis are those of a codec of the zoo, and do not move. Its hyperprior, without
 the context, learns to stand alone first. Every coder then begins with that, its own layers at

@@ -1,7 +1,7 @@
 """What realism costs at a rate: a decoder for each γ, the curve that they make, and its knee.
 
     python -m training.experiments.realism_curve --config realism --steps 300 \
-        --workdir OUT --data PICTURES --validation OTHER_PICTURES --figure docs/realism_curve.webp
+        --workdir OUT --data IMAGES --validation OTHER_IMAGES --figure docs/realism_curve.webp
 
 Analysis and entropy model stand still, and so do the files. Each decoder minimizes γ · squared
 error + what people see (the config's `perceptual`), at realism 1; all begin as the base's own
@@ -33,10 +33,10 @@ from tfc_models.codec import Codec
 from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.realism import RealismDecoder, decoder_file
-from tfc_models.training import data, identity, picture_run
+from tfc_models.training import data, identity, image_run
 from tfc_models.training.config import RealismTraining
 from tfc_models.training.realism import RealismRun, RealismTrainer, base_of
-from tfc_models.training.validation import PICTURE
+from tfc_models.training.validation import RGB_IMAGE
 from training.experiments import realism_curve_table as tables
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
 
@@ -106,7 +106,7 @@ def checked_judges(names: Sequence[str], terms: Mapping[str, float]) -> list[str
     return list(names)
 
 
-def checked_pictures(folder: str | None, names: Sequence[str]) -> list[np.ndarray]:
+def checked_images(folder: str | None, names: Sequence[str]) -> list[np.ndarray]:
     """The pictures to measure on, large enough for all of these metrics."""
     if not folder:
         raise ValueError(
@@ -159,7 +159,7 @@ def trained(
     strategy: tf.distribute.Strategy,
 ) -> pathlib.Path:
     """The file of the decoder for the config's γ, trained if it was not."""
-    from training import picture_flags  # Which define flags.
+    from training import image_flags  # Which define flags.
 
     folder = workdir / f"gamma-{tables.shown(config.gamma)}"
     identity.check(folder, config)
@@ -168,8 +168,8 @@ def trained(
         tf.keras.utils.set_random_seed(config.seed)
         trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
     logging.info("a decoder for γ = %g in %s", config.gamma, folder)
-    run = RealismRun(trainer, folder, picture_flags.DATA.value, None)
-    run.begin(lambda: trainer.start(picture_flags.DATA.value))
+    run = RealismRun(trainer, folder, image_flags.DATA.value, None)
+    run.begin(lambda: trainer.start(image_flags.DATA.value))
     # Also of a run that was killed after its last checkpoint, before it wrote them.
     trainer.save_weights(folder / "weights.npz")
     return folder / "weights.npz"
@@ -197,7 +197,7 @@ class Measuring:
         self.codec = Codec(model, name, realism=self.decoder)
         self._terms = dict(terms)
         self.names = ["mse", "psnr", PERCEPTION, *judges]
-        self._one = tf.function(self._values, input_signature=[PICTURE] * 2, autograph=False)
+        self._one = tf.function(self._values, input_signature=[RGB_IMAGE] * 2, autograph=False)
 
     def _values(self, picture: tf.Tensor, decoded: tf.Tensor) -> list[tf.Tensor]:
         seen, _ = distortions(self._terms, picture, decoded)
@@ -249,7 +249,7 @@ class Measuring:
 
 def curve() -> None:
     """As the flags say."""
-    from training import picture_flags, run_flags  # Which define flags.
+    from training import image_flags, run_flags  # Which define flags.
 
     config = shared(run_flags.configured(RealismTraining), run_flags.SET.value)
     gammas, terms = checked_gammas(_GAMMAS.value), parsed(config.perceptual)
@@ -258,9 +258,9 @@ def curve() -> None:
     if output and (output.suffix != ".webp" or not output.parent.is_dir()):
         raise ValueError(f"a figure is a .webp in a folder that there is; got {output}.")
     prepare({**terms, **dict.fromkeys(judges, 1.0)})
-    picture_run.check_apart(picture_flags.DATA.value, picture_flags.VALIDATION.value)
-    pictures = checked_pictures(picture_flags.VALIDATION.value, ["mse", *terms, *judges])
-    strategy = picture_run.strategy_of(picture_flags.STRATEGY.value)
+    image_run.check_apart(image_flags.DATA.value, image_flags.VALIDATION.value)
+    pictures = checked_images(image_flags.VALIDATION.value, ["mse", *terms, *judges])
+    strategy = image_run.strategy_of(image_flags.STRATEGY.value)
     with strategy.scope():
         base, known = base_of(config.base)
         base.set_bfloat16(config.bfloat16)
@@ -286,6 +286,6 @@ def curve() -> None:
 
 
 if __name__ == "__main__":
-    from training import picture_flags, run_flags  # Which define flags.
+    from training import image_flags, run_flags  # Which define flags.
 
-    absl_programs.run(curve, run_flags, picture_flags)
+    absl_programs.run(curve, run_flags, image_flags)

@@ -1,7 +1,7 @@
 """Writes a config's training step for a machine without TensorFlow; see README.md here.
 
     python -m training.portable.export --config gained_stem4 \
-        --data PICTURES --output STEP_DIR --set batch=32 --bfloat16
+        --data IMAGES --output STEP_DIR --set batch=32 --bfloat16
 
 The weights that it begins with are the config's: fitted to --data, random, or of a file
 (--set start=weights.npz).

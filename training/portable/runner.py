@@ -1,6 +1,6 @@
 """Trains an exported step with jax, numpy and Pillow alone.
 
-    python STEP_DIR/runner.py --data PICTURES --workdir OUT --minutes 60
+    python STEP_DIR/runner.py --data IMAGES --workdir OUT --minutes 60
 
 Everything else is in STEP_DIR. Kill it at any time: the same command continues from the last
 checkpoint, with the crops and the noise that would have come. OUT/checkpoint.npz holds all values

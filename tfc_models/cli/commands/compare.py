@@ -66,9 +66,9 @@ class _Target(NamedTuple):
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    command.add_argument("picture", metavar="PICTURE", help="picture file")
+    command.add_argument("picture", metavar="RGB_IMAGE", help="picture file")
     command.add_argument(
-        "-o", "--output", metavar="PNG", help="file to write (default: PICTURE.compare.png)"
+        "-o", "--output", metavar="PNG", help="file to write (default: RGB_IMAGE.compare.png)"
     )
     command.add_argument("--force", action="store_true", help="overwrite a file that exists")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         limits = options.max_pixels, options.max_side
         picture = images.read(source, options.background, *limits)
-    except (images.PictureError, OSError) as error:
+    except (images.ImageError, OSError) as error:
         raise CommandError(f"{source}: {one_line(error)}") from error
     for note in picture.notes:
         reporter.line(f"{source}: {note}")

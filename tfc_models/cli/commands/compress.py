@@ -48,13 +48,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Pictures to compressed files."""
     output = options.output or ""
-    if images.has_picture_suffix(output) and not os.path.isdir(output):
+    if images.has_image_suffix(output) and not os.path.isdir(output):
         raise UsageError(f"{output} is a picture's name; compressed files end in {SUFFIX}.")
     searching.check(options, options.effort)
     searching.check_weights_are_used(options)
     check_model(options.model)
     reporter = Reporter("compress", options.quiet)
-    jobs = plan_jobs(options, images.has_picture_suffix, "pictures", SUFFIX)
+    jobs = plan_jobs(options, images.has_image_suffix, "pictures", SUFFIX)
     codec: Codec | None = None
     search = searching.search_options(options.effort, options.tune)
 

@@ -54,7 +54,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compressed files to pictures."""
-    suffix = _picture_suffix(options)
+    suffix = _image_suffix(options)
     if options.model:
         check_model(options.model)
     check_realism_weights(options.realism_weights)
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     return run_jobs(jobs, work, options, reporter, "decompressing")
 
 
-def _picture_suffix(options: argparse.Namespace) -> str:
+def _image_suffix(options: argparse.Namespace) -> str:
     """Returns the suffix of decompressed images; refuses an unknown format before any work."""
     asked = f".{options.format.lstrip('.').lower()}" if options.format else ""
     output = options.output or ""
@@ -98,7 +98,7 @@ def _picture_suffix(options: argparse.Namespace) -> str:
         if not output or output == STANDARD_STREAM or is_folder or is_device:
             return asked or ".png"
         format_of_name = images.writer_for(named)
-    except images.PictureError as error:
+    except images.ImageError as error:
         raise UsageError(str(error)) from None
     if asked and images.writer_for(asked) != format_of_name:
         raise UsageError(f"--format {options.format} contradicts the name {output}.")

@@ -163,7 +163,7 @@ def _sources(
     """The pictures, but for those that an evaluation has written."""
     if os.path.realpath(options.folder) == os.path.realpath(out):
         raise UsageError("--out is the folder of the pictures: its plots would become some.")
-    found = find_inputs([options.folder], images.has_picture_suffix, "pictures")
+    found = find_inputs([options.folder], images.has_image_suffix, "pictures")
     inside = os.path.join(os.path.realpath(out), "")
     found = [file for file in found if not os.path.realpath(file.path or "").startswith(inside)]
     if not found:

@@ -130,7 +130,7 @@ def _text(column: str, value: float | None) -> str:
 def _photos(folder: pathlib.Path, options: argparse.Namespace) -> list[np.ndarray]:
     """Of a folder, or one picture; the middle of each, of the side that was asked for."""
     photos = []
-    for found in find_inputs([str(folder)], images.has_picture_suffix, "pictures"):
+    for found in find_inputs([str(folder)], images.has_image_suffix, "pictures"):
         if found.error or found.path is None:
             raise CommandError(f"{found.path}: {found.error}")
         photo = read(found.path, options)

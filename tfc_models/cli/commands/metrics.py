@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
                 rows[pair.name] = _measured(batches, functions)
                 if sets:
                     sets.add(batches)
-            except (images.PictureError, CommandError, OSError) as error:
+            except (images.ImageError, CommandError, OSError) as error:
                 reporter.error(f"{pair.name}: {one_line(error)}")
     if not rows:
         return FAILED
@@ -89,7 +89,7 @@ def _pairs(options: argparse.Namespace, reporter: Reporter) -> list[_Pair]:
     sides = [pathlib.Path(options.first), pathlib.Path(options.second)]
     if sides[0].is_dir() != sides[1].is_dir():
         raise UsageError("give two pictures, or two folders of pictures.")
-    found = [find_inputs([str(s)], images.has_picture_suffix, "pictures") for s in sides]
+    found = [find_inputs([str(s)], images.has_image_suffix, "pictures") for s in sides]
     if not sides[0].is_dir():
         return [_Pair(sides[1].name, (found[0][0], found[1][0]))]
     by_name: list[dict[str, Found]] = []
@@ -156,7 +156,7 @@ def _read(pair: _Pair, options: argparse.Namespace, reporter: Reporter) -> list[
         limits = options.max_pixels, options.max_side
         try:
             picture = images.read(file.path, options.background, *limits)
-        except (images.PictureError, OSError) as error:
+        except (images.ImageError, OSError) as error:
             raise CommandError(f"{file.path}: {one_line(error)}") from error
         for note in picture.notes:
             reporter.line(f"{file.path}: {note}")

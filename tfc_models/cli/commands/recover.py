@@ -25,7 +25,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("picture", metavar="FILE", help="the picture to recover")
     arguments.add_metrics(command)
     command.add_argument(
-        "-o", "--output", metavar="PNG", help="file to write (default: PICTURE.recovered.png)"
+        "-o", "--output", metavar="PNG", help="file to write (default: RGB_IMAGE.recovered.png)"
     )
     command.add_argument(
         "--steps",

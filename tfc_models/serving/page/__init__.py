@@ -23,8 +23,8 @@ from tfc_models.evaluation.measuring import finite
 from tfc_models.serving import rest_json
 from tfc_models.serving.errors import ServingError, invalid, not_found
 from tfc_models.serving.memory import Share, Workers
-from tfc_models.serving.servable import BITSTREAMS, PICTURES, Servable
-from tfc_models.serving.service import Service, bmp, read_picture
+from tfc_models.serving.servable import BITSTREAMS, IMAGES, Servable
+from tfc_models.serving.service import Service, bmp, read_image
 from tfc_models.serving.web import Answer, Bodies, answering, result_of
 
 STATIC = pathlib.Path(__file__).parent / "static"
@@ -176,17 +176,17 @@ class Page:
         try:
             size = images.size_of(body)
             images.check_size(*size, self._max_pixels, max(size))
-        except images.PictureTooLargeError as error:
+        except images.ImageTooLargeError as error:
             raise self._too_large(error) from None
-        except images.PictureError as error:
+        except images.ImageError as error:
             raise invalid(str(error)) from None
         share.take(pixels=size[0] * size[1])
 
-    def _read(self, body: bytes) -> images.Picture:
+    def _read(self, body: bytes) -> images.DecodedImage:
         # No side of its own: `_admit` has seen how large it is.
-        return read_picture(body, WHITE, self._max_pixels, self._max_pixels)
+        return read_image(body, WHITE, self._max_pixels, self._max_pixels)
 
-    def _too_large(self, error: images.PictureTooLargeError) -> ServingError:
+    def _too_large(self, error: images.ImageTooLargeError) -> ServingError:
         width, height = error.size
         return invalid(
             f"{width}×{height} is over the page's limit of {self._max_pixels:,} pixels: "
@@ -224,7 +224,7 @@ class Page:
         self._service.batcher.check_room()
         self._admit(body, share)
         job = share.until(self._service.decoders.submit(self._prepared, body))
-        pixels, inputs[PICTURES] = await result_of(request, job, SECONDS)
+        pixels, inputs[IMAGES] = await result_of(request, job, SECONDS)
         bitstream = await self._called(request, servable, signature, inputs, share)
         picture = await self._decoded(request, servable, bitstream, realism, share)
         job = share.until(self._figures.submit(_measured, pixels, bitstream, picture))
@@ -247,7 +247,7 @@ class Page:
             header = await result_of(request, job, SECONDS)
         except container.BitstreamError as error:
             raise invalid(str(error)) from None
-        except images.PictureTooLargeError as error:
+        except images.ImageTooLargeError as error:
             raise self._too_large(error) from None
         refused = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):

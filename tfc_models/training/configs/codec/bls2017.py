@@ -1,7 +1,7 @@
 """Three stages, normalized, and one factorized prior: the codec of 2017.
 
     python -m training.main --config bls2017 --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 --steps 240 took 84 s on two CPU cores with AVX-512 and without AMX, shared with other work.
 Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 1.127 bpp, 32.94 dB.

@@ -1,7 +1,7 @@
 """Four stages and a factorized prior.
 
     python -m training.main --config bmshj2018_factorized --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 --steps 240 took 353 s on two CPU cores with AVX-512 and without AMX, shared with other work.
 Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 1.339 bpp, 33.92 dB.

@@ -1,7 +1,7 @@
 """Four stages and scales from a hyperprior.
 
     python -m training.main --config bmshj2018_hyperprior --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 --steps 120 took 246 s on two CPU cores with AVX-512 and without AMX, shared with other work.
 Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 0.821 bpp, 32.30 dB.

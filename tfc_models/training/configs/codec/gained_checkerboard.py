@@ -1,7 +1,7 @@
 """`gained-stem4` with a checkerboard context: what the zoo's default was trained with.
 
     python -m training.main --config gained_checkerboard --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES --set start=WEIGHTS
+        --data IMAGES --validation OTHER_IMAGES --set start=WEIGHTS
 
 Starts from weights of `gained-stem4`, and with a context that says nothing. Machine: two CPU
 cores with AMX, shared with other work. Time: 4,427 steps in 82 minutes, of which the run stood

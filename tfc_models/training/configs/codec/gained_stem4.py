@@ -1,7 +1,7 @@
 """One model for every rate: what the zoo's default began as.
 
     python -m training.main --config gained_stem4 --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 Machine: two CPU cores with AMX, shared with other work. Time: 2,400 steps take 10 minutes
 (--steps 2400). Reached then on 8 photos never trained on, at quality 0: 0.132 bpp, 27.04 dB;

@@ -1,7 +1,7 @@
 """The mean-scale hyperprior: means and scales from side information.
 
     python -m training.main --config mbt2018_mean --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 --steps 300 took 945 s on two CPU cores with AVX-512 and without AMX, shared with other work.
 Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 0.719 bpp, 32.28 dB.

@@ -1,7 +1,7 @@
 """Universal quantization: noise that encoder and decoder share, soft rounding, annealed.
 
     python -m training.main --config mbt2018_universal --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 --steps 120 took 151 s on two CPU cores with AVX-512 and without AMX, shared with other work.
 Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 0.847 bpp, 31.10 dB.

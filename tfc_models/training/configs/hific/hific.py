@@ -1,7 +1,7 @@
 """HiFiC's first stage, narrow: rate held at a target, squared error and LPIPS, from random weights.
 
     python -m training.gan --config hific --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 806 steps. Reached
 then on 8 photos never trained on: 0.262 bpp, 20.54 dB, LPIPS 0.447; of the last 50 batches 6 % were

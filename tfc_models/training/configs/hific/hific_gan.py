@@ -1,7 +1,7 @@
 """HiFiC's second stage, narrow: as the first one, from its weights, with a critic.
 
     python -m training.gan --config hific_gan --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES --set start=FIRST/weights.npz
+        --data IMAGES --validation OTHER_IMAGES --set start=FIRST/weights.npz
 
 Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 257 steps. On 8
 photos never trained on, from the 0.262 bpp, 20.54 dB and LPIPS 0.447 of hific.py: 0.264 bpp, 20.63

@@ -1,7 +1,7 @@
 """A decoder of more realism for the zoo's default model.
 
     python -m training.realism --config realism --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES
+        --data IMAGES --validation OTHER_IMAGES
 
 Machine: two CPU cores with AVX512-BF16, shared with other work. Time: the zoo's decoder took 6,112
 steps with periodic=0 in 90 minutes, 1,300 with it from these weights (--set start=WEIGHTS) in 10,

@@ -1,7 +1,7 @@
 """A decoder of more realism for the zoo's default model, against a critic.
 
     python -m training.realism --config realism_critic --workdir OUT \\
-        --data PICTURES --validation OTHER_PICTURES --set start=WEIGHTS
+        --data IMAGES --validation OTHER_IMAGES --set start=WEIGHTS
 
 Machine: two CPU cores with AVX-512, shared with other work. Time: 2,600 steps in 31 minutes, from
 500 steps of realism.py with gamma 1e-3, before LPIPS was compared at several scales and what the

@@ -6,7 +6,7 @@ from absl import flags
 
 from tfc_models.training import config as configs
 from tfc_models.training import kinds
-from tfc_models.training.picture_run import STRATEGIES
+from tfc_models.training.image_run import STRATEGIES
 from training import run_flags
 
 DATA = flags.DEFINE_string(
