@@ -33,7 +33,7 @@ SMALL = {
     "bmshj2018-factorized": {"channels": 8, "latents": 12},
     "bmshj2018-hyperprior": {"channels": 8, "latents": 12},
     "cheng2020-anchor": {"channels": 8, "latents": 12},
-    "cheng2020-attn": {"channels": 8, "latents": 12},
+    "cheng2020-attn": {"channels": 8, "latents": 12, "components": 3},
     "elic2022": {"channels": 8, "latents": 12},
     "gained-channelwise": {"channels": 8, "latents": 12},
     "gained-checkerboard": {"channels": 8, "latents": 12},
@@ -71,7 +71,7 @@ def golden_model(name: str):
 
 
 def random_model(name: str):
-    """Returns a small model with random weights and latents of a few quantization steps."""
+    """Returns a small model with random weights, whose latents and images are of usual ranges."""
     import tensorflow as tf
 
     from tfc_models import models
@@ -79,9 +79,15 @@ def random_model(name: str):
 
     tf.keras.utils.set_random_seed(5)
     model = models.build(name, **SMALL[name])
-    deviation = float(np.std(model.to_latents(tf.constant(cropped(256, 256)[None], tf.float32))))
-    last = [layer for layer in model.analysis.layers if isinstance(layer, Conv2D)][-1]
-    last.assign_state({**last.state(), "kernel": last.kernel * (3.0 / deviation)})
+    image = tf.constant(cropped(256, 256)[None], tf.float32)
+
+    def scale_last(chain, deviation: float) -> None:
+        last = [layer for layer in chain.layers if isinstance(layer, Conv2D)][-1]
+        last.assign_state({**last.state(), "kernel": last.kernel * deviation})
+
+    scale_last(model.analysis, 3.0 / float(np.std(model.to_latents(image))))
+    images = model.to_images(tf.round(model.to_latents(image)), None)
+    scale_last(model.synthesis, 40.0 / float(np.std(images)))
     return model
 
 

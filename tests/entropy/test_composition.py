@@ -20,6 +20,7 @@ from tfc_models.entropy import (
     HyperPrediction,
     JointSlice,
     LatentCoder,
+    MixtureRounding,
     Parallel,
     Raster,
     Rounding,
@@ -38,13 +39,18 @@ def conv(filters, size, name, last=False, **options):
     )
 
 
-def joint(channels, order, first):
+def joint(channels, order, first, components=1):
     near = None
     if type(order) is not Parallel:
         near = MaskedConv2D(8, order.mask(3), kernel="plain", name="near")
     across = None if first else Chain([conv(8, 3, "conv", last=True)], name="across")
+    outputs = channels * (2 if components == 1 else 3 * components)
     return JointSlice(
-        [conv(8, 1, "mix"), conv(2 * channels, 1, "heads", True)], near, order, across
+        [conv(8, 1, "mix"), conv(outputs, 1, "heads", True)],
+        near,
+        order,
+        across,
+        components=components,
     )
 
 
@@ -68,13 +74,20 @@ PREDICTIONS = {
     "raster in slices": lambda: [joint(2, Raster(3), True), joint(4, Raster(3), False)],
     "mixed slices": lambda: [separate(2), joint(1, Checkerboard(), False), separate(3)],
 }
+MIXTURES = {
+    "raster": lambda: [joint(LATENTS, Raster(3), True, 3)],
+    "checkerboard in slices": lambda: [
+        joint(2, Checkerboard(), True, 2),
+        joint(4, Checkerboard(), False, 2),
+    ],
+}
 RATES = {"one rate": FixedRate, "gains": lambda: Gains(LATENTS, 4, 3)}
 
 
 def coder_of(prediction, quantization, rates):
     tf.keras.utils.set_random_seed(0)
     features = [conv(8, 3, "conv0", up=2), conv(8, 3, "conv1", up=2)]
-    slices = PREDICTIONS[prediction]()
+    slices = (MIXTURES if quantization == "mixture" else PREDICTIONS)[prediction]()
     if slices is None:
         features.append(conv(2 * LATENTS, 1, "heads", last=True))
         built = HyperPrediction(Chain(features, name="hyper_synthesis"))
@@ -82,6 +95,8 @@ def coder_of(prediction, quantization, rates):
         built = ContextPrediction(Chain(features, name="hyper_synthesis"), slices)
     if quantization == "universal":
         quantizer = UniversalQuantization()
+    elif quantization == "mixture":
+        quantizer = MixtureRounding(built.components, "mixed")
     else:
         quantizer = Rounding("mixed", around_means="raster" not in prediction)
     analysis = Chain([conv(4, 3, "conv0", down=2), conv(4, 3, "conv1", True, down=2)], name="h_a")
@@ -94,6 +109,8 @@ def cases():
     ):
         if not ("raster" in prediction and quantization == "universal"):
             yield prediction, quantization, rates
+    for prediction in MIXTURES:
+        yield prediction, "mixture", "one rate"
 
 
 @pytest.mark.parametrize(("prediction", "quantization", "rates"), cases())
@@ -109,7 +126,7 @@ def test_every_composition_decodes_what_it_encodes(prediction, quantization, rat
     np.testing.assert_array_equal(estimate[0], expected)
     decoded = coder.decompress(strings, tf.shape(y)[1:3], rate)
     np.testing.assert_array_equal(decoded, expected)
-    limit = (0.51 if quantization == "rounding" else 1.1) + 0.5 * ("mixed" in prediction)
+    limit = (1.1 if quantization == "universal" else 0.51) + 0.5 * ("mixed" in prediction)
     assert np.abs(decoded - y).max() <= limit
     for i in range(2):
         size = len(strings[1].numpy()[i])
@@ -189,6 +206,15 @@ def test_parts_that_do_not_work_together_are_refused(quantization, prediction, m
     analysis = Chain([conv(4, 3, "conv0", down=4)], name="h_a")
     with pytest.raises(ValueError, match="needs a prediction with means"):
         LatentCoder(analysis, 4, scales, Rounding(), Gains(6, 4, 3))
+    with pytest.raises(ValueError, match="mixtures of 1, the quantization of 2"):
+        LatentCoder(analysis, 4, HyperPrediction(scales.networks.chains[0]), MixtureRounding(2))
+    mixed = ContextPrediction(features, MIXTURES["checkerboard in slices"]())
+    with pytest.raises(ValueError, match="mixtures have one rate"):
+        LatentCoder(analysis, 4, mixed, MixtureRounding(2), Gains(6, 4, 3))
+    with pytest.raises(ValueError, match="one number of components"):
+        ContextPrediction(
+            features, [joint(2, Parallel(), True), joint(4, Parallel(), False, components=2)]
+        )
     with pytest.raises(ValueError, match="needs a prediction with means"):
         LatentCoder(analysis, 4, scales, UniversalQuantization())
     halved = Chain([conv(4, 3, "conv0", down=2)], name="h_a")

@@ -15,6 +15,7 @@ from tfc_models.entropy.coder import LatentCoder
 from tfc_models.entropy.context import ContextPrediction
 from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
+from tfc_models.entropy.mixture import MixtureRounding
 from tfc_models.entropy.order import Checkerboard, Parallel, Raster
 from tfc_models.entropy.parameters import EntropyParameters
 from tfc_models.entropy.prediction import HyperPrediction
@@ -34,6 +35,7 @@ __all__ = [
     "HyperPrediction",
     "JointSlice",
     "LatentCoder",
+    "MixtureRounding",
     "Noise",
     "Parallel",
     "Raster",

@@ -15,8 +15,6 @@ from tfc_models.entropy.factorized import Bits, FactorizedPrior
 from tfc_models.entropy.order import Group
 from tfc_models.entropy.parameters import (
     ALL_CHANNELS,
-    INDEX_ORIGIN,
-    INDEX_STEP,
     SCALES,
     EntropyParameters,
     scale_of,
@@ -273,15 +271,8 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         params: EntropyParameters,
         dither: tf.Tensor | None,
     ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
-        entries, whole = self.quantization.entries(params.index, params.mean, dither)
-        values = symbols if whole is None else symbols - whole
         groups = self.prediction.groups(tf.shape(symbols)[1:3])
-
-        def in_order(maps: tf.Tensor) -> tf.Tensor:
-            parts = [group.take(maps[..., group.channels]) for group in groups]
-            return tf.concat([tf.reshape(p, [tf.shape(p)[0], -1]) for p in parts], 1)
-
-        string = range_coding.encode(self, in_order(values), in_order(entries))
+        string = self.quantization.encode(self, symbols, params, dither, groups)
         side = self.quantization.side_strings(tf.shape(symbols))
         y_hat = self.quantization.from_symbols(symbols, params.mean, dither)
         return (*self.hyperprior.compress(z), string, *side), params.corrected(y_hat)
@@ -360,6 +351,9 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             decoded, self.hyperprior.channels, self.weight_bits, self.activation_bits
         )
 
+    def _given_tables(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return self.quantization.tables()
+
     def _table_prior(self) -> Any:
         return self.quantization.table_prior()
 
@@ -383,13 +377,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         Training starts there: a latent far outside of the predicted scale costs thousands of
         bits.
         """
-        first = 0
-        for layer, channels in self.prediction.scale_heads:
-            state = {k: np.array(v) for k, v in layer.state().items()}
-            count = min(channels, len(index) - first)
-            state["bias"][:count] = (index[first : first + count] - INDEX_ORIGIN) / INDEX_STEP
-            layer.assign_state({**state, "kernel": 0.1 * state["kernel"]})
-            first += channels
+        self.prediction.start_scales(index)
 
     def float_layers(self) -> dict[str, Conv2D]:
         """Returns the layers of all networks by their names in a stored state."""
@@ -448,6 +436,7 @@ class StoredLatents:
     ) -> None:
         self._quantization, self._shape, self._dither = coder.quantization, shape, dither
         count = tf.reduce_prod(shape) * coder.prediction.latents
+        count *= coder.quantization.reads_per_symbol
         self._decoder = range_coding.Decoder(coder, strings, count)
         self.state: range_coding.State | None = None
 
@@ -463,9 +452,7 @@ class StoredLatents:
         dither: tf.Tensor | None = None,
     ) -> tuple[range_coding.State, tf.Tensor]:
         """Returns the next latents, given their parameters, and the new state."""
-        entries, whole = self._quantization.entries(index, mean, dither)
-        state, values = self._decoder.read(state, entries)
-        symbols = values if whole is None else values + whole
+        state, symbols = self._quantization.read(self._decoder, state, index, mean, dither)
         return state, self._quantization.from_symbols(symbols, mean, dither)
 
     def __call__(self, group: Group, index: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
@@ -484,6 +471,13 @@ def _check(
     """Raises ValueError for parts that do not work together."""
     if prediction.sequential and quantization.around_means:
         raise ValueError("a raster order needs Rounding(around_means=False).")
+    if prediction.components != quantization.components:
+        raise ValueError(
+            f"the prediction has mixtures of {prediction.components}, the quantization of "
+            f"{quantization.components}."
+        )
+    if quantization.components > 1 and isinstance(rates, Gains):
+        raise ValueError("mixtures have one rate: they take no gains.")
     if prediction.zero_mean and not (quantization.zero_mean and rates.zero_mean):
         raise ValueError("this quantization or rate adaptation needs a prediction with means.")
     if isinstance(rates, Gains) and rates.mean_gain.filters != prediction.latents:

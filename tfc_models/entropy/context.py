@@ -70,6 +70,9 @@ class ContextPrediction(HyperPrediction):
         self.support = len(slices) if support is None else min(support, len(slices))
         self.ends = np.cumsum([0, *(part.channels for part in slices)]).tolist()
         self.latents = self.ends[-1]
+        if len({part.components for part in slices}) > 1:
+            raise ValueError("slices have mixtures of one number of components.")
+        self.components = slices[0].components
         self._feature_names = list(chains)
         networks = [
             Network(name, chain, HYPER_INPUT, hidden=True, stored_as=None if name else "synthesis")

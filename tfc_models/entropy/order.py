@@ -19,11 +19,19 @@ Parameters = tuple[tf.Tensor, tf.Tensor]  # scale indexes and means
 
 
 class Group(NamedTuple):
-    """Latents that are coded together: positions, row by row (None: all), of some channels."""
+    """Latents that are coded one after another in a string.
+
+    Attributes:
+        channels: a slice of channels.
+        positions: places in the maps, counted row by row; None: all.
+        mask: maps that are 1 at the positions, and 0 elsewhere.
+        ends: where parts begin that are decoded at once, and the end of the last; None: one part.
+    """
 
     channels: slice
     positions: tf.Tensor | None = None
     mask: tf.Tensor | None = None
+    ends: tf.Tensor | None = None
 
     def take(self, maps: tf.Tensor) -> tf.Tensor:
         """Returns examples × positions × channels, given maps of the group's channels."""
@@ -164,7 +172,8 @@ class Raster(Parallel):
 
     def groups(self, shape: tf.Tensor, channels: slice = ALL_CHANNELS) -> list[Group]:
         """See the base class."""
-        return [Group(channels, wavefronts(shape, self.reach)[0])]
+        order, ends = wavefronts(shape, self.reach)
+        return [Group(channels, order, ends=ends)]
 
     def visit(self, part: VisitedSlice, latents: Latents) -> tuple[Parameters, tf.Tensor]:
         """See the base class; the parameters are missing for latents read from strings."""

@@ -23,7 +23,11 @@ ALL_CHANNELS = slice(None)
 
 
 class EntropyParameters(NamedTuple):
-    """Predicted scale indexes, means (None: zero) and optional residual correction."""
+    """Predicted scale indexes, means (None: zero) and optional residual correction.
+
+    Mixtures have several means per latent; `index` has the scale indexes of a latent's components
+    and then their weight indexes, latent by latent.
+    """
 
     index: tf.Tensor
     mean: tf.Tensor | None
@@ -40,10 +44,12 @@ class Outputs(NamedTuple):
     values: tf.Tensor
     unit: np.ndarray | None
 
-    def split(self) -> tuple[Outputs, Outputs]:
-        """Returns the first and the second half of the channels."""
-        units = (None, None) if self.unit is None else np.split(self.unit, 2)
-        first, second = tf.split(self.values, 2, axis=-1)
+    def split(self, first_channels: int | None = None) -> tuple[Outputs, Outputs]:
+        """Returns the first channels (None: half of them) and the others."""
+        count = self.values.shape[-1]
+        place = count // 2 if first_channels is None else first_channels
+        units = (None, None) if self.unit is None else np.split(self.unit, [place])
+        first, second = tf.split(self.values, [place, count - place], axis=-1)
         return Outputs(first, units[0]), Outputs(second, units[1])
 
 

@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from tfc_models.entropy.networks import HYPER_LATENTS, Input, Network, Networks
 from tfc_models.entropy.order import Group, Latents, Parallel
-from tfc_models.entropy.parameters import SCALES, EntropyParameters, mean_of, scale_index
+from tfc_models.entropy.parameters import (
+    INDEX_ORIGIN,
+    INDEX_STEP,
+    SCALES,
+    EntropyParameters,
+    mean_of,
+    scale_index,
+)
 from tfc_models.entropy.rates import FixedRate
 from tfc_models.layers import Chain, Conv2D, tiled
 
@@ -29,6 +36,9 @@ class HyperPrediction:
 
     zero_mean = False
     """Whether latents have no means."""
+
+    components = 1
+    """Number of distributions that a latent's one is a mixture of."""
 
     def __init__(
         self, synthesis: Chain, means: Chain | None = None, zero_mean: bool = False
@@ -56,6 +66,23 @@ class HyperPrediction:
     def scale_heads(self) -> list[tuple[Conv2D, int]]:
         """Layers whose first outputs are scale indexes, with the number of these."""
         return [(self.heads[0], self.latents)]
+
+    def start_scales(self, index: np.ndarray) -> None:
+        """Makes the networks predict nearly these scale indexes, one per latent channel."""
+        first = 0
+        for layer, channels in self.scale_heads:
+            state = {k: np.array(v) for k, v in layer.state().items()}
+            count = min(channels, len(index) - first)
+            outputs = (index[first : first + count] - INDEX_ORIGIN) / INDEX_STEP
+            components = self.components
+            if components > 1:  # Weight indexes follow the scale indexes of each latent.
+                state["bias"][: 2 * components * count] = 0.0
+                rows = state["bias"][: 2 * components * count].reshape(count, 2, components)
+                rows[:, 0] = outputs[:, None]
+            else:
+                state["bias"][:count] = outputs
+            layer.assign_state({**state, "kernel": 0.1 * state["kernel"]})
+            first += channels
 
     def context_inputs(self) -> list[tuple[Conv2D, int]]:
         """Returns the layers that read a context, with the number of their last such inputs."""

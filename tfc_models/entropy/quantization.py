@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tfc_models.entropy import range_coding
 from tfc_models.entropy.normal_mass import log_box_mass
-from tfc_models.entropy.parameters import SCALES, fractions_per_scale, scale_of
+from tfc_models.entropy.order import Group
+from tfc_models.entropy.parameters import (
+    SCALES,
+    EntropyParameters,
+    fractions_per_scale,
+    scale_of,
+)
 from tfc_models.layers import CompressionLayer
 
 DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
@@ -70,6 +78,12 @@ class Rounding:
 
     parts: tuple[str, ...] = ()
     """Names of the streams that hold side information of the quantization."""
+
+    components = 1
+    """Number of distributions that a latent's one is a mixture of."""
+
+    reads_per_symbol = 1
+    """Most values in a string for each latent."""
 
     def __init__(
         self, mode: str = "noise", distribution: str = "gaussian", around_means: bool = True
@@ -168,7 +182,50 @@ class Rounding:
         residual = symbols if mean is None or self.around_means else symbols - mean
         return self._log_loss(residual, index)
 
-    # Coding tables
+    # Coding
+
+    def encode(
+        self,
+        coder: Any,
+        symbols: tf.Tensor,
+        params: EntropyParameters,
+        dither: tf.Tensor | None,
+        groups: Sequence[Group],
+    ) -> tf.Tensor:
+        """Returns strings of integers in the order of their groups.
+
+        Args:
+            coder: coder with the tables.
+            symbols: integers of the latents.
+            params: parameters of the latents.
+            dither: that of the latents; None: no dither.
+            groups: groups of latents in the order of coding.
+        """
+        entries, whole = self.entries(params.index, params.mean, dither)
+        values = symbols if whole is None else symbols - whole
+
+        def in_order(maps: tf.Tensor) -> tf.Tensor:
+            rows = [group.take(maps[..., group.channels]) for group in groups]
+            return tf.concat([tf.reshape(r, [tf.shape(r)[0], -1]) for r in rows], 1)
+
+        return range_coding.encode(coder, in_order(values), in_order(entries))
+
+    def read(
+        self,
+        decoder: range_coding.Decoder,
+        state: range_coding.State | None,
+        index: tf.Tensor,
+        mean: tf.Tensor | None,
+        dither: tf.Tensor | None = None,
+    ) -> tuple[range_coding.State, tf.Tensor]:
+        """Returns the new state of a decoder and the next integers, given their parameters."""
+        entries, whole = self.entries(index, mean, dither)
+        state, values = decoder.read(state, entries)
+        return state, values if whole is None else values + whole
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns coding tables and their offsets; None: those of `table_prior`."""
+        return None
 
     def table_prior(self) -> Any:
         """Returns the distributions that have tables."""

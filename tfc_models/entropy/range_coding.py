@@ -18,9 +18,24 @@ def encode(coder: Any, values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """Returns strings of integers (examples × …), each coded under a table of the coder."""
     entries = tf.cast(index, tf.int32)
     symbols = tf.cast(tf.round(values), tf.int32) - tf.gather(coder.cdf_offset, entries)
-    handle = gen_ops.create_range_encoder(tf.shape(index)[:1], coder.cdf)
-    handle = gen_ops.entropy_encode_index(handle, entries, symbols)
-    return gen_ops.entropy_encode_finalize(handle)
+    handle = start_encoder(coder, tf.shape(index)[0])
+    return finish_encoder(write(handle, entries, symbols))
+
+
+def start_encoder(coder: Any, examples: tf.Tensor) -> tf.Tensor:
+    """Returns a range encoder with the tables of a coder, for that number of strings."""
+    return gen_ops.create_range_encoder([examples], coder.cdf)
+
+
+def write(encoder: tf.Tensor, entries: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
+    """Returns the encoder after symbols (examples × …), each under an entry of the tables."""
+    entries, symbols = tf.cast(entries, tf.int32), tf.cast(symbols, tf.int32)
+    return gen_ops.entropy_encode_index(encoder, entries, symbols)
+
+
+def finish_encoder(encoder: tf.Tensor) -> tf.Tensor:
+    """Returns the strings of an encoder."""
+    return gen_ops.entropy_encode_finalize(encoder)
 
 
 class State(NamedTuple):
@@ -36,7 +51,7 @@ class Decoder:
     Args:
         coder: coder whose tables they were coded under.
         strings: one string per example.
-        symbols: number of integers that each holds, all parts together.
+        symbols: most integers that each may hold, all parts together.
     """
 
     def __init__(self, coder: Any, strings: tf.Tensor, symbols: tf.Tensor) -> None:

@@ -32,6 +32,9 @@ class JointSlice:
         repeats_inputs: whether the last layer of `parameters` also reads the features directly,
             so that zero weights for the context give a hyperprior without context.
         marks_known: whether `near` also reads a mask of the decoded latents.
+        components: number of Gaussians per latent; with more than one, the last layer has three
+            outputs for each: for every latent scale indexes and then weight indexes, and after
+            those of all latents the means.
     """
 
     def __init__(
@@ -42,13 +45,17 @@ class JointSlice:
         across: Chain | None = None,
         repeats_inputs: bool = False,
         marks_known: bool = False,
+        components: int = 1,
     ) -> None:
         self.order = order or Parallel()
         if (near is None) != (type(self.order) is Parallel):
             raise ValueError("a slice has a context in space if its order is not parallel.")
         self.stack, self.near, self.across = list(parameters), near, across
         self.repeats_inputs, self.marks_known = repeats_inputs, marks_known
-        self.channels = self.stack[-1].filters // 2
+        outputs = self.stack[-1].filters
+        self.components = components
+        self.channels = outputs // (2 if components == 1 else 3 * components)
+        self._indexes = self.channels * (1 if components == 1 else 2 * components)
         if any(layer.size != 1 for layer in self.stack):
             raise ValueError("the parameters of a slice come from 1×1 convolutions.")
         if near is not None:
@@ -144,10 +151,10 @@ class JointSlice:
         near = None if self.near is None else self._near(networks, decoded, known)
         if not networks.frozen:
             outputs = self._outputs(networks, inputs, near)
-            index, mean = outputs.split()
+            index, mean = outputs.split(self._indexes)
             return scale_index(index), mean_of(mean)
         # In tiles, so that hidden layers of the stack take little memory.
-        out = tf.TensorSpec([None, None, 2 * self.channels], tf.float32)
+        out = tf.TensorSpec([None, None, self.stack[-1].filters], tf.float32)
         constant = near is None or near.shape[1:3] == CONSTANT
         width = inputs.shape[3]
         maps = inputs if constant else tf.concat([inputs, near], -1)
@@ -156,7 +163,7 @@ class JointSlice:
             context = near if constant else maps[..., width:]
             return self._exact_parameters(networks, maps[..., :width], context, index_bits)
 
-        return tuple(tf.split(tiled(predict, maps, 1, 1, out, halo=0), 2, axis=-1))
+        return self._halves(tiled(predict, maps, 1, 1, out, halo=0))
 
     def window_parameters(
         self, networks: Networks, inputs: tf.Tensor, windows: tf.Tensor, index_bits: int
@@ -164,12 +171,15 @@ class JointSlice:
         """Returns exact parameters at some positions, given the windows that `near` reads."""
         near = networks.run_windows(self._near_name, windows)
         exact = self._exact_parameters(networks, inputs, near, index_bits)
-        return tuple(tf.split(exact, 2, axis=-1))
+        return self._halves(exact)
+
+    def _halves(self, maps: tf.Tensor) -> Parameters:
+        return maps[..., : self._indexes], maps[..., self._indexes :]
 
     def _exact_parameters(
         self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None, index_bits: int
     ) -> tf.Tensor:
-        index, mean = self._outputs(networks, inputs, near).split()
+        index, mean = self._outputs(networks, inputs, near).split(self._indexes)
         return tf.concat([scale_index(index, index_bits), mean_of(mean)], -1)
 
     def _outputs(self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None) -> Outputs:
@@ -215,6 +225,8 @@ class SeparateSlice:
         scale: network for scale indexes.
         correction: network for the correction.
     """
+
+    components = 1
 
     def __init__(self, mean: Chain, scale: Chain, correction: Chain) -> None:
         self.order = Parallel()

@@ -38,7 +38,12 @@ class FrozenTables:
     def _freeze_tables(self, state: dict[str, Any] | None) -> None:
         if self.frozen:
             return
-        if state is None:
+        given = self._given_tables()
+        if state is not None:
+            cdf, offset = state["cdf"], state["cdf_offset"]
+        elif given is not None:
+            cdf, offset = given
+        else:
             # As a graph, because the search for the tails is a loop.
             build = tf.function(
                 lambda: self._build_tables(
@@ -47,14 +52,16 @@ class FrozenTables:
                 autograph=False,
             )
             cdf, offset = build()
-        else:
-            cdf, offset = state["cdf"], state["cdf_offset"]
         self._compression, self._stateless = True, False
         # tfc's check fails on strings with a tail (see `decodable`). The container's
         # fingerprints detect more.
         self.decode_sanity_check = False
         self._init_compression(cdf, offset, None)
         self.least_bits = least_bits(self.cdf.numpy())
+
+    def _given_tables(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns tables and offsets that do not depend on a prior; None: there are none."""
+        return None
 
     def _table_offset(self) -> np.ndarray | None:
         """Returns the distance of each table's values from integers; None: zero."""
@@ -74,9 +81,9 @@ class FrozenTables:
 
 def least_bits(cdf: np.ndarray) -> np.ndarray:
     """Returns the bits of each table's cheapest symbol, a bound that reveals forged sizes."""
-    total = float(1 << int(-cdf[0]))
-    starts = np.flatnonzero(cdf < 0)
-    likeliest = [np.diff(row[1:]).max() for row in np.split(cdf, starts[1:])]
+    total = 1 << abs(int(cdf[0]))
+    ends = np.flatnonzero(cdf == total) + 1  # The last number of each table, and nowhere else.
+    likeliest = [np.diff(row[1:]).max() for row in np.split(cdf, ends[:-1])]
     return -np.log2(np.asarray(likeliest) / total)
 
 

@@ -6,7 +6,7 @@ Likelihoods and Attention Modules", CVPR 2020.
 
 from __future__ import annotations
 
-from tfc_models.entropy import LatentCoder, Rounding
+from tfc_models.entropy import LatentCoder, MixtureRounding, Rounding
 from tfc_models.layers import (
     Attention,
     Chain,
@@ -32,10 +32,11 @@ class Cheng2020Anchor(CompressionModel):
         x ─ R↓2 ─ R ─ R↓2 ─ R ─ R↓2 ─ R ─ 3×3↓2 ─ y ─[ context in raster order ]─ ŷ
         x̂ ─ 3×3↑2 ─ R ─ R↑2 ─ R ─ R↑2 ─ R ─ R↑2 ─ R ──────────────────────────────┘
 
-    R is a residual block of two convolutions; those that change the resolution have a GDN. Each
-    latent has one Gaussian; the paper's mixture of three is not implemented.
+    R is a residual block of two convolutions; those that change the resolution have a GDN.
 
-    `channels` (N) is the width of the transforms and of z, `latents` that of y.
+    `channels` (N) is the width of the transforms and of z, `latents` that of y. Latents have a
+    mixture of `components` Gaussians: 3 in the paper, 1 in published implementations of this
+    model and by default.
     """
 
     attention = False
@@ -51,12 +52,17 @@ class Cheng2020Anchor(CompressionModel):
         kernel: str = "plain",
         quantization: str = "noise",
         distribution: str = "gaussian",
+        components: int = 1,
     ) -> None:
+        if components > 1 and distribution != "gaussian":
+            raise ValueError(f"a mixture has Gaussian components; got {distribution!r}.")
         coder = LatentCoder(
             _hyper_analysis(channels, kernel),
             channels,
-            raster_prediction(_hyper_synthesis(channels, latents), latents),
-            Rounding(quantization, distribution, around_means=False),
+            raster_prediction(_hyper_synthesis(channels, latents), latents, components),
+            Rounding(quantization, distribution, around_means=False)
+            if components == 1
+            else MixtureRounding(components, quantization),
         )
         super().__init__(
             self._analysis(channels, latents, gdn, kernel),

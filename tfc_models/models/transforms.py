@@ -44,13 +44,21 @@ def hyper_analysis(
     )
 
 
-def raster_prediction(features: Chain, latents: int) -> ContextPrediction:
-    """Returns the context model of Minnen, Ballé, Toderici (NeurIPS 2018), with a 5×5 mask."""
+def raster_prediction(features: Chain, latents: int, components: int = 1) -> ContextPrediction:
+    """Returns the context model of Minnen, Ballé, Toderici (NeurIPS 2018), with a 5×5 mask.
+
+    Args:
+        features: network that reads hyper-latents.
+        latents: number of channels of the latents.
+        components: number of Gaussians per latent.
+    """
     order = Raster(5)
     near = MaskedConv2D(2 * latents, order.mask(5), kernel="plain", name="near")
+    outputs = 2 if components == 1 else 3 * components
     parameters = [
         Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
         Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
-        Conv2D(2 * latents, 1, kernel="plain", name="heads"),
+        Conv2D(outputs * latents, 1, kernel="plain", name="heads"),
     ]
-    return ContextPrediction(features, [JointSlice(parameters, near, order)])
+    slices = [JointSlice(parameters, near, order, components=components)]
+    return ContextPrediction(features, slices)
