@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prints the path of a Python that tfc-models runs on: $1 if it is given, or else that of
-# .venv, or else the newest fit one on the PATH or among pyenv's. Each candidate is run to
-# see whether it is fit: pyenv has a shim for every version there is, and most of them fail.
+# .venv, or else the newest fit one on the PATH or among pyenv's, or else one that uv fetches, if
+# uv is installed. Each candidate is run to see whether it is fit: pyenv has a shim for every
+# version there is, and most of them fail.
 # For another environment: its folder in $2, and the versions that are fit, newest first,
 # in $3.
 
@@ -110,5 +111,11 @@ for candidate in $(candidates); do
         incomplete_version=$version
     fi
 done
+# uv keeps Pythons of its own, and fetches one (checked against its hash) if none fits.
+if command -v uv >/dev/null 2>&1; then
+    uv python find --managed-python "$newest" 2>/dev/null && exit
+    echo "Fetching Python $newest with uv" >&2
+    uv python install "$newest" >&2 && uv python find --managed-python "$newest" && exit
+fi
 [ -z "$incomplete" ] || without_venv "$incomplete" "$incomplete_version"
-fail "$environment needs Python $wanted; found ${found:-no Python}. Install one, or name it: make PYTHON=/path/to/python$newest …"
+fail "$environment needs Python $wanted; found ${found:-no Python}. Install one or uv, which fetches it, or name one: make PYTHON=/path/to/python$newest …"
