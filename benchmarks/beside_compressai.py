@@ -1,11 +1,10 @@
-"""Our models and CompressAI's, by turns in one run: who takes how long at 768×512.
+"""Compares the encode and decode times of our models and CompressAI's at 768×512.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install torch compressai
     python -m benchmarks.beside_compressai --peer /tmp/peer/bin/python
 
-Each turn is a process of its own, ours and theirs one after the other, so that a machine that
-slows down slows both. Seconds are medians of the turns, each of which is a median of warm calls;
-ratios are of turns side by side.
+Our and CompressAI's processes alternate, so that a slower machine affects both equally. Seconds are
+medians over turns, each of which is the median of warm calls. Ratios compare adjacent turns.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import sys
 
 PEER = pathlib.Path(__file__).with_name("peer_compressai.py")
 ROOT = PEER.parents[1]
-# Ours, its sizes, and theirs.
+# Our model, its channels and latents, and CompressAI's class.
 PAIRS = {
     "bmshj2018-hyperprior": (128, 192, "ScaleHyperprior"),
     "mbt2018-mean": (128, 192, "MeanScaleHyperprior"),
@@ -29,6 +28,7 @@ PAIRS = {
 
 
 def output_of(command: list[str]) -> str:
+    """Returns the standard output of a command; exits if it fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{shlex.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
@@ -36,17 +36,17 @@ def output_of(command: list[str]) -> str:
 
 
 def ours(name: str, channels: int, latents: int) -> tuple[float, float]:
-    """Seconds to encode and to decode, from the benchmark of complexity."""
+    """Returns the seconds for encoding and decoding, from benchmarks.complexity."""
     sizes = [f"--channels={channels}", f"--latents={latents}"]
-    said = output_of([sys.executable, "-m", "benchmarks.complexity", name, *sizes])
-    *_, encode, decode, _ = said.strip().splitlines()[-1].split("|")
+    output = output_of([sys.executable, "-m", "benchmarks.complexity", name, *sizes])
+    *_, encode, decode, _ = output.strip().splitlines()[-1].split("|")
     return float(encode) / 1e3, float(decode) / 1e3
 
 
 def theirs(python: str, name: str) -> tuple[float, float]:
-    """Seconds to encode and to decode."""
-    said = output_of([*shlex.split(python), str(PEER), name])
-    encode, decode = re.findall(r"([0-9.]+) s", said)
+    """Returns CompressAI's seconds for encoding and decoding."""
+    output = output_of([*shlex.split(python), str(PEER), name])
+    encode, decode = re.findall(r"([0-9.]+) s", output)
     return float(encode), float(decode)
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| model | encode, s: ours / CompressAI | times as fast | decode | times as fast |")
     if unknown := set(options.names) - set(PAIRS):
-        parser.error(f"no pair for {', '.join(sorted(unknown))}; there are {', '.join(PAIRS)}.")
+        parser.error(f"no pair for {', '.join(sorted(unknown))}; the pairs are {', '.join(PAIRS)}.")
     for name in options.names:
         channels, latents, peer = PAIRS[name]
         turns = [

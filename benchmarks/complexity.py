@@ -1,11 +1,10 @@
-"""What every model is made of and takes: parameters, multiplications per pixel, seconds.
+"""Measures each model's parameters, multiplications per pixel, and encode and decode times.
 
 python -m benchmarks.complexity
 
-Multiplications are those of convolutions, counted while a picture of 256×256 goes through;
-seconds are medians of warm calls at 768×512. Models are of the sizes that they have without
-arguments, or of the one given, with random weights: latents are small then, and few bits are
-coded, so that seconds are those of the networks, and of the steps in which they must go.
+Multiplications are those of convolutions, for an image of 256×256. Times are medians of warm calls
+at 768×512. Models have their default sizes, or the given ones, and random weights. Latents are then
+small and few bits are coded, so that times are those of the networks and their sequential steps.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ PLAIN = {"kernel": "plain"}
 
 
 class Count:
-    """Multiplications of the convolutions since it was made."""
+    """Number of multiplications in convolutions."""
 
     total = 0
 
 
 @contextmanager
 def counted() -> Iterator[Count]:
-    """Counts what `tf.nn.conv2d` multiplies while the block runs, eagerly."""
+    """Counts the multiplications of eager `tf.nn.conv2d` calls in a block."""
     count, original = Count(), tf.nn.conv2d
 
     def counting(maps: tf.Tensor, kernel: tf.Tensor, *args: object, **kwargs: object) -> tf.Tensor:
@@ -54,11 +53,11 @@ def counted() -> Iterator[Count]:
 
 
 def multiplications(model: models.CompressionModel, side: int = 256) -> tuple[float, ...]:
-    """Of analysis, of synthesis and of all that predicts probabilities, for each pixel."""
-    picture = tf.zeros([1, side, side, 3])
+    """Returns the multiplications per pixel of analysis, synthesis and entropy model."""
+    image = tf.zeros([1, side, side, 3])
     counts = []
     with counted() as count:
-        y = model.to_latents(picture)
+        y = model.to_latents(image)
         counts.append(count.total)
         model.to_images(y)
         counts.append(count.total - counts[0])
@@ -68,7 +67,7 @@ def multiplications(model: models.CompressionModel, side: int = 256) -> tuple[fl
 
 
 def median_seconds(job: Callable[[], object]) -> float:
-    """Of warm calls."""
+    """Returns the median duration of warm calls."""
     job()
     seconds = []
     for _ in range(ROUNDS):
@@ -79,16 +78,16 @@ def median_seconds(job: Callable[[], object]) -> float:
 
 
 def row(name: str, sizes: dict[str, int]) -> str:
-    """A row of the table."""
+    """Returns a row of the table."""
     tf.keras.utils.set_random_seed(0)
     model = models.build(name, **PLAIN, **sizes)
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     analysis, synthesis, entropy = (m / 1e3 for m in multiplications(model))
     model.set_bfloat16("auto")
     codec = Codec(model)
-    picture = np.random.default_rng(0).integers(0, 256, [512, 768, 3], np.uint8)
-    data = codec.compress(picture)
-    encode = 1e3 * median_seconds(lambda: codec.compress(picture))
+    image = np.random.default_rng(0).integers(0, 256, [512, 768, 3], np.uint8)
+    data = codec.compress(image)
+    encode = 1e3 * median_seconds(lambda: codec.compress(image))
     decode = 1e3 * median_seconds(lambda: codec.decompress(data))
     return (
         f"| `{name}` | {parameters / 1e6:.1f} | {analysis:.1f} / {synthesis:.1f} / {entropy:.1f} "

@@ -1,4 +1,4 @@
-"""Damages files in many ways, and watches what the decoder says, and what it costs.
+"""Damages files in many ways and checks the decoder's errors, time and memory.
 
     python -m benchmarks.damage --cases 50000
 
@@ -27,7 +27,7 @@ from PIL import Image
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
-DEFAULT = "default"  # of the zoo; the others are the golden files' small models
+DEFAULT = "default"  # in the zoo; the others are the small models of the golden files
 # Models without golden files have random weights.
 UNTRAINED = ("cheng2020-anchor", "cheng2020-attn", "elic2022")
 MODELS = (*sorted(path.stem for path in GOLDEN.glob("*.tfcm")), *UNTRAINED, DEFAULT)
@@ -38,11 +38,11 @@ CASES = (
 
 
 class Outcome(enum.Enum):
-    """What became of a file."""
+    """Outcome of decoding a damaged file."""
 
     REFUSED = "refused with one line"
-    SAME_PICTURE = "decoded to the right picture"
-    WRONG_PICTURE = "decoded to a wrong picture"
+    SAME_IMAGE = "decoded to the right image"
+    WRONG_IMAGE = "decoded to a wrong image"
 
 
 class Result(NamedTuple):
@@ -80,7 +80,7 @@ def expected(name: str) -> bytes:
 
 @functools.cache
 def escape(name: str, value: int) -> list[bytes]:
-    """Streams of a 64×64 picture whose last latent lies far outside its table."""
+    """Returns streams of a 64×64 image whose last latent is far outside its table."""
     coder = codec(name).model.coder
     latents = np.zeros([1, 4, 4, codec(name).model.latent_channels], np.float32)
     latents[0, -1, -1, -1] = value
@@ -89,18 +89,18 @@ def escape(name: str, value: int) -> list[bytes]:
 
 @functools.cache
 def least_bytes(name: str, side: int) -> int:
-    """What the first stream of a square picture could just take."""
+    """Returns the minimum size of the first stream of a square image."""
     coder = codec(name).model.coder
-    coder, stride = (coder.hyperprior, 64) if len(coder.parts) > 1 else (coder, 16)
+    coder, stride = (coder.hyperprior, 64) if len(coder.streams) > 1 else (coder, 16)
     return int(float(coder.least_bits.sum()) * (-(-side // stride)) ** 2 / 8) + 1
 
 
 def canonical_bomb(name: str, side: int) -> bytes:
-    """A large picture whose hyper-latents are really there, and whose latents could be."""
+    """Returns a file of a large image with valid hyper-latents and plausible latents."""
     coder = codec(name).model.coder
     rng, first = random.Random(0), []
     least = least_bytes(name, side)
-    if len(coder.parts) > 1:
+    if len(coder.streams) > 1:
         hyper = tf.zeros([1, -(-side // 64), -(-side // 64), coder.hyperprior.channels])
         first = [coder.hyperprior.compress(hyper)[0][0].numpy()]
         least = 4 * side**2 // 256
@@ -109,19 +109,19 @@ def canonical_bomb(name: str, side: int) -> bytes:
 
 
 def memory_mb() -> float:
-    """Peak resident memory of this process."""
+    """Returns the peak resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def sealed(body: bytes) -> bytes:
-    """A file with a fresh file fingerprint, as a forger would make it."""
+    """Returns a file with a valid file fingerprint, like a forged file."""
     from tfc_models.codec.container import fingerprint
 
     return body + fingerprint(body)
 
 
 def parts(data: bytes):
-    """Prefix, sizes, streams and latent fingerprint of a file."""
+    """Returns the prefix, sizes, streams and latent fingerprint of a file."""
     from tfc_models.codec import container
 
     header = container.inspect(data)
@@ -145,7 +145,7 @@ def assembled(prefix: bytes, sizes: list[int], streams: list[bytes], latent: byt
 
 
 def damaged(name: str, case: str, seed: int) -> bytes:
-    """A golden file, damaged in one way that `seed` chooses."""
+    """Returns a golden file damaged in a way that `seed` selects."""
     rng = random.Random(seed)
     data = original(name)
     if case == "cut":
@@ -177,7 +177,7 @@ def damaged(name: str, case: str, seed: int) -> bytes:
     elif case == "forge escape":
         sizes[:2] = 64, 64
         streams = escape(name, rng.choice([-(2**22), 2**22 - 1, rng.randrange(2**8, 2**22)]))
-        # In the middle of the code of that value.
+        # In the middle of this value's code.
         streams = [*streams[:-1], streams[-1][: -rng.randrange(1, 12)]]
     elif case == "bomb":
         sizes[:2] = [side := rng.choice([1024, 2048])] * 2
@@ -200,7 +200,7 @@ def damaged(name: str, case: str, seed: int) -> bytes:
 
 
 def attempt(name: str, data: bytes) -> Result:
-    """Decodes a file and judges the answer. Any error but BitstreamError goes through."""
+    """Decodes a file and classifies the result. Raises all errors except BitstreamError."""
     from tfc_models import BitstreamError
 
     decoder, right = codec(name), expected(name)
@@ -210,7 +210,7 @@ def attempt(name: str, data: bytes) -> Result:
     except BitstreamError as error:
         return Result(Outcome.REFUSED, str(error), time.perf_counter() - start)
     seconds = time.perf_counter() - start
-    verdict = Outcome.SAME_PICTURE if picture.tobytes() == right else Outcome.WRONG_PICTURE
+    verdict = Outcome.SAME_IMAGE if picture.tobytes() == right else Outcome.WRONG_IMAGE
     return Result(verdict, "", seconds)
 
 
@@ -237,7 +237,7 @@ def main() -> int:
         print(f"{count:7d}  “{message} …”")
     print(f"slowest: {slowest[0]:.3f} s ({slowest[1]})")
     print(f"peak memory: {memory_mb():.0f} MiB, {memory_mb() - before:.0f} more than before")
-    wrong = any(verdict == Outcome.WRONG_PICTURE.value for _, verdict in verdicts)
+    wrong = any(verdict == Outcome.WRONG_IMAGE.value for _, verdict in verdicts)
     return 1 if wrong or slowest[0] > 1.0 or memory_mb() - before > 1024 else 0
 
 

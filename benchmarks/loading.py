@@ -1,4 +1,4 @@
-"""Measures how fast a folder's images become crops, with and without the caches.
+"""Measures the speed of loading crops from a folder, with and without caches.
 
     python -m benchmarks.loading --data IMAGES
 
@@ -49,7 +49,7 @@ class Counted:
 
 
 def speed(name: str, seconds: float, decoder: Counted, batches: Iterator[np.ndarray]) -> Row:
-    """Measures a loader after its first round of slots, which decodes an image for every crop."""
+    """Measures a loader after its first round of slots, in which every crop decodes an image."""
     for _ in range(SLOTS // BATCH):
         next(batches)
     start, before, count = time.monotonic(), decoder.count, 0
@@ -59,7 +59,7 @@ def speed(name: str, seconds: float, decoder: Counted, batches: Iterator[np.ndar
     return Row(name, count / elapsed, (decoder.count - before) / elapsed)
 
 
-def measured(source: str, side: int, seconds: float, work: pathlib.Path) -> Iterator[Row]:
+def measure(source: str, side: int, seconds: float, work: pathlib.Path) -> Iterator[Row]:
     """Yields a row for each setting."""
     decoder = Counted()
     paths = data.find(source)
@@ -88,7 +88,7 @@ def measured(source: str, side: int, seconds: float, work: pathlib.Path) -> Iter
     small = PixelCache(work / "quarter", total // 4)
     for path in paths[: len(paths) // 3]:
         small.read(path, decoder)
-    # Beyond the first epoch, where all images have been seen once.
+    # After the first epoch, when all images have been decoded once.
     first = len(paths) * PER_IMAGE
     yield row("… and one for a quarter", cache=small, first=first)
 
@@ -98,12 +98,12 @@ def main() -> None:
     words.add_argument("--data", required=True, help="a folder or a glob of images")
     words.add_argument("--crop", type=int, default=256, help="side of a crop (default: 256)")
     words.add_argument("--seconds", type=float, default=20.0, help="for each row (default: 20)")
-    words.add_argument("--work", help="folder for the caches, on the disk to be measured")
+    words.add_argument("--work", help="folder for the caches, on the disk to measure")
     options = words.parse_args()
     base = None
     print(f"{'loader':<34}{'crops/s':>9}{'decoded/s':>11}{'ratio':>8}")
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        for row in measured(options.data, options.crop, options.seconds, pathlib.Path(work)):
+        for row in measure(options.data, options.crop, options.seconds, pathlib.Path(work)):
             base = base or row.crops
             shown = f"{row.crops:>9.1f}{row.decoded:>11.1f}{row.crops / base:>7.1f}×"
             print(f"{row.name:<34}{shown}", flush=True)

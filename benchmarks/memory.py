@@ -14,7 +14,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SIZES = {4: (2048, 2048), 16: (4096, 4096), 64: (8192, 8192)}
-SEARCHED = 4  # megapixels, up to which effort 1 is measured
+SEARCHED = 4  # megapixels up to which effort 1 is measured
 CHILD = """
 import resource, sys
 import numpy as np

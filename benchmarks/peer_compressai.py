@@ -1,4 +1,4 @@
-"""CompressAI's encode and decode times at 768×512, in an environment of its own.
+"""CompressAI's encode and decode times at 768×512, in a separate environment.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install torch compressai
     /tmp/peer/bin/python benchmarks/peer_compressai.py

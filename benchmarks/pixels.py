@@ -27,7 +27,7 @@ from tfc_models import images
 QUALITIES = (20, 50, 80)
 REALISMS = (0.0, 1.0)
 REFERENCE = "float32"
-# The environment, and whether convolutions run in bfloat16.
+# Environment variables, and whether convolutions use bfloat16.
 SETTINGS = {
     REFERENCE: ({}, "off"),
     "bfloat16": ({}, "on"),
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 def decode(folder: pathlib.Path, bfloat16: str) -> None:
-    """Decodes every file of a folder: latents and the pixels at each realism, as one npz."""
+    """Decodes every file of a folder; writes latents and the pixels at each realism as one npz."""
     codec = tfc_models.load("default")
     codec.model.set_bfloat16(bfloat16)
     found = {}
@@ -51,7 +51,7 @@ def decode(folder: pathlib.Path, bfloat16: str) -> None:
 
 
 def decoded_under(folder: pathlib.Path, setting: str) -> dict[str, np.ndarray] | None:
-    """Returns what `decode` gives in a process of that setting; None where it cannot run."""
+    """Returns the results of `decode` in a process with a setting; None if it cannot run."""
     environment, bfloat16 = SETTINGS[setting]
     command = [sys.executable, "-m", "benchmarks.pixels", "--decode", str(folder), bfloat16]
     run = subprocess.run(
@@ -74,7 +74,7 @@ def row(setting: str, realism: float, found: dict, expected: dict) -> str:
 
 
 def main() -> None:
-    """Codes the pictures and prints the table."""
+    """Compresses the images and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=pathlib.Path, help="folder of images to code")
     parser.add_argument("--decode", nargs=2, metavar=("FOLDER", "BFLOAT16"), help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Models out of tfc's own layers in float32: what ours are measured against.
+"""Models of tfc's layers in float32, to which ours are compared.
 
 bmshj2018-hyperprior to code, mbt2018-mean to train. The wiring is that of `tfc_models.models`,
 (128, 192) and GDN with alpha = epsilon = 1 as tfc has it, as a user of tfc would write it:
@@ -33,7 +33,7 @@ def conv(filters, size, down=1, up=1, activation=None, kernel="rdft"):
 
 
 def transforms(channels: int, latents: int) -> tuple[tf.keras.Sequential, tf.keras.Sequential]:
-    """Analysis and synthesis."""
+    """Returns analysis and synthesis."""
     gdn, inverse = tfc.GDN, functools.partial(tfc.GDN, inverse=True)
     down = [conv(channels, 5, down=2, activation=gdn()) for _ in range(3)]
     up = [conv(channels, 5, up=2, activation=inverse()) for _ in range(3)]
@@ -44,7 +44,7 @@ def transforms(channels: int, latents: int) -> tuple[tf.keras.Sequential, tf.ker
 
 
 class PlainHyperprior(tf.Module):
-    """bmshj2018-hyperprior: strings from pictures and back."""
+    """bmshj2018-hyperprior, for compression and decompression."""
 
     def __init__(self, channels: int = 128, latents: int = 192) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ class PlainHyperprior(tf.Module):
         )
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-    def compress(self, picture):
-        y = self.analysis(tf.cast(picture[None], tf.float32) / 255.0)
+    def compress(self, image):
+        y = self.analysis(tf.cast(image[None], tf.float32) / 255.0)
         z = self.hyper_analysis(tf.abs(y))
         indexes = self.hyper_synthesis(self.side.quantize(z)) + 20.0
         return self.main.compress(y, indexes), self.side.compress(z), tf.shape(z)[1:-1]
@@ -90,7 +90,7 @@ class PlainHyperprior(tf.Module):
 
 
 class PlainMeanScale(tf.keras.Model):
-    """mbt2018-mean, for one training step after another."""
+    """mbt2018-mean, for training steps."""
 
     def __init__(self, channels: int = 128, latents: int = 192, lmbda: float = 0.01) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What realism costs and gives: one file, decoded faithful and sharp, beside other codecs.
+"""Compares realism 0 and 1 of the same files to other codecs.
 
     python -m benchmarks.realism --pictures FOLDER --qualities 5,15,30,60 \
         --plot OUT.webp --sheet OUT.webp --shown 15
@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import tfc_models
-from benchmarks.equal_size import measured
+from benchmarks.equal_size import image_metrics
 from tfc_models import images, metrics
 from tfc_models.analysis.plots import SETTINGS
 from tfc_models.evaluation import PEERS, sheet
 from tfc_models.metrics.pim import default_model
-from tfc_models.training.source_plots import STYLES, save
+from tfc_models.training.source_plots import STYLES, save_webp
 
 OTHERS = ("jpeg", "webp", "avif")
 PATCH, PATCHES = 64, 32
@@ -42,18 +42,22 @@ TITLES = {
     "frechet": "Fréchet",
     "kernel": "kernel × 1000",
 }
-DETAIL, ZOOM, GAP = 144, 2, 6  # of the sheet: pixels a side, how much larger, between them
+DETAIL, ZOOM, GAP = (
+    144,
+    2,
+    6,
+)  # of the contact sheet: side of a detail in pixels, magnification, and distance
 
 
 class Tally:
-    """What a codec gave at one setting, over all pictures."""
+    """Results of a codec at one setting, over all images."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.features: list[np.ndarray] = []
 
     def means(self, original: np.ndarray) -> dict[str, float]:
-        """Of the pictures, and the distances of the whole set from the originals' features."""
+        """Returns means over images, and distances of the set's features from the originals'."""
         found = {k: float(np.mean([row[k] for row in self.rows])) for k in self.rows[0]}
         features = np.concatenate(self.features)
         found["frechet"] = metrics.frechet_distance(original, features)
@@ -64,7 +68,7 @@ class Tally:
 def measure(
     folder: str, qualities: list[int], amounts: list[float], weights: str | None
 ) -> tuple[dict[tuple[str, int], dict[str, float]], dict[int, list[list[np.ndarray]]]]:
-    """Figures by codec and quality; and of each quality the pictures, original first."""
+    """Returns figures by codec and quality, and the images of each quality, original first."""
     codec = tfc_models.load("default", weights)
     names = [n for n in SHOWN if not metrics.METRICS[n].missing_weights]
     functions = {name: metrics.named(name).function for name in names}
@@ -94,7 +98,7 @@ def measure(
             for title, pixels in decoded.items():
                 tally = tallies.setdefault((title, quality), Tally())
                 bpp = 8.0 * sizes[title] / (picture.shape[0] * picture.shape[1])
-                tally.rows.append({"bpp": bpp, **measured(picture, pixels, functions)})
+                tally.rows.append({"bpp": bpp, **image_metrics(picture, pixels, functions)})
                 tally.features.append(features(pixels))
             ends = [decoded[f"realism {a:g}"] for a in (amounts[0], amounts[-1])]
             shown[quality].append([picture, decoded[PEERS["avif"].title], *ends])
@@ -105,7 +109,7 @@ def measure(
 
 
 def table(found: dict[tuple[str, int], dict[str, float]]) -> list[str]:
-    """In Markdown, quality by quality."""
+    """Returns a Markdown table by quality."""
     columns = [name for name in ("bpp", *TITLES) if name in next(iter(found.values()))]
     digits = {"bpp": 3, "psnr": 2, "ms-ssim": 4, "lpips": 3, "pim-bands": 2}
     digits |= {"frechet": 1, "kernel": 0}
@@ -119,7 +123,7 @@ def table(found: dict[tuple[str, int], dict[str, float]]) -> list[str]:
 
 
 def plot(found: dict[tuple[str, int], dict[str, float]], path: pathlib.Path) -> None:
-    """A panel for each figure, over bits per pixel."""
+    """Plots each figure over bits per pixel."""
     titles = list(dict.fromkeys(title for title, _ in found))
     names = [name for name in TITLES if name in next(iter(found.values()))]
     with rc_context({**SETTINGS, "font.size": 8}):
@@ -142,11 +146,11 @@ def plot(found: dict[tuple[str, int], dict[str, float]], path: pathlib.Path) -> 
             axes.remove()
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    save(figure, path)
+    save_webp(figure, path)
 
 
 def contact(rows: list[list[np.ndarray]], titles: list[str], path: pathlib.Path) -> None:
-    """The most detailed square of each picture, twice as large, as each codec gives it back."""
+    """Writes the most detailed square of each image, magnified, for each codec."""
     lines = []
     for row in rows:
         light = row[0].astype(np.float32).mean(-1)
@@ -155,7 +159,7 @@ def contact(rows: list[list[np.ndarray]], titles: list[str], path: pathlib.Path)
         total = np.pad(rough.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         sums = total[side:] - total[:-side]
         sums = sums[:, side:] - sums[:, :-side]
-        # Not the very roughest, which is noise in everything.
+        # Not the square with the highest variance, which is noise with all codecs.
         place = np.argsort(sums, axis=None)[int(0.9 * (sums.size - 1))]
         top, left = np.unravel_index(int(place), sums.shape)
         box = sheet.Box(int(left), int(top), side, side)
@@ -176,7 +180,7 @@ def main() -> None:
     parser.add_argument("--pictures", required=True)
     parser.add_argument("--qualities", type=numbers(int), default=[5, 15, 30, 60])
     parser.add_argument("--amounts", type=numbers(float), default=[0.0, 0.5, 1.0])
-    parser.add_argument("--realism-weights", help="a decoder's file, in place of the zoo's")
+    parser.add_argument("--realism-weights", help="decoder file (default: the zoo's)")
     parser.add_argument("--plot", type=pathlib.Path)
     parser.add_argument("--sheet", type=pathlib.Path)
     parser.add_argument("--shown", type=int, help="quality of the sheet (default: the first)")

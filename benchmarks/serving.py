@@ -1,4 +1,4 @@
-"""The server beside direct calls of the codec: pictures a second, and latencies.
+"""Compares the server to direct calls of the codec: images per second, and latencies.
 
 python -m benchmarks.serving
 """
@@ -31,7 +31,7 @@ PREDICT = "/v1/models/default:predict"
 
 
 def photos() -> list[np.ndarray]:
-    """768×512 pieces of scikit-image's photos."""
+    """Returns crops of 768×512 from scikit-image's photos."""
     from skimage import data
 
     pictures = []
@@ -55,7 +55,7 @@ def predict(signature: str, data: bytes) -> bytes:
 
 
 class Server:
-    """A server process of the zoo's default, and its address."""
+    """A server process of the zoo's default model."""
 
     def __init__(self, base_path: str, *flags: str) -> None:
         command = [sys.executable, "-m", "serving.server", f"--model_base_path={base_path}"]
@@ -75,7 +75,7 @@ class Server:
             pass
 
     def memory(self) -> float:
-        """Resident MiB."""
+        """Resident memory in MiB."""
         pages = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -85,7 +85,7 @@ class Server:
 
 
 class Load:
-    """Threads that send requests one after the other, until a time."""
+    """Threads that send requests in sequence until a given time."""
 
     def __init__(self, address: str, choose, seconds: float, threads: int = CONCURRENCY) -> None:
         self.latencies: list[float] = []
@@ -129,7 +129,7 @@ class Load:
 
 
 def answers(server: Server, bodies: list[bytes]) -> list[bytes]:
-    """What the server says to each, alone."""
+    """Returns the server's answers to single requests."""
     connection = http.client.HTTPConnection(server.address, timeout=120)
     found = []
     for body in bodies:
@@ -161,7 +161,7 @@ def expected_of(stream: bytes) -> bytes:
 
 
 def direct_rate(direct, count: int, threads: int) -> float:
-    """Calls a second of that many threads together."""
+    """Returns the total calls per second of several threads."""
     start = time.monotonic()
     done = []
 
@@ -181,7 +181,7 @@ def direct_rate(direct, count: int, threads: int) -> float:
 
 
 def compare(server: Server, codec, files: list[bytes], streams: list[bytes]) -> None:
-    """Rounds of direct calls and of requests by turns."""
+    """Measures direct calls and requests in alternation."""
 
     def direct_compress(i: int) -> None:
         codec.compress(np.asarray(Image.open(io.BytesIO(files[i])).convert("RGB")))

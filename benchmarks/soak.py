@@ -1,4 +1,4 @@
-"""The server at saturation, for minutes: every answer compared, memory watched.
+"""Runs the server at saturation for minutes, checks all answers, and monitors its memory.
 
 python -m benchmarks.soak --minutes 10
 
@@ -47,7 +47,7 @@ from benchmarks.serving import CONCURRENCY, PREDICT, Server, photos, png, predic
 from tfc_models.codec import container
 
 PARTS = 10
-REFUSED = "refused for now"  # A good request that has no room, which is an answer, too.
+REFUSED = "refused for now"  # A valid answer to a good request for which there is no capacity.
 BURSTS = {"/page/picture": 40, "/page/compress?model=default": 12, PREDICT: 12, "gRPC": 12}
 LARGEST_MEMORY = 3.5e9 / 2**20  # MiB
 LONGEST_STATUS = 2.0  # seconds
@@ -55,20 +55,20 @@ INPUTS = {"compress": "image_bytes", "decompress": "bitstream_bytes"}
 
 
 def bomb() -> bytes:
-    """A PNG file whose header claims 60,000 × 60,000 pixels."""
+    """Returns a PNG file whose header claims 60,000 × 60,000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     check = struct.pack(">I", binascii.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header) - 4) + header + check
 
 
 def many_chunks() -> bytes:
-    """A PNG file with 500,000 empty chunks before its pixels."""
+    """Returns a PNG file with 500,000 empty chunks before its pixels."""
     chunk = struct.pack(">I", 0) + b"prVt" + struct.pack(">I", binascii.crc32(b"prVt"))
     return bomb() + chunk * 500_000
 
 
 def large_file() -> bytes:
-    """A bitstream of 6 MB whose fingerprint is wrong."""
+    """Returns a bitstream of 6 MB with a wrong fingerprint."""
     start = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4)
     return start + container.varint(8) * 2 + bytes(6_000_000)
 
@@ -86,7 +86,7 @@ JUNK = {
         {"signature_name": "compress_tensor", "inputs": [[[255, 0, 256]] * 400] * 400}
     ).encode(),
 }
-# To other addresses than predict's: path, body and headers.
+# Requests to other addresses than predict's: path, body and headers.
 PAGE_JUNK = {
     "large file": ("/page/decompress", large_file(), {}),
     "gzip members": ("/page/picture", gzip.compress(b"") * 300_000, {"Content-Encoding": "gzip"}),
@@ -106,7 +106,7 @@ class Client:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def send(self) -> tuple[str, str]:
-        """Sends some request; what kind it was, and what is wrong with its answer."""
+        """Sends a random request; returns its type and the error in its answer, if any."""
         draw = self._rng.random()
         if draw < 0.7:
             kind, ask = (
@@ -118,20 +118,20 @@ class Client:
             name = self._rng.choice([*JUNK, *PAGE_JUNK])
             path, body, headers = PAGE_JUNK.get(name) or (PREDICT, JUNK[name], {})
             status, text = self._posted(body, path, headers)
-            # Large ones may find no room, and a connection may be closed before all is sent.
+            # Large requests may exceed the capacity, and a connection may be closed early.
             wanted = (0, 400, 429) if len(body) > 10**6 else (400,)
             return f"junk, {name}", "" if status in wanted else f"{status} {text[:100]!r}"
         jobs: list[Callable[[], tuple[str, str]]] = [self._grpc_junk, self._too_large, self._gone]
         return self._rng.choice(jobs)()
 
     def predicted(self, signature: str, data: bytes) -> bytes:
-        """The answer by gRPC."""
+        """Returns the answer by gRPC."""
         answer = self._stub.Predict(self._request(signature, data), timeout=120)
         (found,) = next(iter(answer.outputs.values())).string_val
         return found
 
     def close(self) -> None:
-        """Lets go of them."""
+        """Closes the connections."""
         self._rest.close()
         self._channel.close()
 
@@ -188,7 +188,7 @@ class Client:
         return "junk, over the limit", "" if status == b"413" else str(status)
 
     def _gone(self) -> tuple[str, str]:
-        """Half a request, or a whole one whose answer nobody waits for."""
+        """Sends half a request, or a whole one without reading the answer."""
         signature, data, _ = self._rng.choice(self._good)
         body = predict(signature, data)
         with self._connected() as connection:
@@ -208,7 +208,9 @@ class Client:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of saturation; 0: none")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="minutes of saturation; 0 for none"
+    )
     minutes = parser.parse_args().minutes
 
     import tfc_models
@@ -216,7 +218,7 @@ def main() -> None:
 
     codec = tfc_models.load("default")
     pictures = photos()
-    # One is as large as phones make them.
+    # One image has the size of a phone's photos.
     pictures.append(np.asarray(Image.fromarray(pictures[0]).resize((3072, 2048))))
     files = [png(p) for p in pictures]
     streams = [codec.compress(p) for p in pictures]
@@ -230,7 +232,7 @@ def main() -> None:
                 good.append((name, data, next(iter(outputs.values())).numpy()[0]))
         if [expected for name, _, expected in good if name == "compress"] != streams:
             sys.exit("the export's bits are not the codec's")
-        # For busy machines: what is accepted is to be seen to its end.
+        # On busy machines, accepted requests must still be completed.
         server = Server(folder, "--rest_api_timeout_in_ms=120000")
         try:
             if minutes:
@@ -241,7 +243,7 @@ def main() -> None:
 
 
 def soak(server: Server, good: list[tuple[str, bytes, bytes]], minutes: float) -> None:
-    """A part to warm up, then parts after each of which the memory is looked at."""
+    """Sends requests in parts, the first for warm-up, and checks the memory after each."""
     kinds: collections.Counter[str] = collections.Counter()
     wrong: list[str] = []
     memory: list[float] = []
@@ -281,7 +283,7 @@ def soak(server: Server, good: list[tuple[str, bytes, bytes]], minutes: float) -
 
 
 class Watch:
-    """Looks at a server's memory and asks for its status, again and again."""
+    """Polls a server's memory and status."""
 
     def __init__(self, server: Server) -> None:
         self.memory, self.seconds, self.wrong = 0.0, 0.0, 0
@@ -319,7 +321,7 @@ class Watch:
 
 
 def burst(server: Server) -> None:
-    """Large pictures in small files, many at once, by every way in."""
+    """Sends many small files with large images at once, by all protocols."""
     file = io.BytesIO()
     Image.new("RGB", (4096, 4096), (90, 140, 200)).save(file, "PNG")
     picture = file.getvalue()
@@ -346,7 +348,7 @@ def burst(server: Server) -> None:
             for thread in threads:
                 thread.join()
         seconds = time.monotonic() - start
-        time.sleep(3.0)  # Memory is returned a second after the last answer.
+        time.sleep(3.0)  # Memory is released a second after the last answer.
         print(
             f"  {count} × {path}: {dict(sorted(answers.items()))} in "
             f"{seconds:.1f} s; at most {watch.memory:.0f} MiB, status after "

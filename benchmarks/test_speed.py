@@ -1,4 +1,4 @@
-"""Encode and decode at 768×512, warm, in one process: ours beside plain tfc layers.
+"""Times of warm encoding and decoding at 768×512 in one process, compared to plain tfc layers.
 
 `make bench` prints the table; the last test states the ratio that the README gives.
 """
@@ -21,7 +21,7 @@ from tfc_models.training.linear_start import linear_start
 
 @functools.cache
 def picture() -> np.ndarray:
-    """A photo of 768×512."""
+    """Returns a photo of 768×512."""
     from skimage import data
 
     photo = tf.image.resize(data.coffee(), [512, 768], antialias=True)
@@ -66,7 +66,7 @@ def theirs():
 
 
 def fresh(name: str) -> Codec:
-    """A model of its usual size with random weights: small streams, and its networks' time."""
+    """Returns a codec with random weights, so that networks take most of the time."""
     tf.keras.utils.set_random_seed(0)
     return Codec(models.build(name, kernel="plain"))
 
@@ -94,7 +94,7 @@ def test_speed(benchmark, verb, name):
 
 
 def test_ours_is_at_least_three_times_as_fast_as_plain_tfc_layers(benchmark):
-    """Alternating, so that whatever else the machine does slows both."""
+    """Both alternate, so that other work on the machine affects them equally."""
     jobs = ours(hyperprior()), theirs()
     seconds = np.zeros([12, 2, 2])
     for pair in jobs:

@@ -1,4 +1,4 @@
-"""Training steps of mbt2018-mean (128, 192), batch 8 of 256²: ours beside plain tfc layers."""
+"""Times of training steps of mbt2018-mean (128, 192), 8 crops of 256², and of plain tfc layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def batch() -> tf.Tensor:
 
 @functools.cache
 def ours():
-    # Kernels through their Fourier transforms, as tfc has them by default.
+    # Fourier-domain kernels, which are tfc's default.
     arguments = {"gdn": "gdn1", "kernel": "rdft"}
     config = Config(model="mbt2018-mean", arguments=arguments, steps=1000)
     trainer = Trainer(models.build(config.model, **arguments), config)
@@ -53,7 +53,7 @@ def test_training_step(benchmark, name):
 
 
 def test_ours_trains_about_five_times_as_fast(benchmark):
-    """Alternating, so that whatever else the machine does slows both."""
+    """Both alternate, so that other work on the machine affects them equally."""
     trainer, step = ours()
     other = theirs()[1]
     seconds = np.zeros([5, 2])

@@ -35,10 +35,10 @@ def head(filters: int, size: int, name: str, up: int = 1, down: int = 1) -> Conv
 
 def part(channels: int, first: bool) -> JointSlice:
     """Returns a slice that reads the slice before it, if any, and half of itself."""
-    near = MaskedConv2D(2 * channels, Checkerboard.mask(5), kernel="plain", name="near")
-    across = None if first else Chain([head(2 * channels, 5, "conv0")], name="across")
+    spatial_context = MaskedConv2D(2 * channels, Checkerboard.mask(5), kernel="plain", name="near")
+    channel_context = None if first else Chain([head(2 * channels, 5, "conv0")], name="across")
     parameters = [conv(4 * channels, 1, "mix"), head(2 * channels, 1, "heads")]
-    return JointSlice(parameters, near, Checkerboard(), across)
+    return JointSlice(parameters, spatial_context, Checkerboard(), channel_context)
 
 
 @models.register("example-two-slices", stable=False)

@@ -1,4 +1,4 @@
-"""Compresses, decompresses or evaluates many files, on Apache Beam.
+"""Compresses, decompresses or evaluates many files with Apache Beam.
 
     python -m serving.bulk compress --input 'photos/**' --output packed/ --quality 40
     python -m serving.bulk compress --input photos/ --output packed/ --effort 5 --tune lpips
@@ -6,10 +6,10 @@
     python -m serving.bulk evaluate --input photos/ --output results/ \
         --direct_running_mode=multi_processing --direct_num_workers=2
 
---input is a folder or a pattern. Flags that are not ours are Beam's: with --runner and the
-options of that runner the same pipeline goes to Flink, Spark or Dataflow, whose workers need
-the package tfc-models. Kill it at any time: the same command does what is left. OUTPUT/results.csv
-has a line for each file that is done, OUTPUT/failed.csv one for each that could not be, and why.
+--input is a folder or a pattern. Unknown flags are passed to Beam: --runner and the options of
+that runner select Flink, Spark or Dataflow, whose workers need the package tfc-models. To resume a
+killed run, give the same command again. OUTPUT/results.csv lists the processed files,
+OUTPUT/failed.csv the failed files with reasons.
 """
 
 from __future__ import annotations
@@ -23,23 +23,27 @@ from tfc_models.codec import DEFAULT_MAX_PIXELS
 from tfc_models.images import parse_color
 from tfc_models.serving import bulk, bulk_work
 
-_INPUT = flags.DEFINE_string("input", None, "folder, or pattern with * and **", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "folder for what comes of it", required=True)
+_INPUT = flags.DEFINE_string("input", None, "input folder, or pattern with * and **", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "output folder", required=True)
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
-_QUALITY = flags.DEFINE_integer("quality", None, "0 to 100, of a model of many rates", 0, 100)
-_REALISM = flags.DEFINE_float("realism", None, "0 to 1, of a model with such a decoder", 0, 1)
+_QUALITY = flags.DEFINE_integer(
+    "quality", None, "quality of a variable-rate model, 0 (smallest file) to 100 (best)", 0, 100
+)
+_REALISM = flags.DEFINE_float(
+    "realism", None, "for decompress: 0 (lowest distortion) to 1 (most realistic)", 0, 1
+)
 _EFFORT = flags.DEFINE_integer(
-    "effort", 0, "0 to 9: time that the encoder spends on a smaller file for each picture", 0, 9
+    "effort", 0, "encoder effort, 0 (fastest) to 9 (smallest files)", 0, 9
 )
 _TUNE = flags.DEFINE_string(
-    "tune", None, "metric that an effort above 0 searches by, as tfc-models compress --tune"
+    "tune", None, "metric that an effort above 0 optimizes, see tfc-models compress --tune"
 )
-_BACKGROUND = flags.DEFINE_string("background", None, "colour behind transparent pictures")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger ones fail", 1)
+_BACKGROUND = flags.DEFINE_string("background", None, "background colour of transparent images")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger images fail", 1)
 
 
 def run(words: list[str]) -> int:
-    """Does as the arguments and the flags say; returns the exit status."""
+    """Runs the pipeline. Returns the exit status."""
     command, *beam_flags = words or ["nothing"]
     settings = bulk.Settings(
         command,
@@ -64,7 +68,7 @@ def print_error(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    # What is left over is Beam's.
+    # Unknown flags are passed to Beam.
     absl_programs.run(
         run,
         words=True,

@@ -1,8 +1,8 @@
-"""Writes a codec as a version that a server can load.
+"""Exports a codec as a model version for a server.
 
     python -m serving.export --model default --base_path MODELS/default
 
-BASE_PATH/VERSION/ appears whole or not at all, warm-up requests included.
+BASE_PATH/VERSION/ appears atomically, including warm-up requests.
 """
 
 from __future__ import annotations
@@ -17,32 +17,39 @@ from tfc_models.serving.exporting import export
 
 _MODEL = flags.DEFINE_string("model", "default", "name in the zoo, or path of a weights file")
 _BASE_PATH = flags.DEFINE_string("base_path", None, "folder of versions", required=True)
-_VERSION = flags.DEFINE_integer("version", None, "default: one more than the latest", lower_bound=1)
+_VERSION = flags.DEFINE_integer(
+    "version", None, "version number (default: one more than the latest)", lower_bound=1
+)
 _BFLOAT16 = flags.DEFINE_enum(
     "bfloat16",
     "off",
     ["off", "on", "auto"],
-    "off runs anywhere; on only where the processor multiplies bfloat16; auto: as this machine",
+    "convolutions in bfloat16: off runs on any machine; on needs a processor with bfloat16; auto "
+    "chooses for this machine",
 )
-_QUALITY = flags.DEFINE_integer("quality", None, "of compress, for a model of many rates", 0, 100)
+_QUALITY = flags.DEFINE_integer(
+    "quality", None, "quality of the signature compress of a variable-rate model", 0, 100
+)
 _MAX_EFFORT = flags.DEFINE_integer(
-    "max_effort", 0, "largest effort of compress_at_effort; 0: no such signature", 0, 9
+    "max_effort", 0, "maximum effort of compress_at_effort; 0: no such signature", 0, 9
 )
 _TUNE = flags.DEFINE_string(
-    "tune", None, "metric that compress_at_effort searches by, as tfc-models compress --tune"
+    "tune", None, "metric that compress_at_effort optimizes, see tfc-models compress --tune"
 )
-_REALISM = flags.DEFINE_string("realism_weights", None, "of a decoder, in place of the zoo's")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger pictures: refused", 1)
-_MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "longer sides: refused", 1)
+_REALISM = flags.DEFINE_string(
+    "realism_weights", None, "weights file of a realism decoder (default: the zoo's)"
+)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "reject larger images", 1)
+_MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "reject images with longer sides", 1)
 
 
-def write() -> None:
-    """Exports as the flags say."""
+def export_model() -> None:
+    """Exports the model of the flags."""
     if _TUNE.value is not None and not _MAX_EFFORT.value:
-        raise ValueError("--tune needs --max_effort 1 to 9: a single pass has nothing to tune.")
+        raise ValueError("--tune has an effect with --max_effort 1 to 9 only.")
     tuned_metrics(_TUNE.value)
     codec = load(_MODEL.value, _REALISM.value)
-    codec.rate_setting(_QUALITY.value)  # Before the work: whether it takes one.
+    codec.rate_setting(_QUALITY.value)  # Fails for a fixed-rate model, before any work.
     folder = export(
         codec,
         _BASE_PATH.value,
@@ -60,4 +67,4 @@ def write() -> None:
 if __name__ == "__main__":
     # At level ERROR TensorFlow does not list renamed inputs.
     errors = (ValueError, OSError, tf.errors.OpError)
-    absl_programs.run(write, errors=errors, verbosity=logging.ERROR)
+    absl_programs.run(export_model, errors=errors, verbosity=logging.ERROR)

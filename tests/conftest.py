@@ -1,4 +1,4 @@
-"""What several test files use: one codec per registered model, with small trained weights."""
+"""Shared fixtures: one codec per registered model, with small trained weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-# Weights that are no part of the project, where they lie beside it.
+# Weights outside the repository, used where they exist.
 LPIPS_WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "lpips_squeeze_v0.1.npz"
 if LPIPS_WEIGHTS.is_file():
     os.environ.setdefault("TFC_MODELS_LPIPS", str(LPIPS_WEIGHTS))
-# Tests leave the user's cache folder alone.
+# Tests do not write to the user's cache folder.
 _CACHE = tempfile.TemporaryDirectory(prefix="tfc-models-tests-")
 os.environ["TFC_MODELS_CACHE"] = _CACHE.name
-# Every registered model, with the arguments of a model small enough to build in a moment.
-# tests/conformance/test_registry.py fails when one is missing.
+# Every registered model, with arguments that keep it small.
+# tests/conformance/test_registry.py fails if one is missing.
 SMALL = {
     "bls2017": {"channels": 8, "latents": 12},
     "bmshj2018-factorized": {"channels": 8, "latents": 12},
@@ -50,7 +50,7 @@ SMALL = {
 
 @functools.cache
 def golden_codec(name: str):
-    """The codec of a model with the weights of its golden file, in float32."""
+    """Returns the codec of a model with the weights of its golden file, in float32."""
     from tfc_models.codec import Codec
 
     model = golden_model(name)
@@ -59,7 +59,7 @@ def golden_codec(name: str):
 
 
 def golden_model(name: str):
-    """Returns a model with the weights of its golden file; an unstable one, with random weights."""
+    """Returns a model with the weights of its golden file, or random ones if it is not stable."""
     from tfc_models import models, zoo
     from tfc_models.zoo import files
 
@@ -92,7 +92,7 @@ def random_model(name: str):
 
 
 def random_realism(base, seed: int = 0, **options):
-    """A realism decoder whose weights are not those that it begins with."""
+    """Returns a realism decoder with random weights."""
     import tensorflow as tf
 
     from tfc_models.realism import RealismDecoder
@@ -110,7 +110,7 @@ def random_realism(base, seed: int = 0, **options):
 
 @functools.cache
 def realism_codec(name: str):
-    """The codec of a golden file, with a realism decoder."""
+    """Returns the codec of a golden file with a random realism decoder."""
     from tfc_models.codec import Codec
 
     codec = golden_codec(name)
@@ -118,7 +118,7 @@ def realism_codec(name: str):
 
 
 def random_gained(name: str = "gained-stem4", **config):
-    """A small gained model whose gains, offsets and blocks are not those it starts with."""
+    """Returns a small gained model with random gains, offsets and blocks."""
     import tensorflow as tf
 
     from tfc_models import models
@@ -141,17 +141,17 @@ def random_gained(name: str = "gained-stem4", **config):
 
 @functools.cache
 def photo() -> np.ndarray:
-    """A photo out of scikit-image's wheel."""
+    """Returns a photo from scikit-image's wheel."""
     from skimage import data
 
     return data.astronaut()
 
 
 def cropped(height: int, width: int) -> np.ndarray:
-    """A piece of a photo, of any size."""
-    picture = photo()
-    tiles = -(-height // picture.shape[0]), -(-width // picture.shape[1]), 1
-    return np.ascontiguousarray(np.tile(picture, tiles)[:height, :width])
+    """Returns a photo cropped, or repeated, to any size."""
+    image = photo()
+    tiles = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
+    return np.ascontiguousarray(np.tile(image, tiles)[:height, :width])
 
 
 @pytest.fixture(params=sorted(SMALL))
@@ -161,7 +161,7 @@ def model_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def codec(request: pytest.FixtureRequest, model_name: str):
-    """Of a golden file. Graphs take most of the time to build: a sample of models has them."""
+    """Codec of a golden file. Only some models run in graphs, which take long to build."""
     eager = model_name not in SAMPLE and not request.config.getoption("--exhaustive")
     with without_graphs() if eager else contextlib.nullcontext():
         yield golden_codec(model_name)
@@ -169,14 +169,14 @@ def codec(request: pytest.FixtureRequest, model_name: str):
 
 @pytest.fixture
 def eager():
-    """Without graphs."""
+    """Runs a test eagerly."""
     with without_graphs():
         yield
 
 
 @contextlib.contextmanager
 def without_graphs() -> Iterator[None]:
-    """For what is coded once: to build a graph takes most of the time."""
+    """Runs a block eagerly; for code that runs once, building a graph takes most of the time."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -198,7 +198,7 @@ SLOW_FILES += (
 BY_MODEL = ("test_registry", "test_damage")
 
 
-# One for each way of coding: what is `sampled` runs over these alone without --exhaustive.
+# One model for each way of coding. Without --exhaustive, `sampled` tests run only over these.
 SAMPLE = ("bls2017", "gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2020")
 
 
@@ -211,10 +211,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What goes to one process together (xdist reads it before it lets items be modified).
+    """Sets the group of tests that run in one process; xdist reads it before items are modified.
 
-    Tests of a file share what they have set up; of files with tests for every model, those of a
-    model do.
+    Tests of a file share fixtures. In files with tests for every model, the tests of one model
+    share them.
     """
     group = item.path.stem
     if group in BY_MODEL and hasattr(item, "callspec"):
@@ -224,7 +224,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes minutes comes first: a process that begins it last is waited for."""
+    """Starts the slowest groups first, so that no process runs one alone at the end."""
 
     def left_out(item: pytest.Item) -> bool:
         if config.getoption("--exhaustive"):
@@ -249,7 +249,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def completed(command: list[str], code: int) -> subprocess.CompletedProcess[str]:
-    """A program of the project that ends with this status."""
+    """Runs a program of the project and checks its exit status."""
     done = programs.run(*command[1:])
     assert done.returncode == code, done.stderr
     return done

@@ -1,9 +1,9 @@
-"""Programs of the project, each in a process of its own that begins with TensorFlow imported.
+"""Runs programs of the project in forked processes that have TensorFlow imported.
 
-To import it takes seconds, and the tests run a hundred programs. So a process that has imported
-it, and done nothing with it, is forked for each of them (multiprocessing's "forkserver"). What
-depends on the state of the importing, such as oneDNN's settings, needs a real new process, and so
-do the tests of how a training, a server, an export and the command line begin.
+Importing TensorFlow takes seconds, and the tests run a hundred programs. Each program therefore
+runs in a fork of a process that has only imported it (multiprocessing's "forkserver"). Tests of
+settings that are read at import, such as oneDNN's, and of the start of training, servers, exports
+and the command line, use a new process.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from multiprocessing.connection import Connection
 ROOT = pathlib.Path(__file__).parents[1]
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(["tensorflow_compression", "scipy.optimize"])
-LONGEST = 300.0  # seconds; what takes longer hangs, and is killed
-# At their end tests wait for every process that they have begun: none may be left.
+LONGEST = 300.0  # seconds, after which a program is considered hung and killed
+# Tests wait for all processes that they started.
 _begun: weakref.WeakSet[Program] = weakref.WeakSet()
 atexit.register(lambda: [program.kill() for program in list(_begun)])
 
 
 class Program:
-    """What `subprocess.Popen` is to `python ARGUMENTS`: -m MODULE …, or -c CODE …."""
+    """Equivalent of `subprocess.Popen` for `python -m MODULE …` and `python -c CODE …`."""
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self._ends = [_forkserver.Pipe(duplex=False) for _ in range(2)]
-        theirs = [end for _, end in self._ends]
+        write_ends = [end for _, end in self._ends]
         environment = dict(os.environ if environment is None else environment)
         self._process = _forkserver.Process(
-            target=_run, args=(list(map(str, arguments)), environment, *theirs)
+            target=_run, args=(list(map(str, arguments)), environment, *write_ends)
         )
         self._process.start()
         _begun.add(self)
-        for end in theirs:
+        for end in write_ends:
             end.close()
         self.stdout, self.stderr = (
             os.fdopen(os.dup(end.fileno()), encoding="utf-8") for end, _ in self._ends
@@ -50,29 +50,29 @@ class Program:
             end.close()
 
     def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
+        """Returns the exit status, or None while the program runs."""
         return self._process.exitcode
 
     returncode = property(poll)
 
     def wait(self, seconds: float | None = None) -> int:
-        """The exit status, once it has ended."""
+        """Waits for the end and returns the exit status."""
         self._process.join(seconds)
         if (status := self.poll()) is None:
             raise subprocess.TimeoutExpired(self._process.name, seconds)
         return status
 
     def send_signal(self, number: int) -> None:
-        """Only to what still runs."""
+        """Sends a signal if the program still runs."""
         if self.poll() is None:
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """As `kill -9` does."""
+        """Kills the program, as `kill -9` does."""
         self._process.kill()
 
     def communicate(self) -> tuple[str, str]:
-        """All that it says, to its end, which comes in time or by force."""
+        """Waits for the end, or kills the program at the timeout, and returns its output."""
         late = threading.Timer(LONGEST, self.kill)
         late.start()
         try:
@@ -96,7 +96,7 @@ class Program:
 def run(
     *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What `subprocess.run` of `python ARGUMENTS` gives, with what it said."""
+    """Equivalent of `subprocess.run` for `python ARGUMENTS`, with captured output."""
     with Program(*arguments, environment=environment) as program:
         said = program.communicate()
         return subprocess.CompletedProcess(arguments, program.wait(), *said)

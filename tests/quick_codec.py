@@ -1,4 +1,4 @@
-"""Codecs without models, and a zoo of them, for tests of what is around codecs."""
+"""Codecs without models, and a zoo of them, for tests of programs that use codecs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ DIGEST = bytes(4)
 
 
 class QuickCodec:
-    """Writes true headers around pixels that are merely deflated."""
+    """Codec that writes valid headers and deflated pixels."""
 
     model_name = "quick"
     digest = DIGEST.hex()
     many_rates = False
 
-    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+    def compress(self, image: np.ndarray, quality: int | None = None) -> bytes:
         if quality is not None:
             raise ValueError("quick has one rate.")
-        return self._written(picture, 0)
+        return self._written(image, 0)
 
-    def _written(self, picture: np.ndarray, rate: int) -> bytes:
-        height, width = picture.shape[:2]
-        stream = zlib.compress(picture.tobytes())
+    def _written(self, image: np.ndarray, rate: int) -> bytes:
+        height, width = image.shape[:2]
+        stream = zlib.compress(image.tobytes())
         sizes = container.varint(height) + container.varint(width) + container.varint(rate)
-        grey = picture.ndim == 2
+        grey = image.ndim == 2
         version = container.FLAGS_VERSION if grey else container.VERSION
         data = container.MAGIC + bytes([version]) + container.pack_name(self.model_name)
         data += DIGEST + sizes + bytes([container.GREY] * grey)
@@ -65,24 +65,24 @@ class QuickCodec:
 
 
 class GradedCodec(QuickCodec):
-    """Many rates: the lower the quality, the fewer grey levels."""
+    """Codec of many rates; lower qualities have fewer grey levels."""
 
     model_name = "graded"
     many_rates = True
 
-    def compress(self, picture: np.ndarray, quality: int | None = None) -> bytes:
+    def compress(self, image: np.ndarray, quality: int | None = None) -> bytes:
         quality = 50 if quality is None else quality
         step = 2 + (100 - quality) // 2
-        levels = np.minimum(picture // step * step + step // 2, 255).astype("u1")
+        levels = np.minimum(image // step * step + step // 2, 255).astype("u1")
         return self._written(levels, quality)
 
 
 class SearchingCodec(GradedCodec):
-    """A search gives the file of a lower quality, in ten steps.
+    """Codec whose search returns the file of a lower quality after ten steps.
 
     Attributes:
         searches: efforts and tunings of the searches, in order.
-        step: is called at every step.
+        step: function that is called at every step.
     """
 
     model_name = "searching"
@@ -93,28 +93,28 @@ class SearchingCodec(GradedCodec):
 
     def compress(
         self,
-        picture: np.ndarray,
+        image: np.ndarray,
         quality: int | None = None,
         effort: int = 0,
         tune: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> bytes:
         if not effort:
-            return super().compress(picture, quality)
+            return super().compress(image, quality)
         self.searches.append((effort, tune))
         for done in range(1, 11):
             self.step()
             if progress:
                 progress(done, 10)
         quality = 50 if quality is None else quality
-        file = super().compress(picture, max(quality - 2 * effort, 0))
+        file = super().compress(image, max(quality - 2 * effort, 0))
         return self._written(self.decompress(file), quality)
 
 
 def quick_zoo(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], QuickCodec]) -> None:
-    """Makes `load` load what a zoo of one model, the quick one, holds."""
+    """Replaces the zoo by one with a single quick codec."""
     entry = Entry("quick", 1, True, "quick", DIGEST.hex(), "quick.npz", "", "A quick one.")
-    # Not setattr: it would look up the real one, and so import TensorFlow.
+    # setattr would import TensorFlow to look up the replaced attribute.
     monkeypatch.setitem(vars(tfc_models), "load", load)
     monkeypatch.setattr(tfc_models, "entries", lambda: (entry,))
     monkeypatch.setattr(tfc_models, "list_models", lambda: ["quick"])

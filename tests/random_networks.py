@@ -1,4 +1,4 @@
-"""LPIPS's networks with random weights, as small as their shapes let them be."""
+"""LPIPS networks with random weights and few channels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 from tfc_models import metrics
 
-# Of each fire module: its place, and inputs, squeezed and expanded channels.
+# Fire modules: position, and input, squeezed and expanded channels.
 FIRES = (3, 64, 16, 64), (4, 128, 16, 64), (6, 128, 32, 128), (7, 256, 32, 128)
 FIRES += (9, 256, 48, 192), (10, 384, 48, 192), (11, 384, 64, 256), (12, 512, 64, 256)
-# Of each convolution: its place, size, inputs and outputs.
+# Convolutions: position, size, inputs and outputs.
 ALEX = (0, 11, 3, 64), (3, 5, 64, 192), (6, 3, 192, 384), (8, 3, 384, 256), (10, 3, 256, 256)
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def random_network(name: str, path: pathlib.Path) -> pathlib.Path:
-    """Writes one of `metrics.BACKBONES`, with linear layers."""
+    """Writes a network of `metrics.BACKBONES` with linear layers."""
     draw = np.random.default_rng(list(metrics.BACKBONES).index(name))
     arrays: dict[str, np.ndarray] = {}
 

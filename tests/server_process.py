@@ -1,4 +1,4 @@
-"""A server as its users start it: a process, spoken to over sockets."""
+"""Server processes for tests, accessed over sockets."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class ServerProcess:
-    """A started server; `rest` and `grpc` are where it listens."""
+    """Started server; `rest` and `grpc` are its addresses."""
 
     def __init__(self, *flags: str, forked: bool = True, until: str = "ready: ") -> None:
         arguments = ["-m", "serving.server", "--port=0", "--rest_api_port=0", *flags]
         if forked:
             self.process = programs.Program(*arguments)
-            self.process.stdout.close()  # It says nothing there.
+            self.process.stdout.close()  # It writes nothing to stdout.
         else:
-            # The most that TensorFlow's C++ can say, which the tests silence elsewhere.
+            # Full logging of TensorFlow's C++ code, which other tests silence.
             environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
@@ -56,19 +56,19 @@ class ServerProcess:
             self.lines.append(line)
 
     def wait_for(self, pattern: str, seconds: float = 120.0) -> re.Match[str]:
-        """A line of the log that matches."""
+        """Waits for a line of the log that matches and returns it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in list(self.lines):
-                if found := re.search(pattern, line):
-                    return found
+                if result := re.search(pattern, line):
+                    return result
             if self.process.poll() is not None and not self._reader.is_alive():
                 break
             time.sleep(0.02)
         raise AssertionError(f"no {pattern!r} in\n" + "".join(self.lines))
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
-        """Status and decoded JSON."""
+        """Returns the status and the decoded JSON of an answer."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.rest + path, data, method=method)
         try:
@@ -78,7 +78,7 @@ class ServerProcess:
             return error.code, json.load(error)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ends it; returns its exit status."""
+        """Stops the server and returns its exit status."""
         self.process.send_signal(number)
         status = self.process.wait(60)
         self._reader.join(10)
@@ -87,7 +87,7 @@ class ServerProcess:
 
 
 def config_of(folder: pathlib.Path, *names: str) -> str:
-    """A configuration file for models of these names in a folder, as a flag."""
+    """Returns a flag with a configuration file for models in a folder."""
     models = "".join(f"config {{ name: '{n}' base_path: '{folder}/{n}' }}" for n in names)
     path = folder / "config"
     path.write_text(f"model_config_list {{ {models} }}")
@@ -96,9 +96,9 @@ def config_of(folder: pathlib.Path, *names: str) -> str:
 
 @contextlib.contextmanager
 def running(*flags: str, forked: bool = True, until: str = "ready: ") -> Iterator[ServerProcess]:
-    """A server for as long as the block runs; of `tests.programs`, or of its own import.
+    """Runs a server during the block, forked by `tests.programs` or as a new process.
 
-    The block begins when the log has said `until`.
+    The block starts once the log contains `until`.
     """
     server = ServerProcess(*flags, forked=forked, until=until)
     try:

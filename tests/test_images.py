@@ -1,4 +1,4 @@
-"""What picture files become: sRGB, 8 bits, upright; or one line that says why not."""
+"""Reading image files as upright 8-bit sRGB, and errors of one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def file_of(image, format, **options) -> bytes:
 
 
 def png_16(samples: np.ndarray, kind: int, transparent: bytes = b"") -> bytes:
-    """A PNG of 16 bits a sample, which Pillow does not write in colour."""
+    """Returns a PNG of 16 bits per sample, which Pillow does not write in colour."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(name + data))
@@ -45,7 +45,7 @@ def png_16(samples: np.ndarray, kind: int, transparent: bytes = b"") -> bytes:
 
 
 def icc_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile, version 2, of a device space and its tags."""
+    """Returns an ICC profile, version 2, of a device space with tags."""
     white = b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061)
     tags = {
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
@@ -69,7 +69,7 @@ def gamma_curve(value: float) -> bytes:
 
 
 def rgb_profile(columns: str) -> bytes:
-    """sRGB's primaries in another order, with gamma 2.2: red may be what is green in sRGB."""
+    """Returns a profile of sRGB's primaries in another order, with gamma 2.2."""
     primaries = {"r": (28578, 14581, 912), "g": (25241, 46981, 6361), "b": (9372, 3974, 46799)}
     tags = {
         name + b"XYZ": b"XYZ \0\0\0\0" + struct.pack(">iii", *primaries[column])
@@ -88,7 +88,7 @@ def cmyk_profile_that_is_always_red() -> bytes:
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "PPM", "WEBP", "JPEG2000"])
-def test_lossless_formats_are_read_as_they_are(format):
+def test_lossless_formats_are_read_exactly(format):
     options = {"lossless": True} if format == "WEBP" else {}
     assert np.array_equal(images.read(file_of(PHOTO, format, **options)).pixels, PHOTO)
 
@@ -99,16 +99,16 @@ def test_lossy_formats_are_read(format):
     assert np.abs(images.read(file_of(grey, format)).pixels.astype(int) - grey).max() <= 3
 
 
-def test_a_file_is_read_by_its_path(tmp_path):
+def test_files_are_read_by_path(tmp_path):
     path = tmp_path / "named as it likes"
     path.write_bytes(file_of(PHOTO, "PNG"))
-    picture = images.read(path)
-    assert np.array_equal(picture.pixels, PHOTO)
-    assert picture.notes == ()
+    image = images.read(path)
+    assert np.array_equal(image.pixels, PHOTO)
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGB"])
-def test_every_mode_becomes_rgb(mode):
+def test_every_mode_is_converted_to_rgb(mode):
     image = Image.fromarray(PHOTO).convert(mode)
     pixels = images.read(file_of(image, "TIFF")).pixels
     assert pixels.dtype == np.uint8
@@ -143,7 +143,7 @@ def test_16_bit_colour():
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_samples_without_a_white_are_refused(mode):
+def test_samples_of_unknown_range_are_refused(mode):
     with pytest.raises(ImageError, match="which value is white"):
         images.read(file_of(Image.new(mode, (8, 8)), "TIFF"))
 
@@ -152,7 +152,7 @@ def test_samples_without_a_white_are_refused(mode):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied(format, orientation):
     corner = np.zeros((16, 32, 3), np.uint8)
-    corner[:8, :8] = 255  # Top left, in the file.
+    corner[:8, :8] = 255  # Top left in the file.
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = images.read(file_of(corner, format, exif=exif)).pixels
@@ -163,7 +163,7 @@ def test_orientation_is_applied(format, orientation):
     assert (pixels[::15, ::15] > 200).all(axis=-1).sum() >= 1
 
 
-def test_damaged_exif_is_a_note_or_nothing():
+def test_damaged_exif_is_ignored():
     data = file_of(PHOTO, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
     assert np.array_equal(images.read(data).pixels, PHOTO)
 
@@ -200,20 +200,20 @@ def test_icc_profiles_of_palettes_grey_and_cmyk():
 
 @pytest.mark.parametrize("profile", [b"garbage", rgb_profile("rgb")[:200], b"\0" * 300])
 def test_damaged_icc_profile_is_ignored_with_a_note(profile):
-    picture = images.read(file_of(PHOTO, "PNG", icc_profile=profile))
-    assert np.array_equal(picture.pixels, PHOTO)
-    assert "ICC profile" in picture.notes[0]
+    image = images.read(file_of(PHOTO, "PNG", icc_profile=profile))
+    assert np.array_equal(image.pixels, PHOTO)
+    assert "ICC profile" in image.notes[0]
 
 
 def test_icc_profile_of_another_space_is_ignored_with_a_note():
     linear = icc_profile(b"GRAY", b"XYZ ", {b"kTRC": gamma_curve(1.0)})
-    picture = images.read(file_of(PHOTO, "TIFF", icc_profile=linear))
-    assert np.array_equal(picture.pixels, PHOTO)
-    assert picture.notes == ("its ICC profile is for GRAY and was ignored.",)
+    image = images.read(file_of(PHOTO, "TIFF", icc_profile=linear))
+    assert np.array_equal(image.pixels, PHOTO)
+    assert image.notes == ("its ICC profile is for GRAY and was ignored.",)
 
 
 def half_transparent() -> dict[str, bytes]:
-    """Red, and nothing in the left half, in every way to say so."""
+    """Returns red images with a transparent left half, in every representation."""
     alpha = Image.new("L", (16, 16), 255)
     alpha.paste(0, (0, 0, 8, 16))
     rgba = Image.new("RGBA", (16, 16), (*RED, 255))
@@ -282,23 +282,23 @@ def test_opaque_alpha_needs_no_background(mode):
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_many_frames_the_first_is_taken_with_a_note(format):
+def test_the_first_of_many_frames_is_read_with_a_note(format):
     frames = [Image.new("RGB", (16, 16), color) for color in (RED, GREEN, BLUE)]
     options = {"lossless": True} if format == "WEBP" else {}
     data = file_of(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    picture = images.read(data)
-    assert (picture.pixels == RED).all()
-    assert picture.notes == (f"has 3 {'pages' if format == 'TIFF' else 'frames'}; took the first.",)
+    image = images.read(data)
+    assert (image.pixels == RED).all()
+    assert image.notes == (f"has 3 {'pages' if format == 'TIFF' else 'frames'}; took the first.",)
 
 
-def test_multi_picture_jpeg_of_phones_is_a_jpeg():
+def test_multi_image_jpeg_of_phones_is_a_jpeg():
     frames = [Image.new("RGB", (16, 16), color) for color in (RED, GREEN)]
     data = file_of(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert images.read(data).notes == ()
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
-def test_truncated_files_are_one_line(format):
+def test_truncated_files_give_an_error_of_one_line(format):
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = file_of(noise, format)
     for keep in (0, 1, 10, 40, len(data) // 2, len(data) - 60):
@@ -307,7 +307,7 @@ def test_truncated_files_are_one_line(format):
         assert "\n" not in str(error.value)
 
 
-def test_changed_bytes_give_a_picture_or_one_line():
+def test_changed_bytes_give_an_image_or_one_line():
     rng = np.random.default_rng(3)
     for format in ("PNG", "JPEG", "WEBP", "TIFF", "GIF"):
         data = file_of(PHOTO, format)
@@ -320,22 +320,22 @@ def test_changed_bytes_give_a_picture_or_one_line():
                 assert "\n" not in str(error)
 
 
-def test_what_is_no_picture():
+def test_files_that_are_not_images_are_refused():
     with pytest.raises(ImageError, match="empty"):
         images.read(b"")
-    with pytest.raises(ImageError, match="not a picture that can be read"):
+    with pytest.raises(ImageError, match="not an image that can be read"):
         images.read(b"hello, world" * 100)
     for short in (b"P", b"B", b"BM", b"\xff", b"RIFF"):
-        with pytest.raises(ImageError, match="not a picture that can be read"):
+        with pytest.raises(ImageError, match="not an image that can be read"):
             images.read(short)
-    # EPS would start another program.
-    with pytest.raises(ImageError, match="not a picture that can be read"):
+    # Pillow would start Ghostscript for EPS.
+    with pytest.raises(ImageError, match="not an image that can be read"):
         images.read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(FileNotFoundError):
         images.read("no such file.png")
 
 
-def test_limits():
+def test_limits_of_pixels_and_sides_are_enforced():
     data = file_of(PHOTO, "PNG")
     height, width = PHOTO.shape[:2]
     images.read(data, max_pixels=width * height, max_side=width)
@@ -352,7 +352,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_read(monkeypatch):
     size = struct.pack(">II", 60000, 60000)
     ihdr = b"IHDR" + size + header[24:29]
     bomb = header[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + header[33:]
-    # Whether Pillow's own limit is on, as it is by default, or off.
+    # With Pillow's own limit (the default) and without.
     for pillow_limit in (100, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
         with pytest.raises(ImageError, match=r"^60000×60000 is 3,600,000,000 pixels, over the"):
@@ -361,7 +361,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_read(monkeypatch):
         assert np.array_equal(images.read(file_of(PHOTO, "PNG")).pixels, PHOTO)
 
 
-def test_a_frame_larger_than_its_picture_is_refused(monkeypatch):
+def test_a_frame_larger_than_its_image_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     data = file_of(Image.new("P", (16, 16)), "GIF")
     frame = data.index(b",")  # The image descriptor: left, top, width, height.
@@ -372,7 +372,7 @@ def test_a_frame_larger_than_its_picture_is_refused(monkeypatch):
 
 
 def grey_files() -> dict[str, bytes]:
-    """Files with one channel of colour."""
+    """Returns greyscale files of all kinds."""
     grey = Image.fromarray(PHOTO).convert("L")
     opaque = Image.merge("LA", [grey, Image.new("L", grey.size, 255)])
     samples = np.asarray(grey).astype(int)
@@ -391,18 +391,18 @@ def grey_files() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", grey_files())
 def test_grey_files_are_coded_as_one_channel(kind):
-    picture = images.read(grey_files()[kind])
-    assert picture.is_grey and picture.pixels.shape == PHOTO.shape
-    assert picture.coded.shape == PHOTO.shape[:2]
-    assert np.array_equal(images.as_rgb(picture.coded), picture.pixels)
-    assert picture.bits == (16 if kind == "16 bits" else 8)
-    with Image.open(io.BytesIO(images.encode(picture.coded, ".png"))) as image:
-        assert image.mode == "L"
+    image = images.read(grey_files()[kind])
+    assert image.is_grey and image.pixels.shape == PHOTO.shape
+    assert image.coded.shape == PHOTO.shape[:2]
+    assert np.array_equal(images.as_rgb(image.coded), image.pixels)
+    assert image.bits == (16 if kind == "16 bits" else 8)
+    with Image.open(io.BytesIO(images.encode(image.coded, ".png"))) as written:
+        assert written.mode == "L"
 
 
 def test_colour_files_stay_colour():
-    picture = images.read(file_of(PHOTO, "PNG"))
-    assert not picture.is_grey and np.array_equal(picture.coded, PHOTO)
+    image = images.read(file_of(PHOTO, "PNG"))
+    assert not image.is_grey and np.array_equal(image.coded, PHOTO)
     assert images.read(png_16(PHOTO.astype(int) * 257, 2)).bits == 16
     on_red = images.read(file_of(Image.new("LA", (8, 8), (200, 128)), "PNG"), background=RED)
     assert not on_red.is_grey and on_red.pixels[0, 0, 0] > on_red.pixels[0, 0, 1]
@@ -410,21 +410,21 @@ def test_colour_files_stay_colour():
 
 
 @pytest.mark.parametrize("suffix", sorted(images.WRITERS))
-def test_what_is_written_can_be_read(suffix):
+def test_written_images_can_be_read(suffix):
     smooth = np.asarray(Image.fromarray(PHOTO).resize((60, 44), Image.Resampling.BICUBIC))
     pixels = images.read(images.encode(smooth, suffix.upper())).pixels
     tolerance = 16 if suffix in (".jpg", ".jpeg", ".avif") else 0
     assert np.abs(pixels.astype(int) - smooth).max() <= tolerance
 
 
-def test_what_cannot_be_written():
+def test_unsupported_formats_and_sizes_are_refused_for_writing():
     with pytest.raises(ImageError, match=r"'.xyz' .* \.png, \.jpg"):
         images.encode(PHOTO, ".xyz")
     with pytest.raises(ImageError, match="WEBP"):
         images.check_writable(20000, 10, ".webp")
 
 
-def test_colours():
+def test_colours_are_parsed_by_name_and_hex_code():
     assert images.parse_color("white") == WHITE
     assert images.parse_color("#0000ff") == BLUE
     for wrong in ("whitish", "#12", "", "#ff000080"):
@@ -433,7 +433,7 @@ def test_colours():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_the_size_of_a_file_with_a_very_long_header_is_not_looked_for(kind):
+def test_files_with_very_long_headers_are_refused(kind):
     data = file_of(PHOTO, kind)
     comment = b"\0\0\0\0prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
     at, part = (33, comment) if kind == "PNG" else (2, b"\xff\xfe\0\2")
@@ -443,12 +443,12 @@ def test_the_size_of_a_file_with_a_very_long_header_is_not_looked_for(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_a_grey_picture_of_three_channels_is_grey(kind):
+def test_a_grey_image_of_three_channels_is_grey(kind):
     grey = PHOTO[..., 0]
     options = {"lossless": True} if kind == "WEBP" else {}
-    picture = images.read(file_of(images.as_rgb(grey), kind, **options))
-    assert picture.is_grey and np.array_equal(picture.coded, grey)
+    image = images.read(file_of(images.as_rgb(grey), kind, **options))
+    assert image.is_grey and np.array_equal(image.coded, grey)
     coloured = images.as_rgb(grey)
-    coloured[-1, -1, 2] ^= 1  # One value of one channel.
-    picture = images.read(file_of(coloured, kind, **options))
-    assert not picture.is_grey and np.array_equal(picture.coded, coloured)
+    coloured[-1, -1, 2] ^= 1  # One value of one channel differs.
+    image = images.read(file_of(coloured, kind, **options))
+    assert not image.is_grey and np.array_equal(image.coded, coloured)

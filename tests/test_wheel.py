@@ -1,4 +1,4 @@
-"""The wheel, installed in an empty folder: it alone has what the documentation runs."""
+"""The installed wheel runs the documented commands without the repository."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> pathlib.Path:
-    """The wheel, built without a network, of a copy of the sources."""
+    """Wheel built from a copy of the sources without a network."""
     tree = tmp_path_factory.mktemp("tree")
     for name in SOURCES:
         source = ROOT / name
@@ -40,13 +40,13 @@ def wheel(tmp_path_factory) -> pathlib.Path:
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet"]
     command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", "."]
     subprocess.run(command, cwd=tree, check=True, capture_output=True)
-    (found,) = (tree / "dist").glob("*.whl")
-    return found
+    (result,) = (tree / "dist").glob("*.whl")
+    return result
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> pathlib.Path:
-    """A folder that holds the wheel's content and nothing else."""
+    """Folder with only the contents of the wheel."""
     folder = tmp_path_factory.mktemp("site")
     options = ["--no-deps", "--no-index", "--quiet", "--target", str(folder)]
     command = [sys.executable, "-m", "pip", "install", *options, str(wheel)]
@@ -56,7 +56,7 @@ def installed(wheel, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def environment(installed, tmp_path_factory) -> dict[str, str]:
-    """Variables with which Python finds the wheel, and of this environment the dependencies."""
+    """Environment variables for the wheel and the dependencies of this environment."""
     dependencies = tmp_path_factory.mktemp("dependencies")
     for path in map(pathlib.Path, sys.path):
         if path.name not in ("site-packages", "dist-packages") or not path.is_dir():
@@ -71,9 +71,9 @@ def environment(installed, tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def command(environment, tmp_path, monkeypatch):
-    """Arguments of `subprocess` that run `tfc-models` in an empty folder, of the wheel alone."""
+    """Arguments of `subprocess` that run the wheel's `tfc-models` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    # -S leaves out this environment's own packages, and with them the path to the sources.
+    # -S excludes the site packages of this environment, which have a path to the sources.
     prefix = [sys.executable, "-S", "-m", "tfc_models.cli"]
 
     def options(*words: object) -> dict:
@@ -84,7 +84,7 @@ def command(environment, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(command):
-    """Runs `tfc-models`; returns what it prints."""
+    """Runs `tfc-models` and returns its output."""
 
     def run(*words: object) -> str:
         done = subprocess.run(**command(*words), capture_output=True, check=False)
@@ -102,7 +102,7 @@ def photos(tmp_path) -> pathlib.Path:
     return folder
 
 
-def test_it_has_one_package_with_configs_and_the_page(wheel):
+def test_the_wheel_has_one_package_with_configs_and_the_page(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.split("/")[0] for name in names}
@@ -119,14 +119,14 @@ def test_the_commands_run_the_wheel_and_not_the_sources(command, installed):
     assert pathlib.Path(done.stdout.strip()).is_relative_to(installed)
 
 
-def test_it_trains_by_a_named_config(run, photos, tmp_path):
+def test_the_installed_package_trains_a_named_config(run, photos, tmp_path):
     small = ["--set=arguments.channels=8", "--set=arguments.latents=12", "--set=start=random"]
     small += ["--set=batch=2", "--set=crop=64", "--set=cache_gigabytes=0.0"]
     run("train", "--config=mbt2018-mean", "--workdir=out", "--data=photos", "--steps=2", *small)
     assert (tmp_path / "out" / "weights.npz").is_file()
 
 
-def test_it_exports_and_serves(run, command, tmp_path):
+def test_the_installed_package_exports_and_serves(run, command, tmp_path):
     run("export", "saved", "--model", MODEL, "--quiet")
     assert (tmp_path / "saved" / "saved_model.pb").is_file()
     options = command("serve", "saved", "--port=0", "--rest-port=0")
@@ -151,7 +151,7 @@ def test_it_exports_and_serves(run, command, tmp_path):
             server.kill()
 
 
-def test_it_works_in_bulk(run, photos, tmp_path):
+def test_the_installed_package_runs_bulk_work(run, photos, tmp_path):
     said = run("bulk", "compress", "--input=photos", "--output=packed", "--model", MODEL)
     assert "1 files done" in said
     assert (tmp_path / "packed" / "a.tfcm").is_file()

@@ -2,8 +2,8 @@
 
 >>> import tfc_models
 >>> codec = tfc_models.load("default")
->>> data = codec.compress(picture)        # uint8, height × width × 3
->>> picture = codec.decompress(data)
+>>> data = codec.compress(image)        # uint8, height × width × 3
+>>> image = codec.decompress(data)
 >>> tfc_models.inspect(data)              # reads a header, without TensorFlow
 
 Importing this package does not import TensorFlow or tensorflow_compression. They are imported on

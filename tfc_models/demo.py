@@ -1,9 +1,8 @@
-"""Demonstration: `python -m tfc_models.demo` compresses a few photos with the default model.
+"""Demonstration: `python -m tfc_models.demo` compresses sample images with the default model.
 
-It compresses the photos in scikit-image's wheel, decompresses them in a second process by the
-command line, and prints a table beside JPEG, WebP and AVIF of the nearest size. The folder of
-`--output` then holds the compressed files, the decompressed images, `results.json` and
-`comparison.png`.
+It compresses the images in scikit-image's wheel, decompresses them in a second process, and prints
+a table that compares them with JPEG, WebP and AVIF at the nearest size. It writes the compressed
+files, the decompressed images, `results.json` and `comparison.png` to the folder of `--output`.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ import numpy as np
 from tfc_models import evaluation, images, samples
 from tfc_models.cli.errors import CommandError, one_line
 from tfc_models.cli.loading import check_model, load_model
-from tfc_models.cli.writing import make_folder, write_file
+from tfc_models.cli.output_files import make_folder, write_file
 from tfc_models.codec.container import SUFFIX
 from tfc_models.evaluation import Coded, sheet
 
-OURS = "tfc-models"
+MODEL = "tfc-models"
 PEERS = tuple(evaluation.PEERS[name] for name in ("jpeg", "webp", "avif"))
 
 
 class Result(NamedTuple):
-    """One image coded by one codec."""
+    """Result of one codec on one image. Its fields are the keys in results.json."""
 
     picture: str
     codec: str
@@ -48,28 +47,28 @@ class Result(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """Part of a photo that the comparison shows."""
+    """Crop of an image that the comparison shows."""
 
     picture: str
     box: sheet.Box
 
 
-# Skin, hair and fine straight lines are hard for codecs, and errors in them are visible.
+# Skin, hair and fine straight lines are difficult to compress, and errors in them are visible.
 SIDE = 192
-SHOWN = (
+CROPS = (
     Crop("astronaut", sheet.Box(128, 16, SIDE, SIDE)),
     Crop("motorcycle_left", sheet.Box(250, 150, SIDE, SIDE)),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the demonstration. Returns an exit code."""
+    """Runs the demonstration. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tfc_models.demo",
-        description="Compresses scikit-image's photos, beside JPEG, WebP and AVIF.",
+        description="Compresses sample images and compares them with JPEG, WebP and AVIF.",
     )
-    parser.add_argument("--output", default="demo_out", help="folder to write to")
-    parser.add_argument("-m", "--model", default="default", help="of the zoo, or a weights file")
+    parser.add_argument("--output", default="demo_out", help="output folder")
+    parser.add_argument("-m", "--model", default="default", help="model name or weights file")
     options = parser.parse_args(arguments)
     try:
         _run(pathlib.Path(options.output), options.model)
@@ -85,7 +84,7 @@ def _run(folder: pathlib.Path, model: str) -> None:
     make_folder(folder)
     codec = load_model(model)
     compressed, encode_seconds = _compress(codec, photos, folder)
-    decoded, decode_seconds = decompress_elsewhere(list(compressed), folder, model)
+    decoded, decode_seconds = decompress_in_subprocess(list(compressed), folder, model)
 
     results: list[Result] = []
     pixels_of: dict[tuple[str, str], np.ndarray] = {}
@@ -110,7 +109,7 @@ def _run(folder: pathlib.Path, model: str) -> None:
     for name, photo in photos.items():
         seconds = encode_seconds[name], decode_seconds[name]
         reference = Coded(compressed[name], decoded[name], *seconds)
-        add(name, OURS, codec.model_name, reference)
+        add(name, MODEL, codec.model_name, reference)
         for peer in PEERS:
             quality = peer.at_size(photo, len(reference.data))
             coded = evaluation.code(photo, partial(peer.encode, setting=quality), peer.decode)
@@ -124,10 +123,10 @@ def _run(folder: pathlib.Path, model: str) -> None:
 
 
 def photo_files() -> list[pathlib.Path]:
-    """Returns the paths of the photos in the installed scikit-image."""
+    """Returns the paths of the sample images in the installed scikit-image."""
     files = list(samples.files().values())
     if not files:
-        raise CommandError("the photos of the demo are scikit-image's: pip install scikit-image.")
+        raise CommandError("the demo needs scikit-image's images: pip install scikit-image.")
     return files
 
 
@@ -142,13 +141,12 @@ def _compress(
     return data, seconds
 
 
-def decompress_elsewhere(
+def decompress_in_subprocess(
     names: list[str], folder: pathlib.Path, model: str = "default"
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Decompresses the files of a folder in another process; returns images and seconds.
+    """Decompresses the files of a folder in another process. Returns images and seconds.
 
-    Each file is decompressed twice, first as a copy, so that the seconds are those of a warm
-    process.
+    Each file is decompressed twice. The seconds are those of the second time, without start-up.
     """
     with tempfile.TemporaryDirectory(prefix="tfc-models-demo-") as temporary:
         first, again = pathlib.Path(temporary, "first"), pathlib.Path(temporary, "again")
@@ -161,7 +159,7 @@ def decompress_elsewhere(
         done = subprocess.run([*command, str(first), str(again)], capture_output=True, text=True)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no error message."]
-            raise CommandError(f"the second process could not decompress: {lines[0]}")
+            raise CommandError(f"the second process failed to decompress: {lines[0]}")
         seconds = {pathlib.Path(r["input"]): r["seconds"] for r in json.loads(done.stdout)}
         decoded = {}
         for name in names:
@@ -178,40 +176,40 @@ def _print_table(results: list[Result], shapes: dict[str, tuple[int, ...]]) -> N
 
     table = Table(
         box=rich.box.SIMPLE_HEAD,
-        caption="Bytes are whole files; under all, bpp are of all bytes and the rest are means. "
-        "PSNR is over R, G and B. Seconds are of warm processes: "
-        f"each of ours is the second call, and {OURS} decodes in a process of its own. Peers are "
-        "Pillow's, at the quality whose file is nearest to ours in size.",
+        caption="Bytes include headers. In the rows of all images, bpp is total bytes over total "
+        "pixels, and other columns are means. PSNR is over R, G and B. Seconds exclude start-up: "
+        f"those of {MODEL} are of a second call, and it decodes in a separate process. Other "
+        "codecs are Pillow's, at the quality with the nearest file size.",
         caption_justify="left",
     )
-    table.add_column("picture")
+    table.add_column("image")
     table.add_column("codec")
     for heading in ("bytes", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
         table.add_column(heading, justify="right")
     for name, (height, width, _) in shapes.items():
         for result in (r for r in results if r.picture == name):
-            coded = result.codec == OURS
+            is_model = result.codec == MODEL
             table.add_row(
-                f"{name} {width}×{height}" if coded else "",
+                f"{name} {width}×{height}" if is_model else "",
                 f"{result.codec} {result.setting}",
                 f"{result.bytes:,}",
                 *_figures(result),
-                style="bold" if coded else "",
+                style="bold" if is_model else "",
             )
         table.add_section()
-    for codec in (OURS, *(peer.title for peer in PEERS)):
+    for codec in (MODEL, *(peer.title for peer in PEERS)):
         rows = [r for r in results if r.codec == codec]
         pixels = sum(height * width for height, width, _ in shapes.values())
         total = sum(r.bytes for r in rows)
         mean = Result("", codec, "", total, 8 * total / pixels, *np.mean([r[5:] for r in rows], 0))
         table.add_row(
-            "all" if codec == OURS else "",
+            "all" if codec == MODEL else "",
             codec,
             f"{total:,}",
             *_figures(mean),
-            style="bold" if codec == OURS else "",
+            style="bold" if codec == MODEL else "",
         )
-    # Wide enough for complete rows if the output is not a terminal.
+    # Programs that read a pipe need unwrapped rows.
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table, highlight=False)
 
@@ -231,10 +229,10 @@ def compare(
     pixels_of: dict[tuple[str, str], np.ndarray],
     results: list[Result],
 ) -> np.ndarray:
-    """Returns a sheet of original, model and JPEG of the same size: one enlarged crop per photo."""
+    """Returns a sheet of enlarged crops: original, model, and JPEG of the same size."""
     measured = {(r.picture, r.codec): r for r in results}
-    crops = [crop for crop in SHOWN if crop.picture in photos]
-    # A set of other photos is shown by the middle of its first one.
+    crops = [crop for crop in CROPS if crop.picture in photos]
+    # Other images are represented by the center of the first one.
     if not crops:
         name, photo = next(iter(photos.items()))
         height, width = photo.shape[:2]
@@ -244,7 +242,7 @@ def compare(
     tiles = []
     for crop in crops:
         tiles.append(_tile(photos[crop.picture], crop, "original", f"{crop.picture}, 24 bpp"))
-        for key in ((crop.picture, OURS), (crop.picture, "JPEG")):
+        for key in ((crop.picture, MODEL), (crop.picture, "JPEG")):
             result = measured[key]
             title = f"{result.codec} {result.setting}"
             tiles.append(_tile(pixels_of[key], crop, title, _label(result)))

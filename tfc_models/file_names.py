@@ -11,7 +11,7 @@ UNREADABLE = "its format cannot be read: convert it to PNG, JPEG, TIFF or WebP f
 
 
 def is_compressed(path: pathlib.Path) -> bool:
-    """Returns whether a file's name says that it is a compressed picture."""
+    """Returns whether a file's name says that it is a compressed image."""
     return path.suffix.lower() == SUFFIX
 
 
@@ -25,5 +25,5 @@ def renamed(
         suffix: of the output.
         stripped: whether an input's own suffix is replaced, rather than kept.
     """
-    # photo.v2 is no picture's suffix: photo.v2.tfcm, not photo.tfcm.
+    # .v2 is not the suffix of an image format: photo.v2.tfcm, not photo.tfcm.
     return path.with_suffix(suffix) if stripped(path) else path.with_name(path.name + suffix)

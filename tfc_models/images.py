@@ -160,7 +160,7 @@ def read(
                 raise
             except Image.DecompressionBombError:
                 raise ImageError(
-                    "has a frame of more pixels than the picture: it is damaged, or made to "
+                    "has a frame of more pixels than the image: it is damaged, or crafted to "
                     "exhaust memory."
                 ) from None
             except MemoryError:
@@ -168,7 +168,7 @@ def read(
                     f"there is not enough memory for {image.width}×{image.height} pixels."
                 ) from None
             except Exception as error:  # Pillow's decoders raise many kinds of exceptions.
-                raise ImageError(f"the picture is damaged ({_first_line(error)}).") from error
+                raise ImageError(f"the image is damaged ({_first_line(error)}).") from error
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -226,18 +226,18 @@ def encode(pixels: np.ndarray, suffix: str) -> bytes:
         Image.fromarray(pixels).save(buffer, writer.pillow_name, **writer.options)
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(
-            f"the picture cannot be written as {writer.pillow_name} ({_first_line(error)})."
+            f"the image cannot be written as {writer.pillow_name} ({_first_line(error)})."
         ) from error
     return buffer.getvalue()
 
 
 def writer_for(suffix: str) -> Writer:
-    """Returns the settings for a suffix. The error for other suffixes lists those known."""
+    """Returns the settings for a suffix. The error for other suffixes lists the known ones."""
     writer = WRITERS.get(suffix.lower())
     if writer is None:
         raise ImageError(
-            f"{suffix!r} is not a picture format that can be written; "
-            f"known are {', '.join(WRITERS)}."
+            f"{suffix!r} is not an image format that can be written; "
+            f"supported formats are {', '.join(WRITERS)}."
         )
     return writer
 
@@ -247,7 +247,7 @@ def check_writable(width: int, height: int, suffix: str) -> None:
     writer = writer_for(suffix)
     if max(width, height) > writer.max_side:
         raise ImageError(
-            f"{width}×{height} does not fit into {writer.pillow_name}, whose sides end at "
+            f"{width}×{height} does not fit into {writer.pillow_name}, whose largest side is "
             f"{writer.max_side:,}; write another format."
         )
 
@@ -272,13 +272,13 @@ def _open(file: Any) -> Image.Image:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ImageError(f"the picture is damaged ({_first_line(error)}).") from error
+        raise ImageError(f"the image is damaged ({_first_line(error)}).") from error
     if image is not None:
         return image
     file.seek(0)
     if not file.read(1):
         raise ImageError("the file is empty.")
-    raise ImageError(f"not a picture that can be read ({', '.join(READERS)}).")
+    raise ImageError(f"not an image that can be read ({', '.join(READERS)}).")
 
 
 def _opened(file: Any) -> Image.Image | None:

@@ -111,7 +111,7 @@ def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file of weights {path}.") from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
-        raise ValueError(f"{path} is no file of weights (npz), or is damaged.") from None
+        raise ValueError(f"{path} is not a file of weights (npz), or is damaged.") from None
 
 
 def write_weights(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

@@ -1,5 +1,5 @@
-"""Training programs; see docs/training.md. What they do is in tfc_models.training."""
+"""Training programs; see docs/training.md. The library that they call is tfc_models.training."""
 
 from tfc_models.training import BEGAN
 
-__all__ = ["BEGAN"]  # Imported first: start-up time counts from here.
+__all__ = ["BEGAN"]  # Imported before anything else, as start-up time is measured from it.

@@ -5,8 +5,8 @@
     python -m training.gan --config hific_gan --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES --set start=FIRST/weights.npz
 
-Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz
-holds the moving average of the weights (training.publish makes a model of the zoo of it).
+It can be interrupted at any time: the same command resumes from the last checkpoint.
+OUT/weights.npz contains the moving average of the weights (training.publish adds it to the zoo).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training import image_flags, run_flags
 
 
 def train() -> None:
-    """Trains as the flags say."""
+    """Trains with the flags' settings."""
     image_flags.train(HificTraining)
 
 

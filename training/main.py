@@ -3,9 +3,9 @@
     python -m training.main --config mbt2018_mean --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES --minutes 60
 
-Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz
-holds the moving average of the weights from every checkpoint (training.publish makes a model
-of the zoo of it), OUT/tensorboard what TensorBoard shows.
+It can be interrupted at any time: the same command resumes from the last checkpoint.
+OUT/weights.npz contains the moving average of the weights (training.publish adds it to the zoo),
+and OUT/tensorboard the logs for TensorBoard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training import image_flags, run_flags
 
 
 def train() -> None:
-    """Trains as the flags say."""
+    """Trains with the flags' settings."""
     image_flags.train(Config)
 
 

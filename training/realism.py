@@ -1,11 +1,11 @@
-"""Trains a decoder of more realism for the files of a model.
+"""Trains a realism decoder for the files of a model.
 
     python -m training.realism --config realism --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES --minutes 60
 
-See tfc_models/training/configs/realism. Kill it at any time: the same command goes on where the
-last checkpoint was. OUT/weights.npz holds the moving average of the decoder's weights, which
-`tfc-models decompress --realism-weights` takes.
+See tfc_models/training/configs/realism. It can be interrupted at any time: the same command resumes
+from the last checkpoint. OUT/weights.npz contains the moving average of the decoder's weights, for
+`tfc-models decompress --realism-weights`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training import image_flags, run_flags
 
 
 def train() -> None:
-    """Trains as the flags say."""
+    """Trains with the flags' settings."""
     image_flags.train(RealismTraining)
 
 

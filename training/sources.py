@@ -2,9 +2,9 @@
 
     python -m training.sources --config banana --workdir OUT
 
-Kill it at any time: the same command goes on where the last checkpoint was. OUT/weights.npz holds
-the moving average of the weights, OUT/figures.json what the code takes and leaves at the end, and
-pictures of it, where its source lies in the plane or is a function, are beside them.
+It can be interrupted at any time: the same command resumes from the last checkpoint.
+OUT/weights.npz contains the moving average of the weights, and OUT/figures.json the final bits and
+distortion. For sources in the plane and random functions, plots are written next to them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import json
 
 from tfc_models.cli import absl_programs
 from tfc_models.training.config import SourceTraining
-from tfc_models.training.source_codes import outcomes_of
+from tfc_models.training.source_codes import train_and_measure
 from training import run_flags
 
 
 def train() -> None:
-    """As the flags say."""
-    config: SourceTraining = run_flags.configured(SourceTraining)
-    for lmbda, figures in outcomes_of(config, run_flags.workdir()):
+    """Trains with the flags' settings; prints the figures as JSON."""
+    config: SourceTraining = run_flags.read_config(SourceTraining)
+    for lmbda, figures in train_and_measure(config, run_flags.workdir()):
         cost = figures.cost(lmbda)
         print(json.dumps({"lmbda": lmbda, **figures._asdict(), "cost": cost}))
 

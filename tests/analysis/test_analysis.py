@@ -1,4 +1,4 @@
-"""Numbers about numbers: BD-rates that papers print, curves, and plots of them."""
+"""BD-rates, rate-distortion curves and plots."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ ANCHOR = [(0.25, 30.0), (0.5, 33.0), (1.0, 36.5), (2.0, 41.0)]
 )
 def test_bd_rates_of_the_published_curves_against_bpg_444_in_psnr(name, percent):
     curves = analysis.published()
-    found = bd_rate(curves["bpg444"].of(PSNR), curves[name].of(PSNR))
-    assert found == pytest.approx(percent, abs=0.5)
+    result = bd_rate(curves["bpg444"].of(PSNR), curves[name].of(PSNR))
+    assert result == pytest.approx(percent, abs=0.5)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 3.0])
@@ -43,38 +43,38 @@ def test_bd_rate_of_a_curve_with_another_rate_everywhere(factor):
 
 def test_bd_rate_is_over_the_common_range_only():
     anchor = [(2.0**step, 30.0 + 3 * step) for step in range(5)]
-    # Where the anchor has no points nothing is compared, whatever the other curve does there.
+    # Qualities outside the anchor's range have no effect.
     test = [(0.5 * rate, quality) for rate, quality in anchor[1:3]]
     assert bd_rate(anchor, test) == pytest.approx(-50.0)
     assert bd_rate(test, anchor) == pytest.approx(100.0)
 
 
-def test_bd_rate_turned_round_is_the_reciprocal():
+def test_bd_rate_of_swapped_curves_is_the_reciprocal():
     curves = analysis.published()
     there = bd_rate(curves["bpg444"].of(PSNR), curves["bls2017"].of(PSNR))
     back = bd_rate(curves["bls2017"].of(PSNR), curves["bpg444"].of(PSNR))
     assert (1 + there / 100) * (1 + back / 100) == pytest.approx(1.0)
 
 
-def test_points_in_any_order_and_points_that_do_not_pay():
+def test_bd_rate_accepts_any_order_and_drops_dominated_points():
     expected = bd_rate(ANCHOR, [(2 * rate, quality) for rate, quality in ANCHOR])
     test = [(2 * rate, quality) for rate, quality in reversed(ANCHOR)]
-    # The same twice; worse for the same rate; worse for more; the same for more; lossless.
+    # A duplicate, three dominated points, and a lossless one.
     test += [test[0], (1.0, 31.0), (1.5, 32.5), (2.5, 36.5), (30.0, math.inf)]
     assert bd_rate(ANCHOR, test) == pytest.approx(expected)
     assert bd_rate(np.array(ANCHOR), test) == pytest.approx(expected)
 
 
-def test_ranges_that_do_not_overlap_are_both_told():
+def test_errors_name_both_ranges_that_do_not_overlap():
     with pytest.raises(NoOverlapError, match=r"30\.000 to 41\.000.*42\.000 to 50\.000") as caught:
         bd_rate(ANCHOR, [(1.0, 42.0), (2.0, 50.0)])
     assert (caught.value.anchor, caught.value.test) == ((30.0, 41.0), (42.0, 50.0))
-    with pytest.raises(NoOverlapError):  # One common quality is no range.
+    with pytest.raises(NoOverlapError):  # A single common quality is not a range.
         bd_rate(ANCHOR, [(1.0, 41.0), (2.0, 50.0)])
 
 
 @pytest.mark.parametrize("points", [[], [(1.0, 30.0)], [(1.0, 30.0), (2.0, 29.0)]])
-def test_one_point_is_no_curve(points):
+def test_a_curve_of_one_point_is_refused(points):
     with pytest.raises(ValueError, match="at least two points, and the other curve"):
         bd_rate(ANCHOR, points)
     with pytest.raises(ValueError, match="the anchor has"):
@@ -82,12 +82,12 @@ def test_one_point_is_no_curve(points):
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
-def test_rates_are_positive_numbers(rate):
+def test_nonpositive_rates_are_refused(rate):
     with pytest.raises(ValueError, match="positive"):
         bd_rate(ANCHOR, [*ANCHOR, (rate, 35.0)])
 
 
-def test_two_columns_are_not_taken_for_points():
+def test_two_columns_are_not_mistaken_for_points():
     with pytest.raises(ValueError, match="pairs of rate and quality"):
         bd_rate(([0.1, 0.2, 0.3], [30, 31, 32]), ANCHOR)
 
@@ -119,7 +119,7 @@ def many_curves() -> list[Curve]:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_plots_are_pictures_and_always_the_same(metric):
+def test_plots_are_images_and_reproducible(metric):
     files = {}
     for _ in range(2):
         figure = analysis.rd_plot(many_curves(), metric, "A title")
@@ -137,7 +137,7 @@ def test_every_curve_is_named_beside_the_axes_and_apart():
     heights = {text.get_text(): text.xyann[1] for text in axes.texts}
     assert set(heights) == {curve.name for curve in curves}
     assert np.diff(sorted(heights.values())).min() > 0.99 * plots.LABEL_GAP
-    # The axes are the measured curves', with a little room.
+    # The limits of the axes follow the measured curves, with a margin.
     assert axes.get_xlim()[0] > 0.2 and axes.get_xlim()[1] < 2.5
 
 
@@ -151,7 +151,7 @@ def test_a_curve_looks_the_same_in_every_plot():
     assert in_ms_ssim.items() <= looks(PSNR).items()
 
 
-def test_a_plot_of_one_point_and_one_of_nothing():
+def test_plots_of_one_point_and_of_no_points():
     one = Curve("one", (Point(0.7, 36.0),), "model")
     assert analysis.save_plot(analysis.rd_plot([one], PSNR), "png")
     with pytest.raises(ValueError, match="no curve has a point with MS-SSIM"):
@@ -172,7 +172,7 @@ def distances(name: str, factor: float = 1.0) -> Curve:
     return Curve(name, tuple(Point(factor * r, 30.0, None, {"lpips": d}) for r, d in pairs))
 
 
-def test_of_a_distance_less_is_a_higher_quality():
+def test_lower_distances_are_higher_qualities():
     curve = distances("x")
     assert [quality for _, quality in curve.of(LPIPS)] == [-0.4, -0.3, -0.2, -0.1]
     assert LPIPS.text(-0.25) == "0.250" and PSNR.text(30.0) == "30.00 dB"
@@ -184,7 +184,7 @@ def test_bd_rate_by_a_distance():
     assert bd_rate(distances("x").of(LPIPS), distances("y", 0.5).of(LPIPS)) == pytest.approx(-50.0)
 
 
-def test_the_plot_of_a_distance_has_better_higher_up_and_its_own_numbers():
+def test_plots_of_distances_invert_the_axis_and_keep_the_values():
     axes = analysis.rd_plot([distances("x")], LPIPS).axes[0]
     assert axes.get_ylabel() == "LPIPS (lower is better)"
     rates, heights = axes.get_lines()[0].get_data()

@@ -1,4 +1,4 @@
-"""What perception costs: closed forms against samples and programs that know nothing of them."""
+"""Distortion-perception trade-off: closed forms compared with samples and searches."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from tfc_models.realism import (
 GAMMAS = (0.1, 1.0, 10.0)
 
 
-def test_generators_are_those_of_the_divergences():
+def test_generator_functions_match_their_divergences():
     assert list(GENERATORS) == list(DIVERGENCES)
     u = np.geomspace(1e-3, 1e3, 50)
     for name, generator in GENERATORS.items():
-        found = DIVERGENCES[name]
-        np.testing.assert_allclose(generator.f(u), found.f(tf.constant(u)), rtol=1e-9, atol=1e-12)
+        divergence = DIVERGENCES[name]
+        np.testing.assert_allclose(
+            generator.f(u), divergence.f(tf.constant(u)), rtol=1e-9, atol=1e-12
+        )
         # u f'(u) − f(u) is the conjugate at f'(u).
-        conjugate = found.conjugate(found.best(tf.constant(u))).numpy()
-        start = found.conjugate(found.best(tf.constant(1e-12, tf.float64))).numpy()
+        conjugate = divergence.conjugate(divergence.best(tf.constant(u))).numpy()
+        start = divergence.conjugate(divergence.best(tf.constant(1e-12, tf.float64))).numpy()
         level = conjugate - start if generator.bounded else conjugate + 1.0
         np.testing.assert_allclose(generator.ratio(level), u, rtol=1e-6)
 
 
 def test_wasserstein_of_samples_is_exact():
-    """By an integral over both quantile functions."""
+    """The reference is an integral over both quantile functions."""
     samples = np.array([0.3, -2.0, 0.7, 0.31, 1.5])
 
     def squares(u: np.ndarray) -> np.ndarray:
@@ -51,7 +53,7 @@ def test_wasserstein_of_samples_is_exact():
 
 
 def drawn(known: Channel | Sign) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X, E[X|Y], and where optimal transport takes that, all sampled."""
+    """Returns samples of X, of E[X|Y], and of the optimal transport of E[X|Y] to the law of X."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=400_000)
     if isinstance(known, Channel):
@@ -65,50 +67,50 @@ def drawn(known: Channel | Sign) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     "known", [Channel(0.5), Channel(2.0), Sign()], ids=["half a bit", "two bits", "sign"]
 )
-def test_what_lies_between_the_best_and_its_transport_is_on_the_curve(known):
+def test_interpolations_between_the_optimum_and_its_transport_lie_on_the_curve(known):
     x, best, real = drawn(known)
     assert np.mean((x - best) ** 2) == pytest.approx(known.least, rel=0.01)
     assert tradeoff.wasserstein_to_normal(best) == pytest.approx(known.gap, abs=0.005)
     for share in (0.0, 0.3, 0.7, 1.0):
-        made = (1.0 - share) * best + share * real
-        distance = tradeoff.wasserstein_to_normal(made)
+        reconstruction = (1.0 - share) * best + share * real
+        distance = tradeoff.wasserstein_to_normal(reconstruction)
         assert distance == pytest.approx((1.0 - share) * known.gap, abs=0.01)
         expected = known.bound((1.0 - share) * known.gap)
-        assert np.mean((x - made) ** 2) == pytest.approx(expected, rel=0.01)
+        assert np.mean((x - reconstruction) ** 2) == pytest.approx(expected, rel=0.01)
     assert known.bound(known.gap + 1.0) == known.least
     assert known.bound(0.0) <= 2.0 * known.least + 1e-12
 
 
-def test_perfect_realism_of_a_sign_costs_twice_the_least():
+def test_perfect_realism_of_a_sign_doubles_the_least_distortion():
     assert Sign().bound(0.0) == pytest.approx(2.0 * Sign().least)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_the_root_for_the_reverse_kl_and_any_monotone_map(gamma):
-    """By search over maps of X* to X̂, of which the straight ones are a few."""
+def test_the_linear_solution_for_the_reverse_kl_is_optimal_among_monotone_maps(gamma):
+    """The search covers all increasing maps of X* to X̂, including linear ones."""
     known = Channel(0.5)
     z = special.ndtri((np.arange(200) + 0.5) / 200)
 
     def cost(logarithms: np.ndarray) -> float:
         steps = np.exp(logarithms)
-        made = np.concatenate([[0.0], np.cumsum(steps * np.diff(z))])
-        made -= made.mean()
-        error = np.mean((made - known.spread * z) ** 2)
+        reconstruction = np.concatenate([[0.0], np.cumsum(steps * np.diff(z))])
+        reconstruction -= reconstruction.mean()
+        error = np.mean((reconstruction - known.spread * z) ** 2)
         # E log q/p, where q is z's density over the map's slope.
-        return gamma * error + 0.5 * np.mean(made**2) - np.mean(logarithms)
+        return gamma * error + 0.5 * np.mean(reconstruction**2) - np.mean(logarithms)
 
-    found = optimize.minimize(
+    result = optimize.minimize(
         cost, np.full(199, -0.1), method="L-BFGS-B", options={"maxfun": 10**6}
     )
     best = known.best(gamma, "reverse-kl")
-    slopes = np.exp(found.x)
-    # 200 of them do not reach into the tails.
+    slopes = np.exp(result.x)
+    # 200 quantiles do not cover the tails.
     assert np.median(slopes) == pytest.approx(1.0 - best.perception, abs=0.01)
     assert np.ptp(slopes[20:-20]) < 0.02
 
 
 def divergence_of_normals(name: str, t: float) -> float:
-    """From divergences' own definitions, by SciPy's integral."""
+    """Returns a divergence by SciPy's integration of its definition."""
     p, q = stats.norm(), stats.norm(scale=t)
 
     def at(x: float) -> float:
@@ -134,14 +136,14 @@ def test_the_best_multiple(name):
     spreads = np.linspace(known.spread, 1.0, 41)
     costs = [gamma * (t - known.spread) ** 2 + divergence_of_normals(name, t) for t in spreads]
     coarse = spreads[int(np.argmin(costs))]
-    found = known.best(gamma, name)
-    assert 1.0 - found.perception == pytest.approx(coarse, abs=0.0075)
-    assert found.distortion == pytest.approx(known.bound(found.perception), abs=1e-12)
+    result = known.best(gamma, name)
+    assert 1.0 - result.perception == pytest.approx(coarse, abs=0.0075)
+    assert result.distortion == pytest.approx(known.bound(result.perception), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_the_best_law_of_a_sign(name):
-    """By search over the masses of some cells; and no better than the closed form allows."""
+    """A search over the masses of cells reaches the closed form and does not exceed it."""
     known, gamma = Sign(), 1.5
     cells = 30
     x, q = known.law(gamma, name)
@@ -166,9 +168,9 @@ def test_the_best_law_of_a_sign(name):
 
     options = {"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9}
     start = -0.5 * x**2
-    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    assert objective(np.log(q))[0] == pytest.approx(found.fun, abs=2e-3)
-    assert np.abs(special.softmax(found.x) - q).sum() < 0.05
+    result = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    assert objective(np.log(q))[0] == pytest.approx(result.fun, abs=2e-3)
+    assert np.abs(special.softmax(result.x) - q).sum() < 0.05
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -193,7 +195,7 @@ def mutual(joint: np.ndarray) -> float:
 
 
 def least_rate(p: float, distortion: float, perception: float) -> float:
-    """By a convex program over the four probabilities of X and X̂."""
+    """Returns the least rate by a convex program over the four probabilities of X and X̂."""
     margin = np.array([1.0 - p, p])
     constraints = [
         {"type": "eq", "fun": lambda j: j.reshape(2, 2).sum(1) - margin},
@@ -203,23 +205,23 @@ def least_rate(p: float, distortion: float, perception: float) -> float:
         {"type": "ineq", "fun": lambda j: j - 1e-9},
     ]
     start = np.array([1.0 - p, 1e-3, 1e-3, p - 1e-3])
-    found = optimize.minimize(
+    result = optimize.minimize(
         lambda j: mutual(np.maximum(j, 1e-15).reshape(2, 2)),
         start,
         method="SLSQP",
         constraints=constraints,
         options={"ftol": 1e-12, "maxiter": 500},
     )
-    return float(found.fun)
+    return float(result.fun)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
 def test_rate_distortion_perception_of_zeros_and_ones(p):
     for distortion in (0.02, 0.08, 0.15, 0.25, 0.35, 0.45):
         for perception in (0.0, 0.02, 0.05, 0.1, 0.2, 0.5):
-            found = tradeoff.binary_rate(p, distortion, perception)
+            result = tradeoff.binary_rate(p, distortion, perception)
             expected = least_rate(p, distortion, perception)
-            assert found == pytest.approx(expected, abs=2e-4), (distortion, perception)
+            assert result == pytest.approx(expected, abs=2e-4), (distortion, perception)
 
 
 def test_rates_at_the_ends():
@@ -230,28 +232,29 @@ def test_rates_at_the_ends():
     assert tradeoff.binary_rate(0.3, 0.3, 0.3) == 0.0
     assert tradeoff.binary_rate(0.3, 0.3, 0.0) > 0.0
     assert tradeoff.binary_rate(0.3, 0.42, 0.0) == 0.0
-    for distortion in (0.05, 0.2, 0.4):  # For half, realism is free.
+    # With probability 1/2, perfect realism does not increase the rate.
+    for distortion in (0.05, 0.2, 0.4):
         expected = 1.0 - entropy(distortion)
         for perception in (0.0, 0.3):
             assert tradeoff.binary_rate(0.5, distortion, perception) == pytest.approx(expected)
 
 
 def test_decoders_of_zeros_and_ones():
-    """By a linear program over what becomes of a zero and of a one."""
+    """The reference is a linear program over the decoding of a zero and of a one."""
     known = Binary(0.3, 0.2)
     kept = np.array([[1.0 - known.least, known.least], [known.least, 1.0 - known.least]])
     joint = np.array([1.0 - known.ones, known.ones])[:, None] * kept  # Y, X
     assert joint.sum(0)[1] == pytest.approx(0.3)
     assert mutual(joint) == pytest.approx(known.rate)
     for perception in (0.0, 0.05, 0.1, known.gap, 0.2):
-        # Of Y = 0 and 1, how often X̂ is 1.
+        # P(X̂ = 1 | Y) for Y = 0 and 1.
         errors = joint[:, 0] - joint[:, 1]
         ones = joint.sum(1)
-        found = optimize.linprog(
+        result = optimize.linprog(
             errors, A_ub=[-ones], b_ub=[perception - 0.3], bounds=[(0.0, 1.0)] * 2
         )
-        assert found.fun + 0.3 == pytest.approx(known.bound(perception), abs=1e-9)
-    # The code is best for its errors, and not for other trade-offs.
+        assert result.fun + 0.3 == pytest.approx(known.bound(perception), abs=1e-9)
+    # The code is optimal for its error probabilities, not for other trade-offs.
     assert tradeoff.binary_rate(0.3, known.bound(0.0), 0.0) < known.rate
 
 
@@ -259,35 +262,35 @@ def test_decoders_of_zeros_and_ones():
     ("make", "says"),
     [
         (lambda: Channel(0.0), "rate is above 0"),
-        (lambda: Binary(0.6, 0.2), "fewer than half"),
-        (lambda: Binary(0.3, 0.3), "fewer than ones"),
+        (lambda: Binary(0.6, 0.2), "that below 0.5"),
+        (lambda: Binary(0.3, 0.3), "below that of ones"),
         (lambda: tradeoff.binary_rate(0.7, 0.1, 0.1), "at most a half"),
         (lambda: tradeoff.binary_rate(0.3, -0.1, 0.1), "0 or more"),
         (lambda: tradeoff.wasserstein_tradeoff(-0.1, 0.1, 0.1), "0 or more"),
         (lambda: Sign().best(1.0, "wasserstein"), "one of kl, reverse-kl"),
     ],
 )
-def test_what_is_no_tradeoff(make, says):
+def test_invalid_tradeoffs_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
 
 
 def test_knees_of_known_shapes():
     t = np.linspace(0.0, 1.0, 101)
-    # The arc of a circle bends most in its middle; 1/x where its slope is that of the chord.
+    # The knee of an arc is its middle; that of 1/x is where the slope equals that of the chord.
     assert knee(1.0 - np.sin(t * np.pi / 2), 1.0 - np.cos(t * np.pi / 2)) == 50
     x = np.linspace(1.0, 4.0, 301)
     assert x[knee(x, 1.0 / x)] == pytest.approx(2.0)
-    # Units, and which axis is which, do not matter; order does not, either.
+    # The knee does not depend on units, on the order of axes, or on the order of points.
     assert knee(1e6 * x, 1e-3 / x + 7.0) == knee(x, 1.0 / x) == knee(1.0 / x, x)
     order = np.random.default_rng(0).permutation(len(x))
     assert order[knee(x[order], 1.0 / x[order])] == knee(x, 1.0 / x)
 
 
-def test_a_knee_is_of_what_no_others_dominate():
+def test_knees_ignore_dominated_points():
     x, y = [0.0, 0.1, 0.5, 1.0], [1.0, 0.2, 0.1, 0.0]
     assert knee(x, y) == 1
-    # Far out points that do not pay would change the scales; so does a point's double not.
+    # Dominated points do not change the scales, and duplicates have no effect.
     assert knee([9.0, 0.0, 0.1, 0.1, 0.5, 1.0], [0.5, 1.0, 0.2, 0.2, 0.1, 0.0]) == 2
     assert knee([0.0, 0.1, 0.5, 1.0, 0.0], [1.0, 0.2, 0.1, 0.0, 30.0]) == 1
 
@@ -295,10 +298,10 @@ def test_a_knee_is_of_what_no_others_dominate():
 @pytest.mark.parametrize(
     ("x", "y", "says"),
     [
-        ([0.0, 1.0], [1.0, 0.0], "of 2 there are 2"),
-        ([0.0, 1.0, 2.0], [1.0, 0.0, 5.0], "of 3 there are 2"),
-        ([], [], "of 0 there are 0"),
-        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], "of 3 there are 1"),
+        ([0.0, 1.0], [1.0, 0.0], "; 2 of 2 are not"),
+        ([0.0, 1.0, 2.0], [1.0, 0.0, 5.0], "; 2 of 3 are not"),
+        ([], [], "; 0 of 0 are not"),
+        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], "; 1 of 3 are not"),
         ([0.0, 1.0, math.nan], [1.0, 0.0, 0.5], "point 2 .* not finite"),
         ([0.0, 1.0, 2.0], [math.inf, 0.0, -1.0], "point 0 .* not finite"),
         ([0.0, 1.0, 2.0], [1.0, 0.0], "two lists of one length; got 3 and 2"),
@@ -307,13 +310,13 @@ def test_a_knee_is_of_what_no_others_dominate():
         ([0.0, 0.1, 0.4, 1.0], [1.0, 0.4, 0.1, 0.0], r"points \[1, 2\] are equally far"),
     ],
 )
-def test_curves_without_a_knee(x, y, says):
+def test_curves_without_a_knee_are_refused(x, y, says):
     with pytest.raises(ValueError, match=says):
         knee(x, y)
 
 
 def test_examples():
-    # analysis.knee is the function.
+    # `analysis.knee` is the function, not the module.
     for module in (tradeoff, sys.modules[knee.__module__]):
-        found = doctest.testmod(module)
-        assert found.attempted > 0 and not found.failed
+        result = doctest.testmod(module)
+        assert result.attempted > 0 and not result.failed

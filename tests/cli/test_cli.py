@@ -1,7 +1,7 @@
-"""The command line: what goes where, what is said, and what is left when things go wrong.
+"""Command line: outputs, messages, exit codes and cleanup after errors.
 
-These run `main` in this process with a codec that is quick and no model; the real command, in
-processes of its own, is in test_cli_processes.py.
+These tests call `main` in this process with a fast codec instead of a model. The tests in
+test_cli_processes.py run the command in processes of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfc_models.codec import container
 
 @pytest.fixture
 def loads(monkeypatch, tmp_path) -> list[str]:
-    """A zoo of one quick model; the list says which models were loaded."""
+    """Replaces the zoo by one fast model. Returns the list of loaded models."""
     loaded: list[str] = []
 
     def load(name: str = "default", realism: str | None = None) -> QuickCodec:
@@ -41,7 +41,7 @@ def loads(monkeypatch, tmp_path) -> list[str]:
         return load(header.model)
 
     quick_zoo(monkeypatch, load)
-    # Not setattr: it would look up the real one, and so import TensorFlow.
+    # setattr would look up the real function, and so import TensorFlow.
     monkeypatch.setitem(vars(codec), "codec_for", codec_for)
     monkeypatch.chdir(tmp_path)
     return loaded
@@ -76,7 +76,7 @@ def one_error(capsys) -> str:
 
 
 def pipe(monkeypatch, data: bytes) -> io.BytesIO:
-    """Standard input that holds data, and what then stands on standard output."""
+    """Replaces standard input by data. Returns the buffer of standard output."""
     out = io.BytesIO()
     for name, stream in (("stdin", io.BytesIO(data)), ("stdout", out)):
         fake = types.SimpleNamespace(buffer=stream, isatty=lambda: False, flush=lambda: None)
@@ -84,7 +84,7 @@ def pipe(monkeypatch, data: bytes) -> io.BytesIO:
     return out
 
 
-def test_there_and_back(loads, capsys):
+def test_compress_and_decompress(loads, capsys):
     put("photo.png")
     assert run("compress", "photo.png") == 0
     pathlib.Path("photo.png").unlink()
@@ -109,7 +109,7 @@ def test_format_by_extension(loads, suffix):
     "arguments",
     [("-o", "copy.xyz"), ("-o", "copy"), ("--format", "xyz"), ("--format", "png", "-o", "a.jpg")],
 )
-def test_unknown_format_stops_before_the_work(loads, capsys, arguments):
+def test_invalid_format_fails_before_loading_a_model(loads, capsys, arguments):
     put("photo.png")
     run("compress", "photo.png", "--quiet")
     loads.clear()
@@ -135,14 +135,14 @@ def test_folders_keep_their_structure(loads):
     assert loads == ["default", "quick"]
 
 
-def test_outputs_lie_beside_inputs(loads):
+def test_outputs_are_written_next_to_inputs(loads):
     put("a/x.png")
     put("b/y.v2.png")
     assert run("compress", "a", "b/y.v2.png", "a/x.png") == 0
     assert tree() == {"a/x.png", "a/x.tfcm", "b/y.v2.png", "b/y.v2.tfcm"}
 
 
-def test_one_input_into_a_folder(loads):
+def test_output_folder_for_one_input(loads):
     put("x.png")
     pathlib.Path("there").mkdir()
     assert run("compress", "x.png", "-o", "there") == 0
@@ -150,19 +150,19 @@ def test_one_input_into_a_folder(loads):
     assert tree() == {"x.png", "there/x.tfcm", "new/x.tfcm"}
 
 
-def test_two_of_one_name_are_both_left_out(loads, capsys):
+def test_inputs_with_the_same_output_fail(loads, capsys):
     put("in/a.png")
     put("in/a.jpg")
     put("in/b.png")
     before = tree()
     assert run("compress", "in", "--force", "--quiet") == 1
-    says = capsys.readouterr().err
-    assert "in/a.jpg: in/a.png would be written to in/a.tfcm as well" in says
-    assert "in/a.png: in/a.jpg would be written to in/a.tfcm as well" in says
+    message = capsys.readouterr().err
+    assert "in/a.jpg: in/a.png would be written to in/a.tfcm as well" in message
+    assert "in/a.png: in/a.jpg would be written to in/a.tfcm as well" in message
     assert tree() == before | {"in/b.tfcm"}
 
 
-def test_nothing_is_overwritten_without_force(loads, capsys):
+def test_existing_output_needs_force(loads, capsys):
     put("photo.png")
     pathlib.Path("photo.tfcm").write_text("mine")
     assert run("compress", "photo.png") == 1
@@ -173,7 +173,7 @@ def test_nothing_is_overwritten_without_force(loads, capsys):
     assert tfc_models.inspect(pathlib.Path("photo.tfcm").read_bytes()).width == 30
 
 
-def test_output_that_is_the_input(loads, capsys):
+def test_output_must_not_be_the_input(loads, capsys):
     photo = put("photo.png")
     os.link(photo, "same.tfcm")
     assert run("compress", "photo.png", "-o", "same.tfcm", "--force") == 1
@@ -181,7 +181,7 @@ def test_output_that_is_the_input(loads, capsys):
     assert np.array_equal(pixels_of("photo.png"), PHOTO)
 
 
-def test_one_bad_file_among_many(loads, capsys):
+def test_invalid_files_do_not_stop_the_others(loads, capsys):
     put("a.png")
     pathlib.Path("b.png").write_bytes(b"hello")
     pathlib.Path("c.png").write_bytes(pathlib.Path("a.png").read_bytes()[:400])
@@ -194,7 +194,7 @@ def test_one_bad_file_among_many(loads, capsys):
     assert {"a.tfcm", "d.tfcm"} == {name for name in tree() if name.endswith(".tfcm")}
 
 
-def test_damaged_compressed_files(loads, capsys):
+def test_damaged_compressed_files_fail(loads, capsys):
     put("photo.png")
     run("compress", "photo.png", "--quiet")
     data = pathlib.Path("photo.tfcm").read_bytes()
@@ -206,61 +206,61 @@ def test_damaged_compressed_files(loads, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "required"),
         (["shrink", "photo.png"], "invalid choice"),
         (["compress"], "required"),
         (["compress", "photo.png", "--fast"], "unrecognized"),
-        (["compress", "photo.png", "-o", "b.png"], "is a picture's name"),
+        (["compress", "photo.png", "-o", "b.png"], "has the suffix of an image"),
         (["compress", "photo.png", "-m", "nosuch"], "the models are: quick"),
         (["compress", "photo.png", "--background", "whitish"], "'whitish' is not a colour"),
         (["compress", "photo.png", "--max-pixels", "many"], "not a whole number above 0"),
         (["compress", "photo.png", "photo2.png", "-o", "-"], "give a folder"),
         (["compress", "photo.png", "photo2.png", "-o", "photo.png.tfcm"], "is a file"),
-        (["compress", "photo.png", "-"], "cannot be read beside others"),
-        (["compress", "photo.png", "-o", "-", "--json"], "--json needs standard output"),
+        (["compress", "photo.png", "-"], "cannot be combined with other inputs"),
+        (["compress", "photo.png", "-o", "-", "--json"], "--json writes to standard output"),
         (["export"], "required"),
         (["compress", "x.png", "-q", "101"], "0 to 100"),
         (["compress", "x.png", "-q", "5", "--target-bpp", "1"], "not allowed with"),
         (["compress", "x.png", "--target-bpp", "0"], "above 0"),
     ],
 )
-def test_usage_errors(loads, capsys, arguments, said):
+def test_usage_errors(loads, capsys, arguments, message):
     put("photo.png")
     pathlib.Path("photo.png.tfcm").write_text("")
     assert run(*arguments) == 2
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert loads == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["compress", "empty"], "no pictures in this folder"),
+        (["compress", "empty"], "no images in this folder"),
         (["decompress", "empty"], "no .tfcm files in this folder"),
         (["compress", "photo.png", "-o", "no/such/x.tfcm"], "there is no folder no/such"),
         (["compress", "photo.png", "--max-pixels", "599"], "--max-pixels"),
         (["compress", "photo.png", "--max-side", "29"], "--max-side"),
         (["compress", "clear.png"], "--background"),
-        (["compress", "old.tfcm"], "is compressed already"),
+        (["compress", "old.tfcm"], "already compressed"),
         (["decompress", "photo.png"], "not a tfc-models file"),
         (["info", "photo.png"], "not a tfc-models file"),
         (["compress", "new\nline.png"], "new\\nline.png: No such file"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(loads, capsys, arguments, said):
+def test_failures_print_one_line(loads, capsys, arguments, message):
     put("photo.png")
     put("old.tfcm.png").rename("old.tfcm")
     put("clear.png", np.zeros((4, 4, 4), np.uint8))
     pathlib.Path("empty").mkdir()
     before = tree()
     assert run(*arguments) == 1
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert tree() == before
 
 
-def test_a_file_of_an_unknown_model_names_the_option(loads, monkeypatch, capsys):
+def test_unknown_model_error_names_the_option(loads, monkeypatch, capsys):
     def codec_for(data: bytes, realism: str | None = None) -> None:
         raise container.UnknownModelError("made with model x: load its weights file.")
 
@@ -281,7 +281,7 @@ def test_decode_limits(loads, capsys):
     assert run("decompress", "photo.tfcm", "-o", "x.png", "--max-pixels", "600") == 0
 
 
-def test_our_limits_replace_pillows(loads, monkeypatch):
+def test_limits_replace_those_of_pillow(loads, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     put("photo.png")
     assert run("compress", "photo.png") == 0
@@ -304,7 +304,7 @@ def test_pipes(loads, monkeypatch):
     assert tree() == {"photo.png"}
 
 
-def test_standard_input_to_a_file_and_a_file_to_standard_output(loads, monkeypatch):
+def test_standard_input_and_output_with_files(loads, monkeypatch):
     pipe(monkeypatch, put("photo.png").read_bytes())
     assert run("compress", "-", "-o", "x.tfcm") == 0
     out = pipe(monkeypatch, b"")
@@ -313,22 +313,22 @@ def test_standard_input_to_a_file_and_a_file_to_standard_output(loads, monkeypat
 
 
 def test_empty_standard_input(capsys, loads, monkeypatch):
-    # capsys comes first, to go last: monkeypatch puts its stream back.
+    # capsys is the first fixture, so that it ends after monkeypatch has restored the streams.
     out = pipe(monkeypatch, b"")
     assert run("compress", "-") == 1
     assert capsys.readouterr().err == "tfc-models compress: -: standard input is empty.\n"
     assert out.getvalue() == b""
 
 
-def test_binary_data_do_not_go_to_a_terminal(loads, monkeypatch, capsys):
+def test_binary_data_are_not_written_to_a_terminal(loads, monkeypatch, capsys):
     put("photo.png")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert run("compress", "photo.png", "-o", "-") == 2
-    assert "not written to a terminal" in one_error(capsys)
+    assert "refusing to write binary data to a terminal" in one_error(capsys)
 
 
 @pytest.mark.parametrize("arguments", [["-q", "7"], ["--target-bytes", "9k"], ["--target-psnr=9"]])
-def test_a_model_of_one_rate_takes_no_target(loads, capsys, arguments):
+def test_fixed_rate_model_rejects_targets(loads, capsys, arguments):
     put("photo.png")
     assert run("compress", "photo.png", *arguments) == 1
     assert "one rate" in one_error(capsys)
@@ -385,14 +385,14 @@ def test_export(loads, capsys):
     assert tree() == {"served/1/saved_model.pb"}
 
 
-def test_export_replaces_nothing_but_a_saved_model(loads, capsys):
+def test_export_replaces_only_saved_models(loads, capsys):
     put("home/photo.png")
     assert run("export", "home", "--force") == 1
-    assert "something else than a SavedModel" in one_error(capsys)
+    assert "does not contain a SavedModel" in one_error(capsys)
     assert tree() == {"home/photo.png"}
 
 
-def test_failed_export_leaves_what_there_was(loads, monkeypatch, capsys):
+def test_failed_export_keeps_the_old_model(loads, monkeypatch, capsys):
     run("export", "served", "--quiet")
 
     def save(self, path, *settings, **search):
@@ -407,7 +407,7 @@ def test_failed_export_leaves_what_there_was(loads, monkeypatch, capsys):
 
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("force", [True, False])
-def test_full_disk_leaves_nothing(loads, monkeypatch, capsys, unnamed, force):
+def test_full_disk_leaves_no_partial_file(loads, monkeypatch, capsys, unnamed, force):
     put("photo.png")
     if force:
         pathlib.Path("photo.tfcm").write_text("old")
@@ -438,7 +438,7 @@ def test_interrupt(loads, monkeypatch, capsys):
     assert tree() == {"photo.png"}
 
 
-def test_unexpected_errors_are_one_line(loads, monkeypatch, capsys):
+def test_unexpected_errors_print_one_line(loads, monkeypatch, capsys):
     def broken(self, picture, quality):
         raise RuntimeError("first line\nsecond line")
 
@@ -450,7 +450,7 @@ def test_unexpected_errors_are_one_line(loads, monkeypatch, capsys):
         run("compress", "photo.png", "--traceback")
 
 
-def test_help_is_short_and_names_every_command(capsys):
+def test_help_lists_every_command(capsys):
     for argument in ("--help", "-h"):
         assert run(argument) == 0
         shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Encoder effort on the command line: usage, progress, results, and the end by a signal."""
+"""Encoder effort on the command line: options, progress, results and signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.cli.test_cli import one_error, put, run, tree
 from tests.quick_codec import PHOTO, SearchingCodec, quick_zoo
 from tfc_models import images
-from tfc_models.cli import output, searching
+from tfc_models.cli import output, search_options
 from tfc_models.codec import tunable
 from tfc_models.metrics import METRICS
 
@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Clock:
-    """Time that passes by a number of seconds at every reading."""
+    """Clock that advances by a number of seconds at every reading."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.time = seconds, 0.0
@@ -46,11 +46,11 @@ def zoo(monkeypatch, tmp_path) -> SearchingCodec:
 
 
 def clocked(monkeypatch, seconds: float) -> None:
-    expected = searching.ExpectedTime
+    expected = search_options.ExpectedTime
     monkeypatch.setattr(output, "ExpectedTime", lambda: expected(Clock(seconds)))
 
 
-def test_results_name_effort_and_tuning(zoo, capsys):
+def test_results_include_effort_and_tune(zoo, capsys):
     assert run("compress", "photo.png", "--json", "--quiet") == 0
     (plain,) = json.loads(capsys.readouterr().out)
     assert not {"effort", "tune"} & plain.keys() and zoo.searches == []
@@ -60,17 +60,17 @@ def test_results_name_effort_and_tuning(zoo, capsys):
     (result,) = json.loads(captured.out)
     assert (result["effort"], result["tune"]) == (3, "psnr + 2*pim")
     assert result["bytes"] < plain["bytes"]
-    said = "30×20, quality 50, effort 3, tuned for psnr + 2*pim, "
-    assert captured.err.startswith(f"photo.png → photo.tfcm: {said}")
+    message = "30×20, quality 50, effort 3, tuned for psnr + 2*pim, "
+    assert captured.err.startswith(f"photo.png → photo.tfcm: {message}")
     assert zoo.searches == [(3, "psnr + 2*pim")]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--effort", "10"], "'10' is not a whole number from 0 to 9"),
         (["--effort", "x"], "'x' is not a whole number from 0 to 9"),
-        (["--tune", "pim"], "--tune needs a search: give --effort 1 to 9"),
+        (["--tune", "pim"], "an effort above 0 only: give --effort 1 to 9"),
         (["-e1", "--tune", "vmaf"], "tune is one of psnr, ssim, "),
         (["-e1", "--tune", "psnr + "], "a sum such as 'psnr + 2*lpips'; got 'psnr + '"),
         (["-e1", "--tune", "lpips"], "give --weights lpips=FILE, or set TFC_MODELS_LPIPS"),
@@ -83,14 +83,16 @@ def test_results_name_effort_and_tuning(zoo, capsys):
         (["-e1", "--weights", "pim"], "'pim' is not NAME=FILE"),
     ],
 )
-def test_a_mistake_ends_before_tensorflow_is_loaded(zoo, capsys, monkeypatch, arguments, says):
+def test_invalid_options_fail_before_tensorflow_is_loaded(
+    zoo, capsys, monkeypatch, arguments, message
+):
     monkeypatch.setitem(sys.modules, "tfc_models.codec.codec", None)
     assert run("compress", "photo.png", *arguments) == 2
-    assert says in one_error(capsys)
+    assert message in one_error(capsys)
     assert tree() == {"photo.png"} and zoo.searches == []
 
 
-def test_names_of_metrics_are_those_that_the_search_takes():
+def test_tunable_names_match_the_search():
     from tfc_models.models.distortion import SQUARED_ERROR_PER_UNIT
 
     assert set(tunable.tunable_names()) == {"psnr", *SQUARED_ERROR_PER_UNIT} - {"mse"}
@@ -99,24 +101,24 @@ def test_names_of_metrics_are_those_that_the_search_takes():
     ]
 
 
-def test_weights_of_options_are_named_while_the_command_runs(zoo, monkeypatch):
+def test_weights_option_sets_the_environment_during_the_command(zoo, monkeypatch):
     pathlib.Path("w.npz").write_bytes(b"weights")
-    seen = []
-    zoo.step = lambda: seen.append(tunable.weights_digests("pim"))
+    digests = []
+    zoo.step = lambda: digests.append(tunable.weights_digests("pim"))
     words = ("--tune", "pim", "--weights", "pim=w.npz", "--quiet")
     assert run("compress", "photo.png", "-e", 1, *words) == 0
-    assert len(seen[0]) == 1 and len(seen[0][0]) == 64
+    assert len(digests[0]) == 1 and len(digests[0][0]) == 64
     assert tunable.weights_digests("pim") == []
 
 
-def test_a_long_search_is_announced_once(zoo, monkeypatch, capsys):
+def test_long_search_prints_expected_time_once(zoo, monkeypatch, capsys):
     clocked(monkeypatch, 2.0)
     assert run("compress", "photo.png", "-e", 5) == 0
     first, second = capsys.readouterr().err.splitlines()
     assert first == "photo.png: effort 5, about 20 s" and second.startswith("photo.png → ")
     assert run("compress", "photo.png", "-e", 5, "--force", "--target-bytes", "1000") == 0
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first == "photo.png: effort 5, about 20 s for each of a few searches"
+    assert first == "photo.png: effort 5, about 20 s for each of several searches"
     assert len(zoo.searches) > 2 and last.startswith("photo.png → ")
     assert run("compress", "photo.png", "-e", 5, "--force", "--quiet") == 0
     assert capsys.readouterr().err == ""
@@ -125,14 +127,14 @@ def test_a_long_search_is_announced_once(zoo, monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_median_step_leaves_out_the_building_of_graphs():
+def test_expected_time_ignores_graph_building():
     times = iter([0.0, 30.0, 31.0, 32.0])
-    expected = searching.ExpectedTime(lambda: next(times))
+    expected = search_options.ExpectedTime(lambda: next(times))
     assert expected.seconds(1, 20) is None and expected.seconds(2, 20) is None
     assert expected.seconds(3, 20) == 32.0 + 17.0
 
 
-def test_a_terminal_has_a_bar_for_the_picture(zoo, monkeypatch):
+def test_terminal_shows_a_bar_for_the_search(zoo, monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -154,7 +156,7 @@ def test_a_terminal_has_a_bar_for_the_picture(zoo, monkeypatch):
 
 SEARCH = """
 import signal, sys, time
-# Whoever runs the tests, as a job in the background or under nohup, may ignore these.
+# These signals may be ignored if the tests run in the background or under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from tests.quick_codec import SearchingCodec
@@ -172,7 +174,7 @@ sys.exit(main(["compress", sys.argv[2], "-e", "9"]))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_search_that_is_ended_leaves_no_file(tmp_path, name):
+def test_interrupted_search_leaves_no_file(tmp_path, name):
     photo = tmp_path / "photo.png"
     photo.write_bytes(images.encode(PHOTO, ".png"))
     process = subprocess.Popen(
@@ -191,7 +193,7 @@ def test_a_search_that_is_ended_leaves_no_file(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def test_compare_and_export_take_an_effort(zoo, capsys):
+def test_compare_and_export_accept_an_effort(zoo, capsys):
     words = ("--codecs", "jpeg", "--json", "--quiet")
     assert run("compare", "photo.png", "-e", 2, "--tune", "nlpd", *words) == 0
     document = json.loads(capsys.readouterr().out)
@@ -204,11 +206,11 @@ def test_compare_and_export_take_an_effort(zoo, capsys):
     assert saved.endswith("quality None, effort 3, tune nlpd")
 
 
-def test_evaluate_makes_a_curve_of_each_effort(zoo, capsys):
+def test_evaluate_has_a_curve_per_effort(zoo, capsys):
     put("in/a.png", np.tile(PHOTO, (2, 2, 1)))
     words = ("--codecs", "", "--points", "2", "--quiet")
     assert run("evaluate", "in", "--out", "out", "-e", "0", "--tune", "pim", *words) == 2
-    assert "--tune needs a search" in one_error(capsys)
+    assert "--tune has an effect with an effort above 0 only" in one_error(capsys)
     assert run("evaluate", "in", "--out", "out", "-e", "0,2", "--tune", "nlpd", *words) == 0
     document = json.loads(pathlib.Path("out/results.json").read_text())
     names = [codec["name"] for codec in document["codecs"]]

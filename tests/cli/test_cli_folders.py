@@ -1,4 +1,4 @@
-"""The command line over many files: what is left out, what is skipped, and what is said of each."""
+"""Command line with folders: skipped files, failed files, and their messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfc_models.cli import output
 
 @pytest.fixture
 def loads(monkeypatch, tmp_path) -> list[str]:
-    """A zoo of one quick model; the list says which models were loaded."""
+    """Replaces the zoo by one fast model. Returns the list of loaded models."""
     loaded: list[str] = []
 
     def load(name: str = "default", realism: str | None = None) -> QuickCodec:
@@ -26,13 +26,13 @@ def loads(monkeypatch, tmp_path) -> list[str]:
         return QuickCodec()
 
     quick_zoo(monkeypatch, load)
-    # Not setattr: it would look up the real one, and so import TensorFlow.
+    # setattr would look up the real function, and so import TensorFlow.
     monkeypatch.setitem(vars(codec), "codec_for", lambda data, realism=None: load("quick"))
     monkeypatch.chdir(tmp_path)
     return loaded
 
 
-def test_pictures_that_cannot_be_read_are_reported_in_folders(loads, capsys):
+def test_unsupported_image_formats_in_folders_are_reported(loads, capsys):
     put("in/a.png")
     for name in ("in/b.HEIC", "in/sub/c.jxl", "in/.d.heic", "in/notes.txt"):
         pathlib.Path(name).parent.mkdir(exist_ok=True)
@@ -42,7 +42,7 @@ def test_pictures_that_cannot_be_read_are_reported_in_folders(loads, capsys):
     assert [line.split(": ")[1] for line in lines] == ["in/b.HEIC", "in/sub/c.jxl"]
     assert all("cannot be read: convert it to PNG" in line for line in lines)
     assert pathlib.Path("in/a.tfcm").is_file()
-    # A folder of nothing else, and of compressed files beside them.
+    # A folder with unsupported formats only, and one that also has compressed files.
     assert run("compress", "in/sub") == 1
     assert "in/sub/c.jxl: its format" in one_error(capsys)
     assert run("decompress", "in", "-o", "back", "--quiet") == 0
@@ -59,46 +59,46 @@ def test_skip_existing(loads, capsys, monkeypatch):
     results = json.loads(capsys.readouterr().out)
     assert [r["output"] for r in results if r["skipped"]] == ["in/a.tfcm", "in/b.tfcm"]
     assert loads == ["default"]
-    with monkeypatch.context() as patch:  # As of a folder that is read-only by now.
+    with monkeypatch.context() as patch:  # The folder is read-only.
         patch.setattr(os, "access", lambda path, mode: False)
         assert run("compress", "in", "--skip-existing", "--quiet") == 0
     assert run("compress", "in", "--skip-existing", "--force") == 2
-    assert "--skip-existing keeps them" in one_error(capsys)
+    assert "--force and --skip-existing contradict each other" in one_error(capsys)
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         ("file/out.tfcm", "there is no folder file"),
-        ("file/", "file is a file, where"),
+        ("file/", "file is a file, not a folder"),
         ("x" * 300, "name too long"),
         ("closed/out.tfcm", "cannot write to the folder"),
     ],
 )
-def test_outputs_that_cannot_be_written_stop_before_the_model(
-    loads, capsys, monkeypatch, output, said
+def test_unwritable_outputs_fail_before_loading_a_model(
+    loads, capsys, monkeypatch, output, message
 ):
     put("photo.png")
     pathlib.Path("file").write_text("")
     pathlib.Path("closed").mkdir()
-    # Root may write everywhere.
+    # The mock is needed because root may write everywhere.
     monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path))
     assert run("compress", "photo.png", "-o", output) == 1
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert loads == []
 
 
-def test_json_of_names_that_are_not_utf_8(loads, capsysbinary):
+def test_json_escapes_names_that_are_not_utf_8(loads, capsysbinary):
     put("a.png").rename(os.fsdecode(b"\xff.png"))
     assert run("compress", os.fsdecode(b"\xff.png"), "--json", "--quiet") == 0
     (result,) = json.loads(capsysbinary.readouterr().out)
     assert (result["input"], result["output"]) == ("\\xff.png", "\\xff.tfcm")
-    json.dumps(result, ensure_ascii=False).encode()  # As strict readers need it.
+    json.dumps(result, ensure_ascii=False).encode()  # Must be valid UTF-8.
     output.print_table({"picture": "left"}, [[os.fsdecode(b"\xff.png")]])
     assert b"\\udcff.png" in capsysbinary.readouterr().out
 
 
-def test_grey_and_16_bits_are_in_the_summary(loads, capsys):
+def test_summary_mentions_grey_and_16_bits(loads, capsys):
     grey = PHOTO[..., 0]
     Image.fromarray(grey.astype(np.uint16) * 257).save("deep.png")
     assert run("compress", "deep.png") == 0
@@ -111,7 +111,7 @@ def test_grey_and_16_bits_are_in_the_summary(loads, capsys):
         with Image.open(f"back{suffix}") as image:
             assert image.mode == "L"
     assert np.array_equal(pixels_of("back.png"), grey)
-    assert run("decompress", "deep.tfcm", "-o", "back.webp") == 0  # Which has colours only.
+    assert run("decompress", "deep.tfcm", "-o", "back.webp") == 0  # WebP has no greyscale.
     assert np.array_equal(pixels_of("back.webp"), images.as_rgb(grey))
     capsys.readouterr()
     assert run("info", "deep.tfcm") == 0

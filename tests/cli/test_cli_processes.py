@@ -1,4 +1,4 @@
-"""The real command line, in processes of its own: pipes, chatter, and signals."""
+"""Command line in separate processes: pipes, start-up messages and signals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(*arguments: object, **options) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_real_pipes_without_chatter(tmp_path):
+def test_pipes_print_nothing_else(tmp_path):
     photo = np.tile(np.arange(64, dtype=np.uint8)[:, None, None] * 3, (1, 80, 3))
     png = images.encode(photo, ".png")
     compressed = command("compress", "-m", MODEL, "-", input=png, cwd=tmp_path)
@@ -43,7 +43,7 @@ def test_real_pipes_without_chatter(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors_of_the_real_command_are_one_line(tmp_path):
+def test_command_prints_one_line_errors(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"no weights")
     (tmp_path / "photo.png").write_bytes(images.encode(PHOTO, ".png"))
     done = command("compress", "-m", "bad.npz", "photo.png", cwd=tmp_path)
@@ -67,7 +67,7 @@ sys.exit(main(["info", {str(tmp_path / "x.tfcm")!r}]) or main(["models"]) or mai
 INTERRUPTED_WRITE = """
 import os, sys
 import signal
-# Whoever runs the tests, as a job in the background or under nohup, may ignore these.
+# These signals may be ignored if the tests run in the background or under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
@@ -83,7 +83,7 @@ def half_write(fd, data):
     os.write = whole_write
     os.write(fd, data[: len(data) // 2])
     print("half", flush=True)
-    sys.stdin.read()  # For ever.
+    sys.stdin.read()  # Blocks forever.
 
 os.write = half_write
 from tfc_models.cli.main import main
@@ -93,7 +93,7 @@ sys.exit(main(["compress", sys.argv[2]]))
 
 @pytest.mark.parametrize("way", ["unnamed", "named"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
-def test_a_killed_process_leaves_no_half_file(tmp_path, name, way):
+def test_killed_process_leaves_no_partial_file(tmp_path, name, way):
     photo = tmp_path / "photo.png"
     photo.write_bytes(images.encode(PHOTO, ".png"))
     process = subprocess.Popen(
@@ -115,7 +115,7 @@ def test_a_killed_process_leaves_no_half_file(tmp_path, name, way):
     assert errors == (b"tfc-models: interrupted.\n" if name == "SIGINT" else b"")
     left = [path.name for path in tmp_path.iterdir() if path != photo]
     if name == "SIGKILL" and (way == "named" or not _has_unnamed_files(tmp_path)):
-        # Not even a cleaning up was possible; the half file has not the output's name.
+        # SIGKILL prevents cleanup; the partial file has a temporary name.
         assert all(file.startswith(".") and file.endswith(".part") for file in left)
     else:
         assert left == []
@@ -124,7 +124,7 @@ def test_a_killed_process_leaves_no_half_file(tmp_path, name, way):
 LONG_STEP = """
 import ctypes, sys
 import signal
-# Whoever runs the tests, as a job in the background or under nohup, may ignore these.
+# These signals may be ignored if the tests run in the background or under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
@@ -137,7 +137,7 @@ def one_step_of_machine_code(self, picture, quality):
     print("computing", flush=True)
     mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
     lock(mutex)
-    lock(mutex)  # For ever, and Python's own handlers do not run in here.
+    lock(mutex)  # Blocks forever, and Python's signal handlers do not run.
 
 QuickCodec.compress = one_step_of_machine_code
 from tfc_models.cli.main import main
@@ -146,7 +146,7 @@ sys.exit(main(["compress", sys.argv[2]]))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_long_computation_can_be_ended(tmp_path, name):
+def test_signals_end_a_long_computation(tmp_path, name):
     photo = tmp_path / "photo.png"
     photo.write_bytes(images.encode(PHOTO, ".png"))
     process = subprocess.Popen(

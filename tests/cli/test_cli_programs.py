@@ -1,4 +1,4 @@
-"""`tfc-models train`, `serve` and `bulk`: what they refuse, before any work."""
+"""`tfc-models train`, `serve` and `bulk`: errors before any work."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def folder(tmp_path, monkeypatch):
     Image.fromarray(photo()[:64, :64]).save(tmp_path / "photos" / "a.png")
 
 
-def test_an_unknown_config_is_answered_with_the_names(capsys):
+def test_unknown_config_error_lists_the_names(capsys):
     assert run("train", "--config", "mbt2081", "--workdir", "out") == 2
-    said = one_error(capsys)
-    assert "there is no config 'mbt2081'" in said
-    assert all(name in said for name in configs.names())
+    message = one_error(capsys)
+    assert "there is no config 'mbt2081'" in message
+    assert all(name in message for name in configs.names())
 
 
-def test_names_of_configs_may_have_hyphens_and_paths_are_taken_as_they_are(tmp_path):
+def test_config_names_may_have_hyphens_or_be_paths(tmp_path):
     path = configs.names()["mbt2018_mean"]
     assert configs.find("mbt2018-mean") == configs.find("mbt2018_mean") == path
     assert configs.find(str(path)) == path
@@ -36,26 +36,26 @@ def test_names_of_configs_may_have_hyphens_and_paths_are_taken_as_they_are(tmp_p
         configs.find("other/mbt2018_mean.py")
 
 
-def test_every_config_is_of_a_kind_that_can_be_trained():
-    from tfc_models.training import config, kinds
+def test_every_config_has_a_trainer():
+    from tfc_models.training import config, dispatch
 
     for name in configs.names():
-        assert type(config.read(name, [], config.RunConfig)) in kinds.MODULES
+        assert type(config.read(name, [], config.RunConfig)) in dispatch.MODULES
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--config=banana", "--data=photos"], "draws samples of banana: leave out --data"),
         (["--config=mbt2018_mean"], "needs training data: give --data"),
-        (["--config=pim", "--data=photos", "--strategy=mirrored"], "for runs on pictures"),
+        (["--config=pim", "--data=photos", "--strategy=mirrored"], "for runs on images"),
         (["--config=mbt2018_mean", "--data=photos", "--steps=1", "--minutes=1"], "not both"),
         (["--config=mbt2018_mean", "--data=photos", "--set=nonsense=1"], "--set takes key=value"),
     ],
 )
-def test_a_contradiction_stops_before_the_work(capsys, tmp_path, arguments, says):
+def test_contradicting_options_fail_before_training(capsys, tmp_path, arguments, message):
     assert run("train", "--workdir=out", *arguments) == 2
-    assert says in one_error(capsys)
+    assert message in one_error(capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -64,12 +64,12 @@ def test_a_contradiction_stops_before_the_work(capsys, tmp_path, arguments, says
     [
         (["serve", "default"], "tfc_models.serving.server", "serving"),
         (["bulk", "compress", "--input=photos", "--output=out"], "tfc_models.serving.bulk", "beam"),
-        (["train", "--config=banana", "--workdir=out"], "tfc_models.training.kinds", "train"),
+        (["train", "--config=banana", "--workdir=out"], "tfc_models.training.dispatch", "train"),
     ],
 )
-def test_a_missing_extra_is_named_with_its_command(capsys, monkeypatch, arguments, module, extra):
+def test_missing_extra_error_names_the_pip_command(capsys, monkeypatch, arguments, module, extra):
     class Missing:
-        """Imports as if a package of the extra were not there."""
+        """Import hook that simulates a missing package."""
 
         @staticmethod
         def find_spec(name: str, *unused: object) -> None:
@@ -87,22 +87,22 @@ def test_a_missing_extra_is_named_with_its_command(capsys, monkeypatch, argument
     )
 
 
-def test_a_folder_without_a_model_is_not_served(capsys):
+def test_serve_rejects_a_folder_without_a_model(capsys):
     assert run("serve", "photos") == 2
-    assert "photos holds neither a SavedModel nor versions of one" in one_error(capsys)
+    assert "photos contains neither a SavedModel nor versions of one" in one_error(capsys)
     assert run("serve", "nonsense") == 2
     assert "there is no model 'nonsense'" in one_error(capsys)
 
 
-def test_bulk_passes_on_flags_of_beam_and_of_nobody_else(capsys):
+def test_bulk_rejects_flags_unknown_to_beam(capsys):
     assert run("bulk", "compress", "--input=photos", "--output=out", "--nonsense=1") == 2
-    assert "--nonsense=1: neither this command nor Beam has such a flag" in capsys.readouterr().err
+    assert "--nonsense=1: unknown flag, of neither this command nor Beam" in capsys.readouterr().err
     assert run("info", "a.tfcm", "--nonsense=1") == 2
     assert "unrecognized arguments: --nonsense=1" in one_error(capsys)
 
 
 @pytest.mark.slow
-def test_a_run_that_is_terminated_saves_and_goes_on(tmp_path):
+def test_terminated_run_saves_and_resumes(tmp_path):
     words = ["-m", "tfc_models.cli", "train", "--config=banana", f"--workdir={tmp_path / 'out'}"]
     words += ["--set=samples=500", "--set=batch=16", "--set=log_steps=1"]
     with programs.Program(*words, "--steps=1000000") as program:
@@ -116,4 +116,4 @@ def test_a_run_that_is_terminated_saves_and_goes_on(tmp_path):
     assert program.returncode == 128 + signal.SIGTERM
     step = int(last.rstrip(".").rsplit(" ", 1)[1])
     again = programs.run(*words, f"--steps={step + 1}")
-    assert again.returncode == 0 and f"going on from step {step}" in again.stderr
+    assert again.returncode == 0 and f"resuming from step {step}" in again.stderr

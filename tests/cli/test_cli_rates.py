@@ -1,4 +1,4 @@
-"""The command line with a model of many rates: qualities, and targets found by search."""
+"""Command line with a variable-rate model: qualities and targets."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def test_quality_and_targets(rates, capsys):
     sizes = [compressed(capsys, "-q", q)["bytes"] for q in ("0", "50", "90", "100")]
     assert sizes == sorted(sizes)
     between = (sizes[1] + sizes[2]) // 2
-    told = compressed(capsys, "--target-bytes", str(between))
-    assert told["bytes"] <= between and 50 <= told["quality"] < 90
-    assert pathlib.Path("photo.tfcm").stat().st_size == told["bytes"]
+    result = compressed(capsys, "--target-bytes", str(between))
+    assert result["bytes"] <= between and 50 <= result["quality"] < 90
+    assert pathlib.Path("photo.tfcm").stat().st_size == result["bytes"]
     assert compressed(capsys, "--target-bpp", str(8 * between / 600 + 1e-6)) | {"seconds": 0} == (
-        told | {"seconds": 0}
+        result | {"seconds": 0}
     )
     aimed = compressed(capsys, "--target-psnr", "30")
     assert 80 < aimed["quality"] < 100
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        (["--target-bytes", "40"], "bytes: 40 are too few"),
-        (["--target-bpp", "0.01"], "too few"),
+        (["--target-bytes", "40"], "target of 40 bytes is too small"),
+        (["--target-bpp", "0.01"], "too small"),
     ],
 )
-def test_a_target_out_of_reach_is_an_error(rates, capsys, arguments, says):
+def test_unreachable_target_fails(rates, capsys, arguments, message):
     put("photo.png")
     assert run("compress", "photo.png", *arguments) == 1
-    assert says in one_error(capsys)
+    assert message in one_error(capsys)
     assert tree() == {"photo.png"}

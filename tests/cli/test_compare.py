@@ -1,4 +1,4 @@
-"""`tfc-models compare`: every codec at the size and at the quality of ours, on one sheet."""
+"""`tfc-models compare`: codecs at the size and at the quality of the model, on a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cli.test_cli import one_error, pixels_of, put, run, tree
 from tests.conftest import cropped
 from tests.quick_codec import GradedCodec, QuickCodec, quick_zoo
 from tfc_models import evaluation
-from tfc_models.cli import choosing
+from tfc_models.cli import codec_selection
 from tfc_models.evaluation import PEERS, sheet
 
 TITLES = ["JPEG", "WebP", "AVIF", "AVIF 4:4:4", "JPEG 2000", "JPEG XL", "HEIC", "HEIC 4:4:4"]
@@ -28,14 +28,14 @@ needs_all = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def zoo(monkeypatch, tmp_path) -> None:
-    """The model is a quick one of many rates."""
+    """Replaces the zoo by a fast variable-rate model."""
     quick_zoo(monkeypatch, lambda name, realism=None: GradedCodec())
     monkeypatch.chdir(tmp_path)
     put("photo.png", cropped(180, 240))
 
 
 @needs_all
-def test_a_sheet_and_a_table(capsys):
+def test_contact_sheet_and_tables(capsys):
     assert run("compare", "photo.png") == 0
     assert tree() == {"photo.png", "photo.compare.png"}
     captured = capsys.readouterr()
@@ -44,11 +44,11 @@ def test_a_sheet_and_a_table(capsys):
     tables = "At the size of graded", "At the PSNR of graded: ", "Settings"
     assert all(title in captured.out for title in tables)
     page = pixels_of("photo.compare.png")
-    assert page.shape[1] == 5 * (sheet.WHOLE[0] + sheet.GAP) + sheet.GAP  # two rows of ten
+    assert page.shape[1] == 5 * (sheet.WHOLE[0] + sheet.GAP) + sheet.GAP  # Two rows of five.
 
 
 @needs_all
-def test_nobody_gets_more_bytes_than_ours(capsys):
+def test_peers_match_the_size_of_the_model(capsys):
     assert run("compare", "photo.png", "--json", "--quality", 0, "--quiet") == 0
     ours, *others = json.loads(capsys.readouterr().out)["equal_size"]
     assert (ours["codec"], ours["setting"]) == ("graded", "quality 0")
@@ -61,7 +61,7 @@ def test_nobody_gets_more_bytes_than_ours(capsys):
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ms-ssim", "nlpd"])
-def test_sizes_at_the_quality_of_ours(capsys, metric):
+def test_peers_match_the_quality_of_the_model(capsys, metric):
     assert run("compare", "photo.png", "-q", 75, "--json", "--equal", metric, *FEW) == 0
     document = json.loads(capsys.readouterr().out)
     name = metric.replace("-", "_")
@@ -71,7 +71,7 @@ def test_sizes_at_the_quality_of_ours(capsys, metric):
     ours, *others = document["equal_quality"]["sizes"]
     assert ours["bytes"] == document["equal_size"][0]["bytes"]
     for item, peer in zip(others, (PEERS["jpeg"], PEERS["webp"])):
-        # Between the files of two neighbouring qualities, one worse and one better than ours.
+        # The size is between those of two neighbouring settings, one worse and one better.
         settings = [int(word) for word in item["setting"].split() if word.isdigit()]
         assert settings[-1] - settings[0] <= 1
         around = [figures_at(peer, setting, metric) for setting in settings]
@@ -81,36 +81,36 @@ def test_sizes_at_the_quality_of_ours(capsys, metric):
 
 
 def figures_at(peer: evaluation.Peer, setting: int, metric: str) -> evaluation.Figures:
-    picture = cropped(180, 240)
+    image = cropped(180, 240)
     point = evaluation.peer_setting(peer, setting)
-    coded = evaluation.code(picture, point.encode, point.decode)
+    coded = evaluation.code(image, point.encode, point.decode)
     further = [evaluation.quality_metric("nlpd")] if metric == "nlpd" else []
-    return evaluation.measure(picture, coded, further)
+    return evaluation.measure(image, coded, further)
 
 
 @pytest.mark.parametrize(
-    ("quality", "said"), [(0, "in its smallest file"), (100, "out of range: ")]
+    ("quality", "message"), [(0, "in its smallest file"), (100, "out of range: ")]
 )
-def test_a_quality_that_a_codec_does_not_have_is_out_of_range(monkeypatch, capsys, quality, said):
+def test_unreachable_quality_is_out_of_range(monkeypatch, capsys, quality, message):
     coarse = evaluation.PEERS["jpeg"].settings[:2] if quality else range(95, 101)
     monkeypatch.setitem(PEERS, "jpeg", with_settings(PEERS["jpeg"], tuple(coarse)))
     assert run("compare", "photo.png", "--quality", quality, "--codecs", "jpeg") == 0
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 def with_settings(peer: evaluation.Peer, settings: tuple[float, ...]) -> evaluation.Peer:
     return dataclasses.replace(peer, settings=settings)
 
 
-def test_a_picture_that_comes_back_unchanged_has_no_equal_quality(monkeypatch, capsys):
+def test_lossless_result_has_no_equal_quality(monkeypatch, capsys):
     quick_zoo(monkeypatch, lambda name, realism=None: QuickCodec())
     assert run("compare", "photo.png", *FEW) == 0
     captured = capsys.readouterr()
-    assert "no sizes at equal PSNR: that of ours has no finite value." in captured.err
+    assert "no sizes at equal PSNR: the model's value is not finite." in captured.err
     assert "At the size of quick" in captured.out and "At the PSNR" not in captured.out
 
 
-def test_further_metrics_are_in_the_table_and_in_json(capsys):
+def test_further_metrics_in_table_and_json(capsys):
     assert run("compare", "photo.png", "--metrics", "ssim,nlpd", "--json", *FEW) == 0
     for item in json.loads(capsys.readouterr().out)["equal_size"]:
         assert 0.0 < item["ssim"] < 1.0 and item["nlpd"] > 0.0
@@ -118,7 +118,7 @@ def test_further_metrics_are_in_the_table_and_in_json(capsys):
     assert "NLPD" in capsys.readouterr().out
 
 
-def test_the_settings_of_every_codec_are_listed(capsys):
+def test_settings_of_every_codec_are_listed(capsys):
     arguments = "--codecs", "jpeg,avif", "--avif-speed", "9"
     assert run("compare", "photo.png", "--json", *arguments) == 0
     ours, jpeg, avif = json.loads(capsys.readouterr().out)["codecs"]
@@ -128,23 +128,25 @@ def test_the_settings_of_every_codec_are_listed(capsys):
     assert avif["options"] == "speed 9, subsampling 4:2:0"
 
 
-def test_codecs_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys):
+def test_missing_codecs_are_reported_and_skipped(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    monkeypatch.setattr(choosing.evaluation, "PEERS", {n: PEERS[n] for n in ("jpeg", "jpegxl")})
-    said = "tfc-models compare: JPEG XL needs the package pillow-jxl-plugin: pip install "
-    said += "pillow-jxl-plugin. It is skipped.\n"
+    monkeypatch.setattr(
+        codec_selection.evaluation, "PEERS", {n: PEERS[n] for n in ("jpeg", "jpegxl")}
+    )
+    message = "tfc-models compare: JPEG XL needs the package pillow-jxl-plugin: pip install "
+    message += "pillow-jxl-plugin. It is skipped.\n"
     assert run("compare", "photo.png", "--json", "--quiet") == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
-    assert captured.err == said
+    assert captured.err == message
     assert [item["codec"] for item in document["equal_size"]] == ["graded", "JPEG"]
     assert [item["name"] for item in document["skipped"]] == ["JPEG XL"]
-    # Asked for by name it counts as a failure, but the others are done.
+    # A codec requested by name counts as a failure.
     assert run("compare", "photo.png", "--codecs", "jpeg,jpegxl", "--quiet", "--force") == 1
-    assert one_error(capsys) == said
+    assert one_error(capsys) == message
 
 
-def test_metrics_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys):
+def test_missing_metrics_are_reported_and_skipped(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pycvvdp", None)
     arguments = "--metrics", "cvvdp,nlpd", "--json", "--quiet", *FEW
     assert run("compare", "photo.png", *arguments) == 1
@@ -165,7 +167,7 @@ def test_odd_sizes(size):
     assert pixels_of("sheet.png").shape[1] > 1500
 
 
-def test_a_codec_that_cannot_do_the_picture_is_left_out(monkeypatch, capsys):
+def test_failing_codec_is_skipped(monkeypatch, capsys):
     encode = evaluation.Peer.encode
 
     def no_webp(self, picture, setting):
@@ -180,7 +182,7 @@ def test_a_codec_that_cannot_do_the_picture_is_left_out(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "code"),
+    ("arguments", "message", "code"),
     [
         (["photo.png", "-o", "sheet.jpg"], "does not end in .png", 2),
         (["photo.png", "--quality", "101"], "not a whole number from 0 to 100", 2),
@@ -192,37 +194,37 @@ def test_a_codec_that_cannot_do_the_picture_is_left_out(monkeypatch, capsys):
         (["photo.png", "-o", "there.png"], "--force overwrites it", 1),
         (["photo.png", "-o", "no/such.png"], "there is no folder no", 1),
         (["missing.png"], "missing.png: No such file", 1),
-        (["broken.png"], "broken.png: not a picture", 1),
+        (["broken.png"], "broken.png: not an image", 1),
         (["clear.png"], "--background", 1),
     ],
 )
-def test_what_cannot_be_done_is_one_line(capsys, arguments, said, code):
+def test_failures_print_one_line(capsys, arguments, message, code):
     put("there.png")
     put("clear.png", np.zeros((4, 4, 4), np.uint8))
     pathlib.Path("broken.png").write_bytes(b"no")
     before = tree()
     assert run("compare", *arguments) == code
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert tree() == before
 
 
-def test_models_of_one_rate_take_no_quality(monkeypatch, capsys):
+def test_fixed_rate_models_reject_quality(monkeypatch, capsys):
     quick_zoo(monkeypatch, lambda name, realism=None: QuickCodec())
     assert run("compare", "photo.png", "--quality", 50) == 2
-    assert "quick has one rate" in one_error(capsys)
+    assert "quick has a fixed rate" in one_error(capsys)
 
 
-def test_the_detail_is_where_the_others_differ():
-    picture = np.zeros((600, 900, 3), np.uint8)
-    other = picture.copy()
+def test_crop_is_where_results_differ():
+    image = np.zeros((600, 900, 3), np.uint8)
+    other = image.copy()
     other[400:420, 300:320] = 255
-    box = sheet.detail_box(picture, [other, picture])
+    box = sheet.detail_box(image, [other, image])
     assert box.left <= 300 and box.left + box.width >= 320
     assert box.top <= 400 and box.top + box.height >= 420
     assert (box.of(other) == 255).sum() == 20 * 20 * 3
 
 
-def test_long_names_are_cut_to_their_tiles():
+def test_long_names_are_cut_to_the_tile_width():
     page = sheet.tile([], "W" * 200, ["short"], 400)
     assert page.shape[1] == 400
     assert (page[:, -1] == sheet.PAPER).all() or page[:, -3:].min() == sheet.PAPER

@@ -1,4 +1,4 @@
-"""`tfc-models evaluate`: what is measured, what is written, and what a second run does."""
+"""`tfc-models evaluate`: measurements, output files, and resumed runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAVE_PLOT = analysis.save_plot
 
 @pytest.fixture(autouse=True)
 def coded(monkeypatch, tmp_path) -> list[tuple[str, int]]:
-    """A folder of two pictures, and models that are quick; the list says what they coded."""
+    """Creates a folder of two images and fast models. Returns the list of encodings."""
     done: list[tuple[str, int]] = []
 
     class Graded(GradedCodec):
@@ -38,7 +38,7 @@ def coded(monkeypatch, tmp_path) -> list[tuple[str, int]]:
             return super().compress(picture, quality)
 
     class One(GradedCodec):
-        """Of one rate, which is the digest that its name ends in."""
+        """Fixed-rate model. The end of its name is its digest and its quality."""
 
         many_rates = False
 
@@ -54,7 +54,7 @@ def coded(monkeypatch, tmp_path) -> list[tuple[str, int]]:
 
     quick_zoo(monkeypatch, load)
     monkeypatch.setattr(command, "check_model", lambda name: None)
-    # Plots are test_analysis' business, and would take most of the time.
+    # test_analysis tests plots, which would take most of the time here.
     monkeypatch.setattr(analysis, "save_plot", lambda figure, kind: kind.encode())
     monkeypatch.chdir(tmp_path)
     put("in/a.png", cropped(180, 200))
@@ -74,7 +74,7 @@ def written() -> set[str]:
     return {path.name for path in pathlib.Path("out").iterdir()}
 
 
-def test_every_picture_by_every_codec_and_the_means(monkeypatch, capsys):
+def test_results_of_every_image_and_codec_and_means(monkeypatch, capsys):
     monkeypatch.setattr(analysis, "save_plot", SAVE_PLOT)
     assert run("evaluate", "in", "--out", "out", "--points", "3", "--codecs", "jpeg,webp") == 0
     assert written() == FILES
@@ -109,14 +109,14 @@ def test_every_picture_by_every_codec_and_the_means(monkeypatch, capsys):
     assert "out: bd_rate.md, journal.jsonl" in captured.err
 
 
-def test_the_bytes_are_those_of_whole_files():
+def test_bytes_include_headers():
     evaluate("--codecs", "")
     picture = cropped(180, 200)
     sizes = [row["bytes"] for row in results()["results"] if row["picture"] == "a.png"]
     assert sizes == [len(GradedCodec().compress(picture, quality)) for quality in (0, 100)]
 
 
-def test_csv_says_the_same_as_json():
+def test_csv_equals_json():
     evaluate("--codecs", "jpeg")
     document = results()
     rows = list(csv.DictReader(io.StringIO(pathlib.Path("out/results.csv").read_text())))
@@ -131,23 +131,23 @@ def test_csv_says_the_same_as_json():
     )
 
 
-def test_the_bd_rates_are_those_of_the_means():
+def test_bd_rates_use_means():
     evaluate("--codecs", "jpeg,webp", "--points", 4)
     document = results()
     of = {
         name: [(m["bpp"], m["psnr"]) for m in document["means"] if m["codec"] == name]
         for name in ("JPEG", "WebP")
     }
-    found = {(r["metric"], r["codec"], r["anchor"]): r["percent"] for r in document["bd_rates"]}
-    assert found["psnr", "WebP", "JPEG"] == analysis.bd_rate(of["JPEG"], of["WebP"])
-    assert found["psnr", "JPEG", "JPEG"] == 0
-    assert ("psnr", "WebP", "quick") not in found
+    result = {(r["metric"], r["codec"], r["anchor"]): r["percent"] for r in document["bd_rates"]}
+    assert result["psnr", "WebP", "JPEG"] == analysis.bd_rate(of["JPEG"], of["WebP"])
+    assert result["psnr", "JPEG", "JPEG"] == 0
+    assert ("psnr", "WebP", "quick") not in result
     text = pathlib.Path("out/bd_rate.md").read_text()
-    assert "in, mean over 2 pictures." in text
-    assert f"{found['psnr', 'WebP', 'JPEG']:+.1f}%".replace("-", "−") in text
+    assert "in, mean over 2 images." in text
+    assert f"{result['psnr', 'WebP', 'JPEG']:+.1f}%".replace("-", "−") in text
 
 
-def test_a_second_run_measures_nothing_again(coded):
+def test_second_run_reuses_measurements(coded):
     evaluate("--codecs", "jpeg")
     journal, first = pathlib.Path("out/journal.jsonl").read_bytes(), results()
     coded.clear()
@@ -158,26 +158,27 @@ def test_a_second_run_measures_nothing_again(coded):
     assert results()["means"] == first["means"]
 
 
-def test_what_has_changed_is_measured_again(coded):
+def test_changes_are_measured_again(coded):
     evaluate("--models", "one-30,one-60", "--codecs", "")
     coded.clear()
     changed = cropped(180, 200).copy()
     changed[0, 0] ^= 255
     put("in/a.png", changed)
     evaluate("--models", "one-30,one-90", "--codecs", "")
-    # Once to warm up, once to measure: the new picture by both, the old one by the new model.
+    # Each encodes twice (warm-up, measurement): the new image with both models, the old image with
+    # the new model.
     assert sorted(coded) == [("one", 30)] * 2 + [("one", 90)] * 4
 
 
 @pytest.mark.parametrize("cut", [0, 30])
-def test_an_interrupted_run_goes_on(coded, monkeypatch, capsys, cut):
+def test_interrupted_run_resumes(coded, monkeypatch, capsys, cut):
     evaluate("--codecs", "jpeg")
     whole = results()["means"]
     path = pathlib.Path("out/journal.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     for name in written() - {path.name}:
         pathlib.Path("out", name).unlink()
-    path.write_bytes(b"".join(lines[:5]) + lines[5][:cut])  # As a kill leaves it.
+    path.write_bytes(b"".join(lines[:5]) + lines[5][:cut])  # Simulates a killed run.
     add, added = Journal.add, []
 
     def interrupted(self, *arguments):
@@ -197,21 +198,21 @@ def test_an_interrupted_run_goes_on(coded, monkeypatch, capsys, cut):
     assert len(known) == len(set(known)) == 8
 
 
-def test_broken_pictures_are_named_and_left_out(capsys):
+def test_broken_images_are_reported_and_skipped(capsys):
     data = pathlib.Path("in/a.png").read_bytes()
     pathlib.Path("in/broken.png").write_bytes(data[: len(data) // 2])
     pathlib.Path("in/empty.jpg").write_bytes(b"")
     assert evaluate("--codecs", "jpeg", "--models", "") == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("tfc-models evaluate: broken.png: the picture is damaged")
-    assert lines[1] == "tfc-models evaluate: empty.jpg: the file is empty. It is left out."
+    assert lines[0].startswith("tfc-models evaluate: broken.png: the image is damaged")
+    assert lines[1] == "tfc-models evaluate: empty.jpg: the file is empty. It is skipped."
     document = results()
     assert [item["name"] for item in document["left_out"]] == ["broken.png", "empty.jpg"]
     assert {row["picture"] for row in document["results"]} == {"a.png", "b/c.png"}
 
 
-def test_a_picture_that_one_codec_cannot_do_is_in_nobodys_means(monkeypatch, capsys):
+def test_image_that_one_codec_rejects_is_in_no_means(monkeypatch, capsys):
     encode = evaluation.Peer.encode
 
     def no_wide_ones(self, picture, setting):
@@ -221,11 +222,11 @@ def test_a_picture_that_one_codec_cannot_do_is_in_nobodys_means(monkeypatch, cap
 
     monkeypatch.setattr(evaluation.Peer, "encode", no_wide_ones)
     assert evaluate("--codecs", "jpeg,webp", "--models", "") == 1
-    assert "a.png: too wide for me. It is left out." in one_error(capsys)
+    assert "a.png: too wide for me. It is skipped." in one_error(capsys)
     assert {row["picture"] for row in results()["results"]} == {"b/c.png"}
 
 
-def test_pictures_too_small_for_ms_ssim(capsys):
+def test_images_too_small_for_ms_ssim(capsys):
     evaluate("--codecs", "jpeg")
     put("in/tiny.png", cropped(1, 1))
     assert run("evaluate", "in", "--out", "out", "--codecs", "jpeg", "--points", 2) == 0
@@ -234,15 +235,15 @@ def test_pictures_too_small_for_ms_ssim(capsys):
     assert {rate["metric"] for rate in results()["bd_rates"]} == {"psnr"}
 
 
-def test_a_picture_that_comes_back_unchanged_has_no_psnr_but_the_run_goes_on(capsys):
+def test_lossless_result_has_no_mean_psnr(capsys):
     for path in ("in/a.png", "in/b/c.png"):
         put(path, np.full((180, 180, 3), 128, np.uint8))
     assert run("evaluate", "in", "--out", "out", "--codecs", "webp", "--points", 2) == 0
-    assert "no mean PSNR, where a picture came back unchanged" in capsys.readouterr().err
+    assert "no mean PSNR, where an image came back unchanged" in capsys.readouterr().err
     assert any(row["psnr"] is None for row in results()["results"])
 
 
-def test_models_of_one_rate_make_a_curve_together():
+def test_fixed_rate_models_form_a_curve():
     assert evaluate("--models", "one-10,many=one-10+one-60,one-20+one-70", "--codecs", "jpeg") == 0
     document = results()
     settings = {}
@@ -273,17 +274,17 @@ def test_further_metrics_have_means_bd_rates_and_plots():
         name: [(m["bpp"], -m["nlpd"]) for m in document["means"] if m["codec"] == name]
         for name in ("JPEG", "WebP")
     }
-    found = {(r["metric"], r["codec"], r["anchor"]): r["percent"] for r in document["bd_rates"]}
-    assert found["nlpd", "WebP", "JPEG"] == analysis.bd_rate(of["JPEG"], of["WebP"])
+    result = {(r["metric"], r["codec"], r["anchor"]): r["percent"] for r in document["bd_rates"]}
+    assert result["nlpd", "WebP", "JPEG"] == analysis.bd_rate(of["JPEG"], of["WebP"])
     assert "## NLPD" in pathlib.Path("out/bd_rate.md").read_text()
     first = next(csv.DictReader(io.StringIO(pathlib.Path("out/results.csv").read_text())))
     assert float(first["nlpd"]) == pytest.approx(document["results"][0]["nlpd"], rel=1e-4)
-    # Without the metric its plots would be of another run.
+    # Plots of a metric that is not measured any more are deleted.
     assert evaluate("--codecs", "jpeg,webp", "--points", 4) == 0
     assert written() == FILES
 
 
-def test_a_further_metric_is_measured_once(coded):
+def test_further_metric_is_measured_once(coded):
     evaluate("--codecs", "")
     assert evaluate("--codecs", "", "--metrics", "nlpd") == 0
     assert evaluate("--codecs", "", "--metrics", "ssim") == 0
@@ -293,7 +294,7 @@ def test_a_further_metric_is_measured_once(coded):
     assert all(row["nlpd"] > 0.0 and row["ssim"] > 0.0 for row in results()["results"])
 
 
-def test_pictures_too_small_for_a_further_metric(capsys):
+def test_images_too_small_for_a_further_metric(capsys):
     put("in/tiny.png", cropped(20, 20))
     arguments = "--codecs", "jpeg", "--points", 2, "--metrics", "nlpd"
     assert run("evaluate", "in", "--out", "out", *arguments) == 0
@@ -301,7 +302,7 @@ def test_pictures_too_small_for_a_further_metric(capsys):
     assert {rate["metric"] for rate in results()["bd_rates"]} == {"psnr"}
 
 
-def test_the_settings_of_every_codec_are_listed(capsys):
+def test_settings_of_every_codec_are_listed(capsys):
     arguments = "--codecs", "jpeg,avif", "--points", 2, "--avif-speed", 10
     assert run("evaluate", "in", "--out", "out", *arguments) == 0
     listed = {item["name"]: item for item in results()["codecs"]}
@@ -317,7 +318,7 @@ def test_the_settings_of_every_codec_are_listed(capsys):
 
 
 @pytest.mark.parametrize(("codecs", "code"), [((), 0), (("--codecs", "jpeg,heic"), 1)])
-def test_codecs_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys, codecs, code):
+def test_missing_codecs_are_reported_and_skipped(monkeypatch, capsys, codecs, code):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     few = {name: evaluation.PEERS[name] for name in ("jpeg", "heic")}
     monkeypatch.setattr(evaluation, "PEERS", few)
@@ -329,21 +330,21 @@ def test_codecs_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys
     assert f"Skipped: {reason}." in pathlib.Path("out/bd_rate.md").read_text()
 
 
-def test_metrics_that_are_not_installed_are_named_and_skipped(monkeypatch, capsys):
+def test_missing_metrics_are_reported_and_skipped(monkeypatch, capsys):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert evaluate("--codecs", "jpeg", "--metrics", "butteraugli,nlpd") == 1
     assert "Butteraugli needs the program butteraugli_main: " in one_error(capsys)
     assert {rate["metric"] for rate in results()["bd_rates"]} >= {"psnr", "nlpd"}
 
 
-def test_only_codecs_that_are_not_installed(monkeypatch, capsys):
+def test_no_codec_installed(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert evaluate("--models", "", "--codecs", "heic") == 1
     assert "none of the codecs is installed." in capsys.readouterr().err
     assert not pathlib.Path("out").exists()
 
 
-def test_options_of_an_encoder_are_passed_on_and_told():
+def test_encoder_options_are_passed_on_and_recorded():
     calls = []
 
     class Slow(GradedCodec):
@@ -366,7 +367,7 @@ def test_options_of_an_encoder_are_passed_on_and_told():
     assert calls == [(100, 0), (100, 9)]
 
 
-def test_our_own_plots_are_no_pictures():
+def test_plots_are_not_evaluated():
     assert (
         run("evaluate", "in", "--out", "in/b/out", "--codecs", "jpeg", "--quiet", "--models", "")
         == 0
@@ -387,57 +388,57 @@ def test_json(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ["--codecs", "jpeg,bpg"],
             "no codec 'bpg'; the codecs are: jpeg, webp, avif, avif-444, jpeg2000, jpegxl, heic",
         ),
-        (["--codecs", "", "--models", ""], "nothing to evaluate"),
-        (["--models", "JPEG=one-10+one-20"], "names of their own"),
-        (["--models", "a=one-10,a=one-20"], "names of their own"),
+        (["--codecs", "", "--models", ""], "--models and --codecs name no codec"),
+        (["--models", "JPEG=one-10+one-20"], "each curve needs a unique name"),
+        (["--models", "a=one-10,a=one-20"], "each curve needs a unique name"),
         (["--metrics", "psnr,vmaf"], "no metric 'vmaf'; the metrics are: psnr, ms-ssim, ssim"),
         (["--avif-speed", "-1"], "from 0 to 10"),
         (["--points", "1"], "2 to 100"),
         (["--points", "many"], "2 to 100"),
-        (["--out", "in"], "--out is the folder of the pictures"),
+        (["--out", "in"], "--out must not be the folder of images"),
     ],
 )
-def test_usage_errors(coded, capsys, arguments, said):
+def test_usage_errors(coded, capsys, arguments, message):
     assert evaluate(*arguments) == 2
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert coded == [] and not pathlib.Path("out").exists()
 
 
-def test_an_unknown_model_stops_before_the_work(monkeypatch, capsys):
+def test_unknown_model_fails_before_any_work(monkeypatch, capsys):
     monkeypatch.undo()
     assert run("evaluate", "tests", "--models", "nosuch", "--out", "nowhere") == 2
     assert "there is no model 'nosuch'" in one_error(capsys)
 
 
 @pytest.mark.parametrize(
-    ("folder", "out", "said"),
+    ("folder", "out", "message"),
     [
-        ("empty", "out", "there are no pictures in this folder"),
+        ("empty", "out", "there are no images in this folder"),
         ("missing", "out", "missing: No such file"),
-        ("in", "file/out", "cannot make the folder file/out"),
-        ("in", "file", "cannot make the folder file"),
+        ("in", "file/out", "cannot create the folder file/out"),
+        ("in", "file", "cannot create the folder file"),
         ("in", "odd", "cannot write odd/journal.jsonl"),
-        ("in", "others", "results.csv exists, without the journal.jsonl"),
+        ("in", "others", "results.csv exists, but the folder has no journal.jsonl"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(coded, capsys, folder, out, said):
+def test_failures_print_one_line(coded, capsys, folder, out, message):
     for name in ("empty", "others", "odd/journal.jsonl"):
         pathlib.Path(name).mkdir(parents=True)
     pathlib.Path("others/results.csv").write_text("mine")
     pathlib.Path("file").write_text("")
     assert run("evaluate", folder, "--out", out) == 1
-    assert said in one_error(capsys)
+    assert message in one_error(capsys)
     assert coded == []
     assert pathlib.Path("others/results.csv").read_text() == "mine"
 
 
-def test_a_full_disk_ends_the_run(monkeypatch, capsys):
+def test_full_disk_ends_the_run(monkeypatch, capsys):
     class Full(io.BytesIO):
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -460,4 +461,4 @@ def test_progress_on_a_terminal(monkeypatch, capsys):
     run("evaluate", "in", "--out", "out", "--models", "", "--codecs", "jpeg", "--points", 2)
     shown = capsys.readouterr().err
     assert "evaluating" in shown and "6/6" in shown
-    assert "broken.png: not a picture" in shown
+    assert "broken.png: not an image" in shown

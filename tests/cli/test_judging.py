@@ -1,4 +1,4 @@
-"""Trials of metrics, BAPPS, recovery, and the commands for them."""
+"""Evaluation of metrics, BAPPS, recovery, and their commands."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ PHOTO = cropped(72, 80)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_corruptions_change_more_the_stronger_they_are(name):
+def test_stronger_corruptions_change_more(name):
     changed = [corrupted(PHOTO, name, strength) for strength in STRENGTHS]
     assert all(c.shape == PHOTO.shape and c.dtype == np.uint8 for c in changed)
     errors = [np.mean((c.astype(float) - PHOTO) ** 2) for c in changed]
-    # In fog, frost and larger pixels the error alone does not go up with every step.
+    # For fog, frost and pixelate the squared error does not increase with every step.
     rises = np.diff(errors) > 0
     assert errors[0] > 0 and (rises.all() or name in ("fog", "frost", "pixelate"))
     assert errors[-1] > 1.2 * errors[0]
@@ -44,12 +44,12 @@ def test_corruptions_change_more_the_stronger_they_are(name):
 
 
 def plasma(side: int, decay: float, seed: int) -> np.ndarray:
-    """ImageNet-C's fog, as it defines it: midpoints of squares, displaced less in every octave."""
+    """Returns ImageNet-C's fog texture: midpoint displacement with decreasing amplitude."""
     draw, reach, step = np.random.default_rng(seed), 100.0, side
-    found = np.zeros([side, side])
+    result = np.zeros([side, side])
     while step >= 2:
         half = step // 2
-        corners = found[::step, ::step]
+        corners = result[::step, ::step]
         beside, below = np.roll(corners, -1, 1), np.roll(corners, -1, 0)
         for rows, columns, mean in (
             (half, half, (corners + beside + below + np.roll(beside, -1, 0)) / 4),
@@ -57,13 +57,13 @@ def plasma(side: int, decay: float, seed: int) -> np.ndarray:
             (half, 0, (corners + below) / 2),
         ):
             noise = reach * draw.uniform(-reach, reach, mean.shape)
-            found[rows::step, columns::step] = mean + noise
+            result[rows::step, columns::step] = mean + noise
         step, reach = half, reach / decay
-    return found
+    return result
 
 
 def slope(texture: np.ndarray) -> float:
-    """By which power of the frequency its spectrum falls, from 2 to 12 periods a side."""
+    """Returns the exponent of the spectrum's decay, between 2 and 12 periods per side."""
     spectrum = np.abs(np.fft.fft2(texture - texture.mean()))
     count = np.fft.fftfreq(len(texture), 1 / len(texture))
     radius = np.hypot(*np.meshgrid(count, count))
@@ -72,20 +72,20 @@ def slope(texture: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("strength", "decay"), [(1, 2.0), (3, 1.7), (5, 1.4)])
-def test_fog_is_as_rough_as_its_definition_has_it(strength, decay):
-    grey = np.full([256, 256, 3], 255, np.uint8)  # Its texture in full, in 8 bits.
-    found = [slope(corrupted(grey, "fog", strength, seed)[..., 0] * 1.0) for seed in range(8)]
+def test_fog_spectrum_matches_its_definition(strength, decay):
+    grey = np.full([256, 256, 3], 255, np.uint8)  # The fog's full contrast fits into 8 bits.
+    result = [slope(corrupted(grey, "fog", strength, seed)[..., 0] * 1.0) for seed in range(8)]
     expected = [slope(plasma(256, decay, seed)) for seed in range(8)]
-    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.3)
+    assert np.mean(result) == pytest.approx(np.mean(expected), abs=0.3)
 
 
 @pytest.mark.parametrize(("name", "strength"), [("rain", 1), ("snow", 0), ("snow", 6)])
-def test_a_corruption_that_there_is_not(name, strength):
+def test_unknown_corruption_or_strength(name, strength):
     with pytest.raises(ValueError, match=r"there is no corruption|strengths are 1 to 5"):
         corrupted(PHOTO, name, strength)
 
 
-def test_monotone_counts_steps():
+def test_monotone_counts_increasing_steps():
     def nearer_the_stronger(a, b):
         return -metrics.mse(a, b)
 
@@ -98,7 +98,7 @@ def test_monotone_counts_steps():
 
 
 def test_shift_and_blur_of_equal_error():
-    """MSE cannot tell them, but for its last digits; a metric of means sees no shift at all."""
+    """A difference of roughness ignores shifts and measures blur."""
     error = float(np.mean((PHOTO[1:].astype(float) - PHOTO[:-1]) ** 2))
     blurred = trials.blur_of_equal_error(PHOTO[1:], error)
     assert np.mean((blurred - PHOTO[1:]) ** 2) == pytest.approx(error, rel=1e-3)
@@ -111,11 +111,11 @@ def test_shift_and_blur_of_equal_error():
         return tf.abs(of(a) - of(b))
 
     distances = {"roughness": roughness, "less": lambda a, b: -roughness(a, b)}
-    flat = np.full_like(PHOTO, 90)  # says nothing
+    flat = np.full_like(PHOTO, 90)  # Not counted: both distances are 0.
     assert trials.shifts_beside_blurs(distances, [PHOTO, flat]) == {"roughness": 1.0, "less": 0.0}
 
 
-def test_the_bank_is_seeded_and_distorts():
+def test_distorted_pairs_are_seeded():
     once = list(trials.bank([PHOTO], 30, side=64))
     again = list(trials.bank([PHOTO], 30, side=64))
     for (a, b, way), (c, d, same) in zip(once, again):
@@ -128,7 +128,7 @@ def test_the_bank_is_seeded_and_distorts():
 
 @pytest.fixture(scope="module")
 def pims():
-    """The PIM-bands that is shipped, and an untrained one of the same networks."""
+    """Shipped PIM-bands, and an untrained one with the same networks."""
     shipped = load_pim_bands()
     tf.keras.utils.set_random_seed(0)
     return {"shipped": shipped.distance, "untrained": PimBands(shipped.settings).distance}
@@ -136,7 +136,7 @@ def pims():
 
 @pytest.fixture(scope="module")
 def pieces():
-    """Crops of 72×72 pixels of photos that PIM-bands was not trained on."""
+    """Crops of 72×72 pixels from images that are not in PIM-bands' training data."""
     corners = {"chelsea": (80, 100), "coffee": (100, 150)}
     return [
         np.ascontiguousarray(getattr(data, name)()[y : y + 72, x : x + 72])
@@ -145,8 +145,8 @@ def pieces():
 
 
 @pytest.mark.slow
-def test_pim_bands_as_shipped_is_monotone(pims, pieces, monkeypatch):
-    """In fog, which the untrained one sometimes takes for less the thicker it is, and elsewhere."""
+def test_shipped_pim_bands_is_monotone(pims, pieces, monkeypatch):
+    """Includes fog, for which untrained networks are sometimes not monotone."""
     few = {name: CORRUPTIONS[name] for name in ("fog", "frost", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
     steps = trials.monotone({"shipped": pims["shipped"]}, pieces)["shipped"]
@@ -157,8 +157,8 @@ def test_pim_bands_as_shipped_is_monotone(pims, pieces, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get(metrics.LPIPS_VARIABLE), reason="needs LPIPS's weights")
-def test_pim_bands_as_shipped_ranks_as_lpips_does(pims, pieces):
-    """More than an untrained one does, and the squared error."""
+def test_shipped_pim_bands_correlates_with_lpips(pims, pieces):
+    """The correlation exceeds those of an untrained network and of MSE."""
     first, second, _ = zip(*trials.bank(pieces, 40, side=64, seed=1))
     first, second = np.stack(first), np.stack(second)
     distances = {**pims, "mse": metrics.mse}
@@ -173,12 +173,12 @@ def test_pim_bands_as_shipped_ranks_as_lpips_does(pims, pieces):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """BAPPS' layout with two questions of each kind, whose right answers MSE knows."""
+    """Dataset in BAPPS' layout with answers that agree with MSE."""
     draw = np.random.default_rng(0)
 
-    def keep(folder, name, picture):
+    def keep(folder, name, image):
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        Image.fromarray(image).save(folder / f"{name}.png")
 
     def answer(folder, name, value):
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,93 +187,96 @@ def dataset(tmp_path):
     for kind in ("cnn", "traditional"):
         for i, (near, far, chosen) in enumerate([("p0", "p1", 0.2), ("p1", "p0", 1.0)]):
             folder = tmp_path / "2afc" / "val" / kind
-            picture = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
-            keep(folder / "ref", f"{i:06d}", picture)
-            keep(folder / near, f"{i:06d}", picture + np.uint8(1))
-            keep(folder / far, f"{i:06d}", picture + np.uint8(9))
+            image = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
+            keep(folder / "ref", f"{i:06d}", image)
+            keep(folder / near, f"{i:06d}", image + np.uint8(1))
+            keep(folder / far, f"{i:06d}", image + np.uint8(9))
             answer(folder / "judge", f"{i:06d}", chosen)
         for i, (offset, same) in enumerate([(1, 1.0), (3, 0.0), (6, 2 / 3)]):
             folder = tmp_path / "jnd" / "val" / kind
-            picture = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
-            keep(folder / "p0", f"{i:06d}", picture)
-            keep(folder / "p1", f"{i:06d}", picture + np.uint8(offset))
+            image = draw.integers(20, 230, [64, 64, 3], dtype=np.uint8)
+            keep(folder / "p0", f"{i:06d}", image)
+            keep(folder / "p1", f"{i:06d}", image + np.uint8(offset))
             answer(folder / "same", f"{i:06d}", same)
     return tmp_path
 
 
-def test_bapps_is_scored_as_its_authors_do(dataset):
+def test_bapps_scores_follow_its_authors(dataset):
     scores = bapps.score(metrics.mse, dataset)
-    # 80 % and all agree; hits of 1, 1 and 5/3 in three ranks, precision made monotone.
+    # 2AFC: 80 % and 100 % agree. JND: cumulative hits 1, 1 and 5/3, with monotone precision.
     assert scores["2afc cnn"] == scores["2afc"] == pytest.approx((0.8 + 1.0) / 2)
     recall = 1.0 / (5 / 3)
     assert scores["jnd"] == pytest.approx(recall * 1.0 + (1 - recall) * (5 / 9))
-    # Where nothing is told apart, half of everybody agrees.
+    # Ties count as half.
     assert bapps.score(lambda a, b: tf.zeros(len(a)), dataset)["2afc"] == 0.5
 
 
-def test_precision_by_hand():
+def test_average_precision():
     assert bapps.average_precision(np.array([3.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])) == 1.0
     worst = bapps.average_precision(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
     assert worst == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(ValueError, match="no pair was judged to be the same"):
         bapps.average_precision(np.array([1.0]), np.array([0.0]))
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
-        (lambda root: (root / "2afc/val/cnn/p1/000001.png").unlink(), "no picture"),
-        (lambda root: (root / "2afc/val/cnn/judge/000001.npy").write_bytes(b"x"), "no answer"),
-        (lambda root: (root / "2afc/val/cnn/ref/000000.png").write_bytes(b"x"), "no picture"),
+        (lambda root: (root / "2afc/val/cnn/p1/000001.png").unlink(), "no image"),
+        (lambda root: (root / "2afc/val/cnn/judge/000001.npy").write_bytes(b"x"), "not an answer"),
+        (
+            lambda root: (root / "2afc/val/cnn/ref/000000.png").write_bytes(b"x"),
+            "not a readable image",
+        ),
     ],
 )
-def test_a_damaged_dataset_is_named(dataset, damage, says):
+def test_damaged_dataset_error_names_the_file(dataset, damage, message):
     damage(dataset)
-    with pytest.raises((ValueError, OSError), match=says):
+    with pytest.raises((ValueError, OSError), match=message):
         bapps.score(metrics.mse, dataset)
 
 
-def test_what_is_no_dataset(tmp_path):
+def test_folder_without_bapps(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not BAPPS"):
         bapps.score(metrics.mse, tmp_path)
 
 
-def test_mse_recovers_and_a_blind_metric_does_not():
+def test_mse_recovers_and_a_mean_difference_does_not():
     reference = PHOTO[:48, :48]
 
     def mean_alone(a, b):
         return tf.square(tf.reduce_mean(tf.cast(a, tf.float32) - b, axis=(1, 2, 3)))
 
     distances = {"mse": metrics.mse, "mean": mean_alone}
-    found = recovery.recover(reference, distances, "mse", "noise", steps=1500)
-    first, last = found.distances["mse"]
+    result = recovery.recover(reference, distances, "mse", "noise", steps=1500)
+    first, last = result.distances["mse"]
     assert last < 10.0 < 1000.0 < first
     blind = recovery.recover(reference, distances, "mean", "noise", steps=600)
     assert blind.distances["mse"][1] > 1000.0 > 1.0 > blind.distances["mean"][1]
-    figure = recovery.recovery_figure(reference, [found, blind])
+    figure = recovery.recovery_figure(reference, [result, blind])
     assert len(figure.axes) == 4
     with pytest.raises(ValueError, match="start is one of noise, jpeg"):
         recovery.first_image(reference, "black")
 
 
 def test_nlpd_recovers_from_noise():
-    """Its exponent across levels would hold the finest back; softened at first, it does not."""
+    """NLPD's exponent across levels slows the finest level; the softened distance avoids this."""
     reference = PHOTO[:72, :72]
     nlpd = metrics.METRICS["nlpd"]
     distances = {"mse": metrics.mse, "nlpd": nlpd.distance}
-    found = recovery.recover(
+    result = recovery.recover(
         reference, distances, "nlpd", steps=1500, softened=nlpd.softened
     ).distances
-    # Without it a fifth of the error is left.
-    assert found["mse"][1] < 0.06 * found["mse"][0]
-    assert found["nlpd"][1] < 0.06 * found["nlpd"][0]
+    # Without softening, a fifth of the error remains.
+    assert result["mse"][1] < 0.06 * result["mse"][0]
+    assert result["nlpd"][1] < 0.06 * result["nlpd"][0]
 
 
-def test_a_gradient_that_is_no_number_is_no_recovery():
+def test_nan_gradient_fails():
     def broken(a, b):
         return tf.reduce_mean(tf.sqrt(tf.cast(a, tf.float32) - b), axis=(1, 2, 3))
 
-    with pytest.raises(ValueError, match="is no number"):
+    with pytest.raises(ValueError, match="is not finite"):
         recovery.minimized(broken, PHOTO[:32, :32], PHOTO[:32, :32], steps=3)
 
 
@@ -286,8 +289,8 @@ def photos(tmp_path):
     return folder
 
 
-def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
-    """What grows with LPIPS ranks as it does."""
+def test_judge_command(photos, dataset, tmp_path, capsys, monkeypatch):
+    """A monotone function of LPIPS has rank correlation 1 with LPIPS."""
     few = {name: CORRUPTIONS[name] for name in ("gaussian noise", "JPEG")}
     monkeypatch.setattr(trials, "CORRUPTIONS", few)
     weights = random_network("squeeze", tmp_path / "lpips.npz")
@@ -305,68 +308,68 @@ def test_judge_as_a_command(photos, dataset, tmp_path, capsys, monkeypatch):
     command += ["--weights", f"pim-bands={tmp_path / 'bands.npz'}"]
     with without_graphs():
         assert main([*command, "--blur", "0", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["pictures"] == 2
-    assert set(told["metrics"]) == {"mse", "ssim", "lpips", "pim-bands"}
-    assert told["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
-    assert set(told["metrics"]["mse"]["corruptions"]) == set(few)
-    assert told["metrics"]["lpips"]["rank"] == told["metrics"]["ssim"]["rank"] == 1.0
-    assert told["metrics"]["mse"]["rank"] < 1.0
+    result = json.loads(capsys.readouterr().out)
+    assert result["pictures"] == 2
+    assert set(result["metrics"]) == {"mse", "ssim", "lpips", "pim-bands"}
+    assert result["metrics"]["mse"]["2afc"] == pytest.approx(0.9)
+    assert set(result["metrics"]["mse"]["corruptions"]) == set(few)
+    assert result["metrics"]["lpips"]["rank"] == result["metrics"]["ssim"]["rank"] == 1.0
+    assert result["metrics"]["mse"]["rank"] < 1.0
     assert main([*command[:2], "--metric", "mse", *command[4:]]) == 0
-    assert "stronger costs more" in capsys.readouterr().out
+    assert "monotonicity" in capsys.readouterr().out
 
 
-def test_pim_bands_of_a_blur_and_a_seed(tmp_path):
-    """Of z alone what was learned is small; two seeds are two networks."""
+def test_pim_bands_blur_and_seed(tmp_path):
+    """--blur 0 reduces the distances, and the seed changes untrained networks."""
     PimBands(PimBandsConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "bands.npz")
     a, b = (tf.constant(PHOTO[None, :32, :32] // n, tf.float32) for n in (1, 2))
     path = str(tmp_path / "bands.npz")
     options = {"weights": {"pim-bands": path}, "side": 40}
 
-    def found(blur: float | None, seed: int) -> list[float]:
+    def result(blur: float | None, seed: int) -> list[float]:
         given = argparse.Namespace(**options, blur=blur, seed=seed)
         distances = judge._distances(["pim-bands", "pim-bands-untrained"], given)
         with without_graphs():
             return [float(distance(a, b)[0]) for distance in distances.values()]
 
-    (learned, untrained), own = found(0.0, 0), found(None, 0)
+    (learned, untrained), own = result(0.0, 0), result(None, 0)
     whole = load_pim_bands(path).distance(a, b)
     assert learned < 0.9 * own[0] and own[0] == pytest.approx(float(whole[0]), rel=1e-4)
-    assert untrained < own[1] and found(0.0, 1)[1] != untrained
+    assert untrained < own[1] and result(0.0, 1)[1] != untrained
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
-        (["--metric", "mse", "--blur", "0"], "--blur is of PIM-bands: add pim-bands or"),
-        (["--metric", "mse", "--blur", "-1"], "'-1' is not a number from 0 on"),
-        (["--metric", "mse", "--side", "500"], "less than --side 500 pixels"),
-        (["--metric", "ms-ssim", "--side", "80"], "ms-ssim cannot see so small pictures"),
-        (["--metric", "ssim,nlpd,ms-ssim", "--side", "60"], "nlpd, ms-ssim cannot see so small"),
+        (["--metric", "mse", "--blur", "0"], "--blur needs pim-bands or pim-bands-untrained"),
+        (["--metric", "mse", "--blur", "-1"], "'-1' is not a number of at least 0"),
+        (["--metric", "mse", "--side", "500"], "is smaller than --side 500"),
+        (["--metric", "ms-ssim", "--side", "80"], "too small for ms-ssim"),
+        (["--metric", "ssim,nlpd,ms-ssim", "--side", "60"], "too small for nlpd, ms-ssim"),
         (["--metric", "mse", "--side", "64", "--bapps", "/nowhere"], "/nowhere is not BAPPS"),
         (["--metric", "beauty"], "there is no metric 'beauty'"),
-        (["--metric", "psnr"], "psnr is no distance"),
+        (["--metric", "psnr"], "psnr is not a distance"),
         (
             ["--metric", "pim", "--weights", "pim=/gone.npz", "--side", "64"],
             "no file of weights",
         ),
     ],
 )
-def test_judge_says_what_is_wrong(photos, capsys, options, says):
+def test_judge_errors(photos, capsys, options, message):
     assert main(["judge", str(photos), *options]) != 0
-    said = capsys.readouterr().err
-    assert says in said.splitlines()[-1] and "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert message in errors.splitlines()[-1] and "Traceback" not in errors
 
 
-def test_recover_as_a_command(photos, capsys):
-    picture, target = str(photos / "0.png"), photos / "found.png"
-    command = ["recover", picture, "--metric", "mse,ssim", "--steps", "5", "-o", str(target)]
+def test_recover_command(photos, capsys):
+    image, target = str(photos / "0.png"), photos / "result.png"
+    command = ["recover", image, "--metric", "mse,ssim", "--steps", "5", "-o", str(target)]
     assert main([*command, "--side", "48", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(t["start"], t["metric"]) for t in told] == [
+    result = json.loads(capsys.readouterr().out)
+    assert [(t["start"], t["metric"]) for t in result] == [
         (start, metric) for start in recovery.STARTS for metric in ("mse", "ssim")
     ]
-    for one in told:
+    for one in result:
         first, last = one["distances"][one["metric"]]
         assert last < first
     with Image.open(target) as figure:
@@ -374,4 +377,4 @@ def test_recover_as_a_command(photos, capsys):
     assert main([*command, "--side", "48"]) != 0
     assert "exists; --force" in capsys.readouterr().err
     assert main([*command[:-2], "--metric", "nlpd", "--side", "32"]) != 0
-    assert "nlpd cannot see so small pictures: --side 65" in capsys.readouterr().err
+    assert "too small for nlpd: give --side 65" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Run under a newer TensorFlow: codes pictures with a SavedModel and leaves what came of it.
+"""Codes images with a SavedModel under a newer TensorFlow and saves the results.
 
 python tests/codec/newer_tensorflow_worker.py SAVED_MODEL INPUTS.npz OUTPUTS.npz
 """

@@ -1,13 +1,13 @@
-"""Decodes latents under one setting of the machine; run by test_portability in a process.
+"""Decodes latents under one machine setting; test_portability runs it as a process.
 
     python portability_worker.py encode,decode|decode FOLDER WAY [WAY …]
 
-`encode` writes files of each picture: by the frozen model of weights.npz, by the same model
-with its float network in place of the exact one, and, of a piece of one, by the other models.
-`decode` prints, for each way of decoding and each file, the latent's hash; and for the float
-network how many scale indexes and means differ from those of the encoding process, and how many
-latents then do; and a piece of the first picture at realism 1. The environment is the setting; a
-process can decode in several ways.
+`encode` writes files of each image: with the frozen model of weights.npz, with the same model and
+its float network in place of the exact one, and, for a crop of one image, with the other models.
+`decode` prints the hash of the latents for each way of decoding and each file; for the float
+network, the numbers of scale indexes, means and latents that differ from those of the encoding
+process; and a crop of the first image at realism 1. The environment is the setting; a process can
+decode in several ways.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from tfc_models.models import STRIDE
 from tfc_models.zoo import files
 
 GRAPH, EAGER, BATCH, SAVED, XLA = WAYS = ("graph", "eager", "batch of 4", "saved model", "xla")
-SIDE = 128  # of a piece of a picture
+SIDE = 128  # of a crop
 
 
 def models(weights_path: pathlib.Path):
-    """The frozen codec, and the same model with its float hyper-synthesis."""
+    """Returns the frozen codec and the same model with its float hyper-synthesis."""
     weights = files.read(weights_path)
     codec = Codec(zoo.build_model(weights))
-    made = ("cdf", "/exact/", "/rates/", "/estimates")  # by freezing
-    plain = {k: v for k, v in weights.state.items() if not any(part in k for part in made)}
+    frozen_parts = ("cdf", "/exact/", "/rates/", "/estimates")  # by freezing
+    plain = {k: v for k, v in weights.state.items() if not any(part in k for part in frozen_parts)}
     return codec, zoo.build_model(weights._replace(state=plain))
 
 
 def float_parameters(floating, z_hat, y):
-    """Scale indexes, rounded, and means of the float network: what it would code under.
+    """Returns the rounded scale indexes and the means of the float network.
 
-    A context is given the very latents: what it would decode before is right by assumption.
+    A context model reads the true latents, as if all previous latents were decoded correctly.
     """
     index, mean, _ = floating.coder.parameters_for(y, z_hat)
     return np.rint(index.numpy()), np.zeros(0) if mean is None else mean.numpy()
@@ -54,12 +54,12 @@ def float_parameters(floating, z_hat, y):
 def encode(folder: pathlib.Path) -> Codec:
     codec, floating = models(folder / "weights.npz")
     floating.set_bfloat16("off")
-    # Without graphs, which take most of the time to build.
+    # Eager, because building graphs takes most of the time.
     tf.config.run_functions_eagerly(True)
     for path in sorted(folder.glob("*.npy")):
-        picture = np.load(path)
-        path.with_suffix(".tfcm").write_bytes(codec.compress(picture))
-        y = codec.model.to_latents(pad_to_multiple(tf.constant(picture[None]), STRIDE))
+        image = np.load(path)
+        path.with_suffix(".tfcm").write_bytes(codec.compress(image))
+        y = codec.model.to_latents(pad_to_multiple(tf.constant(image[None]), STRIDE))
         z_hat = tf.round(codec.model.coder.hyper_latents(y))
         index, mean = float_parameters(floating, z_hat, y)
         coder = tfc.LocationScaleIndexedEntropyModel
@@ -84,7 +84,7 @@ def encode(folder: pathlib.Path) -> Codec:
 
 
 def latents_off(codec, index, mean, was) -> int:
-    """Latents of the float network's file that are not what was coded."""
+    """Returns the number of latents of the float network's file that decode to other values."""
     string = decodable(
         tf.constant([was["string"].tobytes()]), tf.constant(0.0), tf.constant(mean.size)
     )
@@ -107,16 +107,16 @@ def decode(folder: pathlib.Path, ways: list[str]) -> dict:
 
 
 def sharp_piece(codec, data: bytes) -> list:
-    """Pixels of the zoo's model at realism 1."""
+    """Returns a crop decoded by the zoo's model at realism 1."""
     sharp = Codec(codec.model, codec.model_name, realism=zoo.entry_of(zoo.DEFAULT))
     tf.config.run_functions_eagerly(True)
-    picture = sharp.decompress(data, realism=1.0)
+    image = sharp.decompress(data, realism=1.0)
     tf.config.run_functions_eagerly(False)
-    return picture[:SIDE, :SIDE].tolist()
+    return image[:SIDE, :SIDE].tolist()
 
 
 def lost_by(floating, codec, path: pathlib.Path) -> dict[str, Any]:
-    """How much of a picture the float network tells otherwise here than where it was coded."""
+    """Returns how many float parameters and latents differ from those of the encoding process."""
     with np.load(path.with_suffix(".npz")) as was:
         index, mean = float_parameters(floating, tf.constant(was["z"]), tf.constant(was["y"]))
         return {
@@ -135,7 +135,7 @@ def decoded_in(way: str, folder: pathlib.Path, codec, lost: dict, others: dict) 
         report[path.stem] = {"latent": sha256(latents), **lost[path.stem]}
     for name, other in others.items():
         for path in sorted(folder.glob(f"*.{name}.also")):
-            # Without graphs, which take most of the time to build.
+            # Eager, because building graphs takes most of the time.
             how = EAGER if way in (GRAPH, SAVED) else way
             report[path.stem] = {"latent": sha256(decoded(other, path.read_bytes(), how))}
     return report
@@ -160,7 +160,7 @@ def streams_of(codec, data):
     from tfc_models.codec import graph
 
     limit = tf.constant(2**40, tf.int64)
-    count = len(codec.model.coder.parts)
+    count = len(codec.model.coder.streams)
     fields = graph.read(
         tf.constant(data), codec.model_name, codec.digest_bytes, count, limit, limit, 100
     )
@@ -177,7 +177,7 @@ def batch_of_four(codec, data):
 
 
 class Compiled:
-    """An exact network that XLA has compiled."""
+    """Exact network compiled by XLA."""
 
     def __init__(self, network):
         self.plain = network
@@ -191,7 +191,7 @@ class Compiled:
 
 
 def compiled(codec, data):
-    """The exact network under XLA; the range decoder's operations have no XLA form."""
+    """Decodes with the exact network under XLA; the range decoder has no XLA kernel."""
     coder = codec.model.coder
     networks = coder.prediction.networks
     networks.replace_exact(Compiled)
@@ -203,7 +203,7 @@ def compiled(codec, data):
 
 
 def verified_by_saved_model(folder, data):
-    """A SavedModel gives pictures, not latents; it refuses one whose fingerprint differs."""
+    """Decodes with a SavedModel, which refuses latents whose fingerprint differs."""
     if not hasattr(verified_by_saved_model, "decompress"):
         loaded = tf.saved_model.load(str(folder / "saved"))
         verified_by_saved_model.decompress = loaded.signatures["decompress_tensor"]

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, the answer is one clear error: never a wrong picture."""
+"""Damaged files give one clear error, never a wrong image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tfc_models import models
 EXAMPLES = 80  # for each of the models
 
 
-def test_every_registered_model_is_damaged():
+def test_damage_tests_cover_every_registered_model():
     assert set(models.names()) <= set(MODELS)
     assert sorted({*models.stable_names(), *UNTRAINED}) == models.names()
 
@@ -45,10 +45,10 @@ def start_memory() -> float:
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", MODELS)
 def test_every_damaged_file_is_refused_with_one_line(name):
-    seen = dict.fromkeys(CASES, 0)
+    counts = dict.fromkeys(CASES, 0)
     start_memory()
     whole = [attempt(name, original(name)) for _ in range(3)]
-    assert all(outcome.verdict == Outcome.SAME_PICTURE for outcome in whole)
+    assert all(outcome.verdict == Outcome.SAME_IMAGE for outcome in whole)
     intact = min(outcome.seconds for outcome in whole)
 
     @settings(
@@ -62,25 +62,25 @@ def test_every_damaged_file_is_refused_with_one_line(name):
     def check(case: str, seed: int) -> None:
         data = damaged(name, case, seed)
         outcome = attempt(name, data)
-        assert outcome.verdict in (Outcome.REFUSED, Outcome.SAME_PICTURE), (case, seed, outcome)
+        assert outcome.verdict in (Outcome.REFUSED, Outcome.SAME_IMAGE), (case, seed, outcome)
         if outcome.verdict == Outcome.REFUSED:
             assert "\n" not in outcome.message and 10 < len(outcome.message) < 300
-        # An intact file of 0.02 megapixels takes milliseconds; bombs claim up to 4.
-        # Whatever a busy machine kept waiting has a second chance.
+        # An intact file of 0.02 megapixels takes milliseconds; decompression bombs claim up to 4.
+        # A second attempt, in case the machine was busy.
         if outcome.seconds >= 500 * intact:
             outcome = attempt(name, data)
         assert outcome.seconds < 500 * intact, (case, seed, outcome)
-        seen[case] += 1
+        counts[case] += 1
 
     check()
-    assert sum(seen.values()) >= EXAMPLES and min(seen.values()) > 0
-    # Peak, not current: a bomb that was allocated and freed would show.
+    assert sum(counts.values()) >= EXAMPLES and min(counts.values()) > 0
+    # Peak memory also covers allocations that were freed.
     # All models, with their graphs, stay in this process.
     assert memory_mb() - start_memory() < 1536
 
 
 def test_the_slowest_and_the_largest_bombs_stay_within_bounds():
-    """Streams as valid as a forger can make them, for 16 megapixels that are not there."""
+    """Forged files have valid streams and claim 16 megapixels that they do not contain."""
     for name, limit in (("bls2017", 256), (DEFAULT, 1024)):
         before = memory_mb()
         outcome = attempt(name, canonical_bomb(name, 4096))
@@ -89,7 +89,7 @@ def test_the_slowest_and_the_largest_bombs_stay_within_bounds():
 
 
 def test_a_cut_escape_code_does_not_hang():
-    """In a process of its own: the range decoder cannot be interrupted."""
+    """A separate process, because the range decoder cannot be interrupted."""
     code = (
         "import itertools\n"
         "from benchmarks import damage\n"
@@ -108,7 +108,7 @@ def test_a_cut_escape_code_does_not_hang():
 
 
 def test_a_bomb_with_plausible_streams_is_refused_before_its_latents_exist():
-    """The zoo's default: 64 megapixels, and hyper-latents that could just be there."""
+    """The zoo's default model: 64 megapixels, and hyper-latents of a plausible size."""
     data = original(DEFAULT)
     prefix, _, (_, y), latent = parts(data)
     seconds, memory = attempt(DEFAULT, data).seconds, memory_mb()
@@ -116,6 +116,6 @@ def test_a_bomb_with_plausible_streams_is_refused_before_its_latents_exist():
         z = filling(least_bytes(DEFAULT, 8192))
         outcome = attempt(DEFAULT, assembled(prefix, [8192, 8192, 0], [z, y * 99], latent))
         assert "does not fit its size" in outcome.message
-        # The picture is 1/3000 of that size: what it takes must not grow in step.
+        # The real image has 1/3000 of that size; the memory must not grow with the claim.
         assert outcome.seconds < 500 * seconds
     assert memory_mb() - memory < 256

@@ -1,4 +1,4 @@
-"""The same file decodes to the same latent under every setting of the machine."""
+"""A file decodes to the same latents under every machine setting."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ SETTINGS = {
     "one thread": ONE_THREAD,
     "sse41, one thread": {"ONEDNN_MAX_CPU_ISA": "SSE41", **ONE_THREAD},
 }
-# In the first setting files are decoded in every way, in the others in one each.
+# The first setting decodes in every way, each of the others in one.
 WAYS_OF = {"as it is": WAYS, "onednn off": (GRAPH,)}
 REFERENCE = f"as it is, {GRAPH}"
-# Of the instruction sets the processor's own and the oldest; all of this with --exhaustive.
-# What SavedModels decode in another process, tests/conformance compares for every way of coding.
+# Instruction sets: the processor's own and the oldest; --exhaustive runs all combinations.
+# tests/conformance compares SavedModels in another process, for every way of coding.
 SOME_SETTINGS = ("as it is", "onednn off", "sse41, one thread")
 IMAGES, FEW = 21, 4
 LARGE = {IMAGES: (1800, 2300), FEW: (1100, 1200)}  # each is more than a tile
-FLOATING = "default"  # of the zoo; coded also with its float network
-OTHER_CODERS = ("hific", "elic2022")  # kinds of coding that no sampled model has
-ALSO = tuple(SMALL)  # registered models with small weights, on one picture
-# And models of random weights: the whole context of mbt2018, behind narrow transforms.
+FLOATING = "default"  # zoo model, also coded with its float network
+OTHER_CODERS = ("hific", "elic2022", "cheng2020-attn")  # kinds of coding that no sampled model has
+ALSO = tuple(SMALL)  # registered models with small weights, on one image
+# Random weights: the full context model of mbt2018 with narrow transforms.
 WIDE = {
     "mbt2018": {"channels": 16, "latents": 192},
     "ms2020": {"channels": 16, "latents": 64, "slices": 4, "support": 2, "width": 32, "size": 5},
@@ -67,8 +67,8 @@ def worker(verb: str, folder: pathlib.Path, setting: str, saved: bool) -> str:
     return run.stdout
 
 
-def pictures(count):
-    """Pieces of photos, and one picture that is coded in tiles."""
+def images(count):
+    """Returns crops of photos and one image that is coded in tiles."""
     from skimage import data
 
     sources = [
@@ -88,7 +88,7 @@ def pictures(count):
 
 
 def save_wide_model(name: str, path: pathlib.Path) -> None:
-    """Random weights, latents of some size, and exact layers so wide that they go in groups."""
+    """Saves a model with random weights whose exact layers are split into groups."""
     tf.keras.utils.set_random_seed(0)
     model = models.build(name, kernel="plain", **WIDE[name])
     state = model.state()
@@ -100,14 +100,14 @@ def save_wide_model(name: str, path: pathlib.Path) -> None:
 
 @pytest.fixture(scope="module")
 def also(request):
-    """All registered models, or one for each way of coding that no other stands for."""
+    """All registered models, or one for each way of coding."""
     exhaustive = request.config.getoption("--exhaustive")
     return ALSO if exhaustive else tuple(n for n in (*SAMPLE, *OTHER_CODERS) if n not in WIDE)
 
 
 @pytest.fixture(scope="module")
 def count(request):
-    """Of pictures."""
+    """Number of images."""
     return IMAGES if request.config.getoption("--exhaustive") else FEW
 
 
@@ -125,8 +125,8 @@ def coded(tmp_path_factory, also, count):
             files.save(golden_model(name), folder / f"{name}.weights")
     for name in WIDE:
         save_wide_model(name, folder / f"wide-{name}.weights")
-    for i, picture in enumerate(pictures(count)):
-        np.save(folder / f"{i:02d}.npy", picture)
+    for i, image in enumerate(images(count)):
+        np.save(folder / f"{i:02d}.npy", image)
     reports, exhaustive = {}, count == IMAGES
     for setting in SETTINGS if exhaustive else SOME_SETTINGS:
         verbs = "decode" if reports else "encode,decode"
@@ -137,51 +137,51 @@ def coded(tmp_path_factory, also, count):
 
 
 def of_floating(report: dict) -> list[dict]:
-    """What was told of the model that is coded with its float network too."""
-    return [told for told in report.values() if "indexes" in told]
+    """Returns the reports about the model that is also coded with its float network."""
+    return [entry for entry in report.values() if "indexes" in entry]
 
 
 @pytest.mark.slow
 def test_latents_are_identical_under_every_setting(coded, also, count):
-    reference = {name: told["latent"] for name, told in coded[REFERENCE].items()}
+    reference = {name: entry["latent"] for name, entry in coded[REFERENCE].items()}
     assert len(reference) == count + (len(also) + len(WIDE) + len(zoo.entries()) - 1)
     for setting, report in coded.items():
-        assert {name: told["latent"] for name, told in report.items()} == reference, setting
+        assert {name: entry["latent"] for name, entry in report.items()} == reference, setting
 
 
 @pytest.mark.slow
-def test_sharp_pictures_are_as_near_as_rounding_lets_them(coded):
-    """Their noise is the same to the bit: with its sign changed, 4 % are off by more than one."""
+def test_realism_images_differ_between_machines_by_rounding_only(coded):
+    """The noise is bit-identical: with another sign, 4 % of the values differ by more than one."""
     sharp = {setting: np.array(report["00"]["sharp"]) for setting, report in coded.items()}
-    for setting, picture in sharp.items():
-        off = np.abs(picture - sharp[REFERENCE])
+    for setting, image in sharp.items():
+        off = np.abs(image - sharp[REFERENCE])
         assert off.max() <= 2 and np.mean(off > 1) < 0.01, setting
 
 
 @pytest.mark.slow
-def test_a_float_network_fails_the_same_test(coded, count):
-    """Or the test above would prove nothing: it must be able to see a difference."""
+def test_a_float_network_fails_the_portability_test(coded, count):
+    """Control experiment: the test above can detect a difference."""
     wrong = {
-        setting: sum(told["indexes"] + told["means"] > 0 for told in of_floating(report))
+        setting: sum(entry["indexes"] + entry["means"] > 0 for entry in of_floating(report))
         for setting, report in coded.items()
     }
     indexes = {
-        setting: [told["indexes"] for told in of_floating(report)]
+        setting: [entry["indexes"] for entry in of_floating(report)]
         for setting, report in coded.items()
     }
     garbage = {
-        setting: sum(told["latents"] > 0 for told in of_floating(report))
+        setting: sum(entry["latents"] > 0 for entry in of_floating(report))
         for setting, report in coded.items()
     }
     for setting in coded:
         first = next((i + 1 for i, count in enumerate(indexes[setting]) if count), None)
         print(
             f"{setting}: float network's parameters differ on {wrong[setting]} of {count} "
-            f"pictures; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}; "
+            f"images; scale indexes on {sum(map(bool, indexes[setting]))}, first after {first}; "
             f"{garbage[setting]} of its files decode to other latents"
         )
     assert wrong[REFERENCE] == 0
     assert max(wrong.values()) > 0
-    # How often a scale then falls to another index, and a file to garbage, depends on the
-    # weights: it is printed (docs/exact.md has examples), and happens under no setting of its own.
+    # How often an index changes and a file is lost depends on the weights. It is printed
+    # (see docs/exact.md for examples) and happens under no particular setting.
     assert garbage[REFERENCE] == sum(indexes[REFERENCE]) == 0

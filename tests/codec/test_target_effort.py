@@ -1,4 +1,4 @@
-"""Targets with an encoder effort: strict, and with few searches."""
+"""Size and PSNR targets with an encoder effort."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ RGB_IMAGE = np.full([300, 300, 3], 100, np.uint8)
 
 
 class Fake:
-    """Files of given sizes and errors; counts the searches.
+    """Codec with files of chosen sizes and errors, which counts its searches.
 
     Args:
-        factor: by which a search changes the size.
-        better: grey levels by which it changes the error.
+        factor: factor of the size by which a search changes it.
+        better: grey levels by which a search changes the error.
     """
 
     many_rates = True
@@ -27,13 +27,13 @@ class Fake:
         self.factor, self.better = factor, better
         self.searches: collections.Counter[int] = collections.Counter()
 
-    def compress(self, picture, quality, effort=0, tune=None, progress=None) -> bytes:
+    def compress(self, image, quality, effort=0, tune=None, progress=None) -> bytes:
         size = 1000.0 * 1.03**quality + quality % 3
         if effort:
             assert (effort, tune) == (4, "pim")
             self.searches[quality] += 1
             progress(1, 1)
-            # The ratio is not the same at all qualities.
+            # The ratio differs between qualities.
             size *= self.factor * (1.0 + 0.001 * (quality - 50))
         return bytes([quality, bool(effort)]).ljust(int(size), b"x")
 
@@ -50,12 +50,12 @@ def options(reports: list) -> dict:
 @pytest.mark.parametrize("size", [1100, 3000, 9000, 17000, 10**6])
 def test_the_highest_quality_that_fits(factor, size):
     codec, reports = Fake(factor), []
-    found = compress_to_bytes(codec, RGB_IMAGE, size, **options(reports))
+    result = compress_to_bytes(codec, RGB_IMAGE, size, **options(reports))
     again = Fake(factor)
     fits = [len(again.compress(RGB_IMAGE, q, **options([]))) <= size for q in range(101)]
     assert fits == sorted(fits, reverse=True)
-    assert found.quality == sum(fits) - 1 if any(fits) else not found.data[1]
-    assert len(found.data) <= size
+    assert result.quality == sum(fits) - 1 if any(fits) else not result.data[1]
+    assert len(result.data) <= size
     assert max(codec.searches.values()) == 1 and len(codec.searches) <= 5
     assert len(reports) == len(codec.searches)
 
@@ -64,7 +64,7 @@ def test_the_highest_quality_that_fits(factor, size):
 @pytest.mark.parametrize("psnr", [8.0, 15.0, 23.0])
 def test_the_lowest_quality_that_reaches_the_psnr(better, psnr):
     codec = Fake(0.9, better)
-    found = compress_to_psnr(codec, RGB_IMAGE, psnr, **options([]))
+    result = compress_to_psnr(codec, RGB_IMAGE, psnr, **options([]))
     again = Fake(0.9, better)
 
     def reached(quality: int) -> bool:
@@ -72,26 +72,28 @@ def test_the_lowest_quality_that_reaches_the_psnr(better, psnr):
         error = again.decompress(file, 0, 0).astype(float) - RGB_IMAGE
         return 10.0 * np.log10(255.0**2 / np.mean(error**2)) >= psnr
 
-    assert reached(found.quality) and found.data[1]
-    assert found.quality == 0 or not reached(found.quality - 1)
+    assert reached(result.quality) and result.data[1]
+    assert result.quality == 0 or not reached(result.quality - 1)
     assert max(codec.searches.values()) == 1 and len(codec.searches) <= 5
 
 
-def test_out_of_reach_with_an_effort_too():
-    with pytest.raises(ValueError, match="bytes: 500 are too few"):
+def test_unreachable_targets_are_refused_with_effort():
+    with pytest.raises(ValueError, match="target of 500 bytes is too small"):
         compress_to_bytes(Fake(0.9), RGB_IMAGE, 500, **options([]))
-    with pytest.raises(ValueError, match=r"28\.13 dB at quality 100: 40 are too many"):
+    with pytest.raises(
+        ValueError, match=r"28\.13 dB at quality 100: the target of 40 dB is too high"
+    ):
         compress_to_psnr(Fake(0.9), RGB_IMAGE, 40.0, **options([]))
-    # The single pass fits, or reaches it, and the search does not.
-    found = compress_to_bytes(Fake(1.5), RGB_IMAGE, 1001, **options([]))
-    assert (found.quality, found.data[1]) == (0, 0)
-    found = compress_to_psnr(Fake(1.0, -20), RGB_IMAGE, 28.0, **options([]))
-    assert (found.quality, found.data[1]) == (100, 0)
+    # The single pass reaches the target and the search does not.
+    result = compress_to_bytes(Fake(1.5), RGB_IMAGE, 1001, **options([]))
+    assert (result.quality, result.data[1]) == (0, 0)
+    result = compress_to_psnr(Fake(1.0, -20), RGB_IMAGE, 28.0, **options([]))
+    assert (result.quality, result.data[1]) == (100, 0)
 
 
-def test_a_real_codec():
-    codec, picture = golden_codec("gained-stem4"), cropped(80, 80)
-    size = len(codec.compress(picture, 60))
-    found = compress_to_bytes(codec, picture, size, effort=1)
-    assert found.data == codec.compress(picture, found.quality, effort=1)
-    assert len(found.data) <= size < len(codec.compress(picture, found.quality + 1, effort=1))
+def test_targets_of_a_real_codec_are_met():
+    codec, image = golden_codec("gained-stem4"), cropped(80, 80)
+    size = len(codec.compress(image, 60))
+    result = compress_to_bytes(codec, image, size, effort=1)
+    assert result.data == codec.compress(image, result.quality, effort=1)
+    assert len(result.data) <= size < len(codec.compress(image, result.quality + 1, effort=1))

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def changed(name: str):
-    """Returns a small model no value of which is the one that it starts with."""
+    """Returns a small model all of whose values differ from their initial ones."""
     model = models.build(name, **SMALL[name])
     for i, variable in enumerate(model.trainable_variables):
         variable.assign_add(0.01 * tf.random.stateless_normal(variable.shape, [i, 0]))
@@ -27,7 +27,7 @@ def changed(name: str):
 
 
 def saved_and_loaded(model, path):
-    """Yields the model as each of the formats restores it."""
+    """Yields the model restored from each format."""
     model.save(path / "model.keras")
     yield tf.keras.models.load_model(path / "model.keras")
     model.save_weights(path / "model.weights.h5")
@@ -53,6 +53,7 @@ def assert_same(restored, expected):
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
+@pytest.mark.sampled
 def test_every_format_restores_a_model_in_training(model_name, tmp_path):
     model = changed(model_name)
     for restored in saved_and_loaded(model, tmp_path):
@@ -60,6 +61,7 @@ def test_every_format_restores_a_model_in_training(model_name, tmp_path):
         assert_same(restored, model)
 
 
+@pytest.mark.sampled
 def test_every_format_restores_a_frozen_model(model_name, tmp_path):
     model = golden_model(model_name)
     for restored in saved_and_loaded(model, tmp_path):
@@ -72,17 +74,17 @@ def test_every_format_restores_a_frozen_model(model_name, tmp_path):
         assert Codec(restored).decompress(data).ndim == 3
 
 
-def test_a_frozen_model_refuses_the_legacy_format_that_would_lose_its_tables(tmp_path):
+def test_a_frozen_model_is_not_saved_in_the_legacy_format(tmp_path):
     with pytest.raises(ValueError, match=r"\.weights\.h5"):
         golden_model("bls2017").save_weights(tmp_path / "weights.h5")
 
 
-def test_a_frozen_model_is_no_keras_savedmodel(tmp_path):
+def test_a_frozen_model_is_not_saved_as_a_keras_savedmodel(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.keras; Codec\(model\)\.save"):
         golden_model("bls2017").save(tmp_path / "saved")
 
 
-def test_checkpoints_of_other_weights_leave_a_frozen_model_as_it_is(tmp_path):
+def test_checkpoints_of_other_weights_do_not_change_a_frozen_model(tmp_path):
     model = golden_model("bls2017")
     own = tf.train.Checkpoint(model=model).save(str(tmp_path / "own"))
     fresh = models.build("bls2017", **model.config)
@@ -127,8 +129,8 @@ for replicas in (1, 2):
 """
 
 
-def test_a_step_on_two_replicas_is_the_step_on_one():
-    """In a process of its own: devices are told apart before TensorFlow is used."""
+def test_a_step_on_two_replicas_equals_a_step_on_one():
+    """A separate process, because virtual devices are configured before TensorFlow starts."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ONE_STEP],
         cwd=ROOT,
@@ -144,15 +146,15 @@ def test_a_step_on_two_replicas_is_the_step_on_one():
 def test_every_variable_has_a_learning_rate_group(model_name):
     model = models.build(model_name, **SMALL[model_name])
     groups = dict(zip((v.name for v in model.trainable_variables), model.variable_groups()))
-    found = set(groups.values())
-    assert {"transforms", "densities"} <= found
-    assert ("entropy" in found) == (len(model.coder.parts) > 1)
-    assert ({"blocks", "gains"} <= found) == model.many_rates
+    names = set(groups.values())
+    assert {"transforms", "densities"} <= names
+    assert ("entropy" in names) == (len(model.coder.streams) > 1)
+    assert ({"blocks", "gains"} <= names) == model.many_rates
 
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    """Five images of which the last is much more expensive than the others."""
+    """Five images; the last one has a much higher loss."""
     flat = np.full([4, 64, 64, 3], 127.5, np.float32)
     return np.concatenate([flat, cropped(64, 64)[None].astype(np.float32)])
 
@@ -178,7 +180,7 @@ def test_fit_and_evaluate_report_the_mean_of_all_examples(images):
     assert history["loss"] == pytest.approx([expected] * 2, rel=0.05)
 
 
-def test_data_may_come_with_targets_and_weights(images):
+def test_data_may_include_targets_and_weights(images):
     model = compiled()
     plain = model.evaluate(images, batch_size=2, verbose=0, return_dict=True)
     labels, weights = np.arange(5), np.array([0.0, 1.0, 0.0, 0.0, 3.0], np.float32)
@@ -194,7 +196,7 @@ def test_data_may_come_with_targets_and_weights(images):
         assert np.isfinite(model.fit(one, verbose=0).history["loss"]).all()
 
 
-def test_weights_of_zero_keep_an_example_out_of_the_gradient(images):
+def test_examples_of_weight_zero_have_no_gradient(images):
     model = models.build("bls2017", **SMALL["bls2017"], quantization="round")
     model.compile(tf.keras.optimizers.SGD(1e-3), run_eagerly=True)
     before = model.get_weights()
@@ -214,7 +216,7 @@ def test_callbacks_stop_early_and_keep_the_best_model(images, tmp_path):
     history = model.fit(
         images, validation_data=(images,), epochs=6, verbose=0, callbacks=callbacks
     ).history
-    # No epoch improves by min_delta, so that two epochs are all.
+    # No epoch improves by min_delta, so training stops after two.
     assert len(history["val_loss"]) == 2
     loaded = tf.keras.models.load_model(best)
     result = loaded.evaluate(images, verbose=0, return_dict=True)
@@ -222,7 +224,7 @@ def test_callbacks_stop_early_and_keep_the_best_model(images, tmp_path):
 
 
 class Scaled(CompressionLayer):
-    """A layer whose author forgot state and assign_state."""
+    """Layer without implementations of state and assign_state."""
 
     def build(self, input_shape):
         self.scale = self.add_weight("scale", [], initializer="ones")
@@ -231,7 +233,7 @@ class Scaled(CompressionLayer):
         return tf.cast(self.scale, inputs.dtype) * inputs
 
 
-def test_a_layer_whose_variables_are_in_no_state_is_refused():
+def test_a_layer_with_variables_missing_from_its_state_is_refused():
     good = models.build("bls2017", **SMALL["bls2017"])
     for layers in ([Scaled(name="scaled")], [Residual([Scaled(name="scaled")], name="block")]):
         analysis = Chain([*good.analysis.layers, *layers], name="analysis")
@@ -239,7 +241,7 @@ def test_a_layer_whose_variables_are_in_no_state_is_refused():
             models.CompressionModel(analysis, good.synthesis, good.coder, "mine")
 
 
-def test_a_model_of_other_layers_is_refused_when_it_is_built():
+def test_a_model_of_unsupported_layers_is_refused_in_its_constructor():
     with pytest.raises(TypeError, match=r"analysis: Conv2D is not .*CompressionLayer"):
         Chain([tf.keras.layers.Conv2D(8, 5, 2)], name="analysis")
     with pytest.raises(ValueError, match="unique names"):

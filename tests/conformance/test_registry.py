@@ -1,4 +1,4 @@
-"""No model may forget a property: all tests here run over all registered models."""
+"""Properties of every registered model."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ def test_an_unknown_name_lists_the_known_ones():
         models.build("mbt2019")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_any_picture_comes_back_with_its_size(codec, size):
-    picture = cropped(*size)
-    decoded = codec.decompress(codec.compress(picture))
-    assert decoded.shape == picture.shape
+def test_images_of_any_size_decode_to_their_size(codec, size):
+    image = cropped(*size)
+    decoded = codec.decompress(codec.compress(image))
+    assert decoded.shape == image.shape
     assert decoded.dtype == np.uint8
 
 
 @pytest.mark.parametrize("size", [(1, 1), (65, 70)], ids=str)
 def test_training_and_evaluation_give_a_reconstruction_and_bits_of_each_example(model_name, size):
     model = models.build(model_name, **SMALL[model_name])
-    pictures = tf.stack([cropped(*size), cropped(*size)])
+    images = tf.stack([cropped(*size), cropped(*size)])
     for training in (True, False):
-        output = model(pictures, training=training)
-        assert output.reconstruction.shape == pictures.shape
-        assert set(output.bits) == set(model.coder.parts)
+        output = model(images, training=training)
+        assert output.reconstruction.shape == images.shape
+        assert set(output.bits) == set(model.coder.streams)
         for bits in output.bits.values():
             assert bits.shape == [2]
             assert np.all(bits.numpy() > 0)
@@ -58,8 +59,8 @@ def test_training_and_evaluation_give_a_reconstruction_and_bits_of_each_example(
 @pytest.mark.parametrize("size", [*SIZES, (130, 200)], ids=str)
 def test_quantized_forward_pass_and_coding_give_the_same_latent_bit_for_bit(codec, size):
     model = codec.model
-    picture = cropped(*size)
-    batch = tf.constant(np.stack([picture, picture[::-1, ::-1]]))
+    image = cropped(*size)
+    batch = tf.constant(np.stack([image, image[::-1, ::-1]]))
     y = model.to_latents(pad_to_multiple(batch, models.STRIDE))
     forward, _ = model.coder(y, training=False)
     strings = model.coder.compress(y)
@@ -70,10 +71,10 @@ def test_quantized_forward_pass_and_coding_give_the_same_latent_bit_for_bit(code
 
 
 @pytest.mark.parametrize("size", [*SIZES, (128, 192)], ids=str)
-def test_real_size_is_the_estimate_within_one_percent_and_16_bytes(codec, size):
-    picture = cropped(*size)
-    data = codec.compress(picture)
-    bits = codec.model(tf.constant(picture[None]), training=False).bits
+def test_real_size_matches_the_estimate_within_one_percent_and_16_bytes(codec, size):
+    image = cropped(*size)
+    data = codec.compress(image)
+    bits = codec.model(tf.constant(image[None]), training=False).bits
     estimate = sum(float(part[0]) for part in bits.values()) / 8
     header = inspect(data)
     assert sum(header.stream_bytes) <= 1.01 * estimate + 16
@@ -87,12 +88,12 @@ def test_a_checkpoint_in_the_middle_of_training_saves_and_loads(model_name, tmp_
         return model, tf.keras.optimizers.Adam(1e-3)
 
     model, optimizer = started()
-    pictures = tf.constant(np.stack([cropped(64, 64), cropped(64, 64)[::-1]]), tf.float32)
+    images = tf.constant(np.stack([cropped(64, 64), cropped(64, 64)[::-1]]), tf.float32)
 
     def step(model, optimizer):
         tf.random.set_seed(7)
         with tf.GradientTape() as tape:
-            loss = model.losses_of(pictures, training=True)["loss"]
+            loss = model.losses_of(images, training=True)["loss"]
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         return float(loss)
@@ -111,30 +112,31 @@ def test_a_checkpoint_in_the_middle_of_training_saves_and_loads(model_name, tmp_
 def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
     tf.keras.utils.set_random_seed(0)
     model = models.build(model_name, **SMALL[model_name], lmbda=0.01)
-    pictures = tf.constant(cropped(64, 64)[None], tf.float32)
-    # A graph of many networks takes long to build, and a dozen steps do not.
+    images = tf.constant(cropped(64, 64)[None], tf.float32)
+    # Building a graph takes longer than a dozen eager steps.
     eager = model_name not in ("bls2017", "mbt2018-mean")
     optimizer = tf.keras.optimizers.Adam(2e-3)
     model.compile(optimizer=optimizer, run_eagerly=eager, jit_compile=False)
-    dataset = tf.data.Dataset.from_tensors(pictures).repeat(12)
+    dataset = tf.data.Dataset.from_tensors(images).repeat(12)
 
     def loss():
-        # Not what training saw: a model of many rates draws one for every step.
-        return float(model.losses_of(pictures, training=False)["loss"])
+        # Evaluated at one rate: models of many rates draw a rate in every training step.
+        return float(model.losses_of(images, training=False)["loss"])
 
     before = loss()
     model.fit(dataset, epochs=2, steps_per_epoch=6, verbose=0)
     assert loss() < before
     model.freeze()
     with pytest.raises(RuntimeError, match="does not train"):
-        model(pictures, training=True)
+        model(images, training=True)
     with pytest.raises(RuntimeError, match="does not train"):
         model.fit(dataset, epochs=1, steps_per_epoch=1, verbose=0)
     with pytest.raises(RuntimeError, match="does not take other weights"):
         model.assign_state(model.state())
 
 
-def test_weights_that_are_not_numbers_are_refused_and_never_coded(model_name):
+@pytest.mark.sampled
+def test_weights_that_are_not_finite_are_refused(model_name):
     model = models.build(model_name, **SMALL[model_name])
     name = next(k for k in model.state() if k.startswith("analysis/") and k.endswith("/bias"))
     state = {k: np.array(v) for k, v in model.state().items()}
@@ -164,44 +166,42 @@ def test_every_variable_gets_a_gradient(model_name):
 @pytest.mark.parametrize(
     "name", ["bmshj2018-hyperprior", "hific", "mbt2018-mean", "mbt2018", "ms2020", "elic2022"]
 )
-def test_hyperpriors_take_either_distribution_and_every_quantization(
-    name, distribution, quantization
-):
+def test_hyperpriors_support_every_distribution_and_quantization(name, distribution, quantization):
     model = models.build(name, **SMALL[name], distribution=distribution, quantization=quantization)
     y = tf.random.stateless_normal([2, 5, 6, 12], [1, 2]) * 4
     y_hat, bits = model.coder(y, training=True)
     again, _ = model.coder(y, training=True)
-    # Rounding is repeatable, noise is not.
+    # Rounding is deterministic, noise is not.
     assert bool(tf.reduce_all(y_hat == again)) == (quantization != "noise")
-    # Slices of channels add what they expect to be missing.
+    # Channel slices add a predicted residual correction.
     assert float(tf.reduce_max(tf.abs(y_hat - y))) <= (1.0001 if name == "ms2020" else 0.5001)
     assert np.all(bits["y"].numpy() > 0)
 
 
 @pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "mbt2018"])
-def test_laplacian_latents_are_coded_too(name):
+def test_laplacian_latents_are_coded(name):
     model = models.build(name, **SMALL[name], distribution="laplace")
     codec = Codec(model)
     for size in SIZES:
-        picture = cropped(*size)
-        data = codec.compress(picture)
-        assert codec.decompress(data).shape == picture.shape
-        bits = sum(float(b[0]) for b in model(picture[None].astype(np.float32)).bits.values())
+        image = cropped(*size)
+        data = codec.compress(image)
+        assert codec.decompress(data).shape == image.shape
+        bits = sum(float(b[0]) for b in model(image[None].astype(np.float32)).bits.values())
         assert len(data) <= 1.01 * bits / 8 + 16 + 40
 
 
-def test_tiles_give_what_a_whole_picture_gives(codec):
-    """1100×1200 is more than a tile each way."""
+def test_tiles_decode_to_the_whole_image(codec):
+    """1100×1200 pixels exceed a tile in both directions."""
     model = codec.model
-    pictures = pad_to_multiple(tf.constant(cropped(1100, 1200)[None]), models.STRIDE)
+    images = pad_to_multiple(tf.constant(cropped(1100, 1200)[None]), models.STRIDE)
     latents = tf.TensorSpec([None, None, model.latent_channels], tf.float32)
-    y = model.to_latents(pictures)
-    parts = tiled(model.to_latents, pictures, models.STRIDE, 1, latents, halo=model.halo)
+    y = model.to_latents(images)
+    parts = tiled(model.to_latents, images, models.STRIDE, 1, latents, halo=model.halo)
     np.testing.assert_allclose(parts, y, atol=1e-4)
     whole = model.to_images(y)
     pixels = tf.TensorSpec([None, None, 3], tf.float32)
     parts = tiled(model.to_images, y, 1, models.STRIDE, pixels, halo=model.halo)
-    # The synthesis' maps are bfloat16.
+    # The feature maps of the synthesis are bfloat16.
     assert float(tf.reduce_mean(tf.abs(parts - whole))) < 0.01
     assert float(tf.reduce_max(tf.abs(parts - whole))) < 4.0
 
@@ -212,8 +212,8 @@ import tensorflow as tf
 from tfc_models import register_ops
 register_ops()
 loaded = tf.saved_model.load(sys.argv[1])
-data, picture = open(sys.argv[2], "rb").read(), open(sys.argv[3], "rb").read()
-files = loaded.signatures["serving_default"](image_bytes=tf.constant([picture, picture]))
+data, image = open(sys.argv[2], "rb").read(), open(sys.argv[3], "rb").read()
+files = loaded.signatures["serving_default"](image_bytes=tf.constant([image, image]))
 files = files["bitstream_bytes"].numpy()
 pngs = loaded.signatures["decompress"](bitstream_bytes=tf.constant([data, *files]))
 pngs = pngs["image_bytes"].numpy()
@@ -221,11 +221,11 @@ for i, png in enumerate(pngs):
     open(f"{sys.argv[4]}/{i}.png", "wb").write(png)
 open(f"{sys.argv[4]}/0.tfcm", "wb").write(files[0])
 tensor = loaded.signatures["decompress_tensor"](bitstream_bytes=tf.constant(data))["image"]
-image = tf.io.decode_png(picture, 3)
-again = loaded.signatures["compress_tensor"](image=image)["bitstream_bytes"].numpy()
+pixels = tf.io.decode_png(image, 3)
+again = loaded.signatures["compress_tensor"](image=pixels)["bitstream_bytes"].numpy()
 rates = loaded.signatures.get("compress_at_quality")
 sizes = rates and [len(file) for file in rates(
-    image_bytes=tf.constant([picture] * 3), quality=tf.constant([0, 50, 100])
+    image_bytes=tf.constant([image] * 3), quality=tf.constant([0, 50, 100])
 )["bitstream_bytes"].numpy()]
 print(json.dumps({
     "sizes": sizes,
@@ -239,9 +239,9 @@ print(json.dumps({
 
 @pytest.mark.sampled
 def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(codec, tmp_path):
-    picture = cropped(97, 130)
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    data = codec.compress(picture)
+    image = cropped(97, 130)
+    Image.fromarray(image).save(tmp_path / "picture.png")
+    data = codec.compress(image)
     (tmp_path / "file.tfcm").write_bytes(data)
     codec.save(tmp_path / "saved")
     run = subprocess.run(
@@ -253,14 +253,14 @@ def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(co
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
-    told = json.loads(run.stdout)
-    sizes = told.pop("sizes")
+    output = json.loads(run.stdout)
+    sizes = output.pop("sizes")
     if codec.many_rates:
-        assert sizes == [len(codec.compress(picture, quality)) for quality in (0, 50, 100)]
-        told["signatures"].remove("compress_at_quality")
+        assert sizes == [len(codec.compress(image, quality)) for quality in (0, 50, 100)]
+        output["signatures"].remove("compress_at_quality")
     else:
         assert sizes is None
-    assert told == {
+    assert output == {
         "tfc": False,
         "tensor": True,
         "same": True,
@@ -274,16 +274,18 @@ def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(co
     }
     decoded = codec.decompress(data).astype(int)
     assert np.abs(np.asarray(Image.open(tmp_path / "0.png")).astype(int) - decoded).max() <= 1
-    theirs = codec.decompress((tmp_path / "0.tfcm").read_bytes()).astype(int)
-    assert np.abs(np.asarray(Image.open(tmp_path / "1.png")).astype(int) - theirs).max() <= 1
+    expected_image = codec.decompress((tmp_path / "0.tfcm").read_bytes()).astype(int)
+    assert (
+        np.abs(np.asarray(Image.open(tmp_path / "1.png")).astype(int) - expected_image).max() <= 1
+    )
 
 
-def test_the_golden_file_decodes_as_on_the_day_it_was_made(codec, model_name):
+def test_the_golden_file_decodes_to_its_stored_image(codec, model_name):
     if model_name not in models.stable_names():
         pytest.skip(f"{model_name} is not stable: it has no golden file.")
     data = (GOLDEN / f"{model_name}.tfcm").read_bytes()
     expected = np.asarray(Image.open(GOLDEN / f"{model_name}.png")).astype(int)
-    # decompress compares the latent with the fingerprint in the file: it is exact.
+    # decompress compares the latents with the fingerprint in the file, so they are exact.
     decoded = codec.decompress(data).astype(int)
     assert np.abs(decoded - expected).max() <= 1
 
@@ -292,8 +294,8 @@ OF_PAPERS = sorted(path.stem for path in (GOLDEN / "gdn").glob("*.tfcm"))
 
 
 @pytest.mark.parametrize("name", OF_PAPERS)
-def test_golden_files_of_the_papers_form_of_gdn_decode_as_on_the_day_they_were_made(name):
-    """The older golden files are of GDN1."""
+def test_golden_files_of_the_papers_form_of_gdn_decode_to_their_stored_images(name):
+    """The older golden files use GDN1."""
     weights = files.read(GOLDEN / "gdn" / f"{name}.npz")
     assert weights.config["gdn"] == "gdn"
     assert files.read(GOLDEN / f"{name}.npz").config["gdn"] == "gdn1"
@@ -320,8 +322,8 @@ def test_a_weights_file_gives_the_same_codec(model_name, tmp_path):
 
 
 @pytest.mark.sampled
-def test_pictures_agree_between_machines_with_and_without_bfloat16(codec, model_name):
-    """Maps are rounded alike; only the order of sums may move a pixel by a grey level."""
+def test_images_agree_between_machines_with_and_without_bfloat16(codec, model_name):
+    """Feature maps are rounded alike; only the order of sums may change a pixel by a grey level."""
     if model_name not in models.stable_names():
         pytest.skip("deep networks with random weights amplify a sum's last bit")
     model = golden_model(model_name)
@@ -331,7 +333,7 @@ def test_pictures_agree_between_machines_with_and_without_bfloat16(codec, model_
         data = native.compress(cropped(300, 400))
     except tf.errors.OpError:
         pytest.skip("this processor has no bfloat16 convolutions to compare with")
-    pictures = [one.decompress(data).astype(int) for one in (codec, native)]
-    difference = np.abs(pictures[0] - pictures[1])
+    images = [one.decompress(data).astype(int) for one in (codec, native)]
+    difference = np.abs(images[0] - images[1])
     assert np.mean(difference > 0) < 0.01
     assert np.mean(difference > 1) < 1e-4 and difference.max() <= 2

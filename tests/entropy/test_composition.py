@@ -40,16 +40,16 @@ def conv(filters, size, name, last=False, **options):
 
 
 def joint(channels, order, first, components=1):
-    near = None
+    spatial_context = None
     if type(order) is not Parallel:
-        near = MaskedConv2D(8, order.mask(3), kernel="plain", name="near")
-    across = None if first else Chain([conv(8, 3, "conv", last=True)], name="across")
+        spatial_context = MaskedConv2D(8, order.mask(3), kernel="plain", name="near")
+    channel_context = None if first else Chain([conv(8, 3, "conv", last=True)], name="across")
     outputs = channels * (2 if components == 1 else 3 * components)
     return JointSlice(
         [conv(8, 1, "mix"), conv(outputs, 1, "heads", True)],
-        near,
+        spatial_context,
         order,
-        across,
+        channel_context,
         components=components,
     )
 
@@ -138,7 +138,7 @@ def test_every_composition_decodes_what_it_encodes(prediction, quantization, rat
     assert [s.numpy().tolist() for s in again] == [s.numpy().tolist() for s in strings]
 
 
-def test_a_slice_reads_slices_before_it_and_its_own_first_half():
+def test_a_slice_depends_only_on_earlier_slices_and_its_first_checkerboard_half():
     coder = coder_of("checkerboard in slices", "rounding", "one rate")
     y = tf.random.stateless_normal([1, 8, 8, LATENTS], [1, 2]) * 3.0
     z = tf.round(coder.hyper_latents(y))
@@ -151,7 +151,7 @@ def test_a_slice_reads_slices_before_it_and_its_own_first_half():
         return (np.abs(first - second)[:, 0] > 0).any(0)
 
     of_first_half = changed(4, 4, 0)
-    assert of_first_half[..., 2:].any()  # the slice after
+    assert of_first_half[..., 2:].any()  # the next slice
     own = np.argwhere(of_first_half[..., :2].any(-1))
     assert {tuple(p) for p in own} <= {(3, 4), (5, 4), (4, 3), (4, 5)} and len(own)
     assert not changed(4, 5, 0)[..., :2].any()  # the second half of the first slice
@@ -162,17 +162,17 @@ def test_a_slice_reads_slices_before_it_and_its_own_first_half():
 
 
 def test_features_are_the_same_in_tiles():
-    """Residual blocks of small kernels reach farther than the tiles' default overlap."""
+    """Residual blocks of small kernels need a larger overlap than the default."""
     model = random_model("cheng2020-anchor")
     model.freeze()
     prediction = model.coder.prediction
     z = tf.round(tf.random.stateless_normal([1, 20, 40, 8], [1, 2]) * 4.0)
     shape = tf.constant([80, 160])
-    whole = prediction.features(tf.concat([z, z], 0), shape)  # Batches are not cut.
+    whole = prediction.features(tf.concat([z, z], 0), shape)  # Batches are not split into tiles.
     np.testing.assert_array_equal(prediction.features(z, shape)[0], whole[0][:1])
 
 
-def test_scales_start_in_the_slices_that_they_belong_to():
+def test_initial_scales_follow_the_order_of_slices():
     coder = coder_of("slices", "rounding", "one rate")
     coder(tf.zeros([1, 8, 8, LATENTS]))
     coder.start_scales(np.arange(10.0, 10.0 + LATENTS))
@@ -189,7 +189,7 @@ def test_scales_start_in_the_slices_that_they_belong_to():
         (UniversalQuantization, "raster", "a raster order needs"),
     ],
 )
-def test_parts_that_do_not_work_together_are_refused(quantization, prediction, message):
+def test_incompatible_parts_are_refused(quantization, prediction, message):
     quantization = quantization() if callable(quantization) else quantization
     features = Chain([conv(8, 3, "conv0", up=2), conv(8, 3, "conv1", up=2)], name="features")
     built = ContextPrediction(features, PREDICTIONS[prediction]())
@@ -197,11 +197,11 @@ def test_parts_that_do_not_work_together_are_refused(quantization, prediction, m
         LatentCoder(Chain([conv(4, 3, "conv0", down=4)], name="h_a"), 4, built, quantization)
     with pytest.raises(ValueError, match="if its order is not parallel"):
         JointSlice([conv(8, 1, "heads")], order=Checkerboard())
-    near = MaskedConv2D(8, Checkerboard.mask(3), kernel="plain", name="near")
+    spatial_context = MaskedConv2D(8, Checkerboard.mask(3), kernel="plain", name="near")
     with pytest.raises(ValueError, match="must be that of its order"):
-        JointSlice([conv(8, 1, "heads")], near, Raster(3))
+        JointSlice([conv(8, 1, "heads")], spatial_context, Raster(3))
     with pytest.raises(ValueError, match="from 1×1 convolutions"):
-        JointSlice([conv(8, 3, "heads")], near, Checkerboard())
+        JointSlice([conv(8, 3, "heads")], spatial_context, Checkerboard())
     scales = HyperPrediction(Chain([conv(6, 3, "conv0", up=4)], name="h_s"), zero_mean=True)
     analysis = Chain([conv(4, 3, "conv0", down=4)], name="h_a")
     with pytest.raises(ValueError, match="needs a prediction with means"):
@@ -226,7 +226,7 @@ def test_parts_that_do_not_work_together_are_refused(quantization, prediction, m
     ("name", "millions"),
     [("elic2022", 33.6), ("cheng2020-anchor", 26.6), ("cheng2020-attn", 29.6)],
 )
-def test_models_have_the_sizes_of_their_papers(name, millions):
+def test_models_have_the_parameter_counts_of_their_papers(name, millions):
     """Published implementations have 33.8, 26.6 and 29.6 million parameters."""
     count = sum(int(np.prod(v.shape)) for v in models.build(name).trainable_variables)
     assert count / 1e6 == pytest.approx(millions, abs=0.06)

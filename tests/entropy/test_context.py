@@ -1,4 +1,4 @@
-"""Contexts: what they may read, in which order latents are decoded, and what exactness costs."""
+"""Context models: causality, decoding orders, and the cost of exactness in rate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def latents_of(model: models.CompressionModel, *shape: int) -> tf.Tensor:
     return tf.constant(4.0 * rng.normal(size=[*shape, model.latent_channels]), tf.float32)
 
 
-def test_masks():
+def test_masked_convolutions_have_the_masks_of_their_orders():
     assert raster_mask(5).sum() == 12 and raster_mask(5)[2, 2] == raster_mask(5)[2, 3] == 0
     assert checkerboard_mask(3).tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     assert checkerboard_mask(5).sum() == 12
 
 
 @pytest.mark.parametrize("kernel", ["plain", "rdft"])
-def test_masked_taps_stay_zero(kernel):
+def test_masked_taps_stay_zero_after_training(kernel):
     layer = MaskedConv2D(3, raster_mask(5), kernel=kernel)
     maps = tf.random.normal([1, 6, 6, 2])
     with tf.GradientTape() as tape:
@@ -46,7 +46,7 @@ def test_masked_taps_stay_zero(kernel):
 
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 @pytest.mark.parametrize("training", [False, True])
-def test_a_latent_is_told_by_those_before_it_alone(name, training):
+def test_raster_predictions_depend_only_on_earlier_latents(name, training):
     model = models.build(name, **SMALL[name])
     y = latents_of(model, 1, 8, 8)
     z_hat = tf.round(model.coder.hyper_latents(y))
@@ -63,7 +63,7 @@ def test_a_latent_is_told_by_those_before_it_alone(name, training):
     assert all(r > 4 or (r == 4 and c > 4) for r, c in zip(rows, columns))
 
 
-def test_squares_of_one_colour_are_told_by_the_other_alone():
+def test_checkerboard_predictions_depend_only_on_the_other_colour():
     model = models.build("gained-checkerboard", **SMALL["gained-checkerboard"])
     y = latents_of(model, 1, 8, 8)
     z_hat = tf.round(model.coder.hyper_latents(y))
@@ -84,7 +84,7 @@ def test_squares_of_one_colour_are_told_by_the_other_alone():
 
 @pytest.mark.parametrize("name", CHANNELWISE)
 @pytest.mark.parametrize("training", [False, True])
-def test_a_slice_is_told_by_those_before_it_alone(name, training):
+def test_slice_predictions_depend_only_on_earlier_slices(name, training):
     model = models.build(name, **SMALL[name])
     coder = model.coder
     y = latents_of(model, 1, 8, 8)
@@ -112,19 +112,19 @@ def test_a_slice_is_told_by_those_before_it_alone(name, training):
 
 
 @pytest.mark.parametrize("name", CHANNELWISE)
-def test_corrections_are_half_a_hyperbolic_tangent_on_a_grid(name):
+def test_corrections_are_half_a_tanh_rounded_to_a_grid(name):
     coder = Codec(golden_model(name)).model.coder
     sums = np.linspace(-6.0, 6.0, 2001)
-    found = coder.prediction.half_tanh(
+    result = coder.prediction.half_tanh(
         Outputs(tf.constant(sums * 2.0**10), np.full(1, 2.0**-10))
     ).numpy()
-    assert np.abs(found - 0.5 * np.tanh(sums)).max() <= 1 / 64
-    assert np.array_equal(found * 64, np.rint(found * 64))
-    assert np.array_equal(found, -found[::-1])
+    assert np.abs(result - 0.5 * np.tanh(sums)).max() <= 1 / 64
+    assert np.array_equal(result * 64, np.rint(result * 64))
+    assert np.array_equal(result, -result[::-1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 8), (8, 5)])
-def test_a_front_depends_on_none_of_itself(shape):
+def test_latents_of_a_wavefront_do_not_depend_on_each_other(shape):
     positions, ends = order.wavefronts(tf.constant(shape), 2)
     assert sorted(positions.numpy()) == list(range(shape[0] * shape[1]))
     done: set[tuple[int, int]] = set()
@@ -151,13 +151,13 @@ def test_orders_of_a_checkerboard():
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
-def test_pictures_of_a_batch_are_coded_each_at_its_rate(name):
+def test_each_image_of_a_batch_is_coded_at_its_own_rate(name):
     model = golden_model(name)
     model.set_bfloat16("off")
     codec = Codec(model)
-    pictures = np.stack([cropped(80, 96), cropped(80, 96)[::-1], cropped(80, 96)[:, ::-1]])
+    images = np.stack([cropped(80, 96), cropped(80, 96)[::-1], cropped(80, 96)[:, ::-1]])
     rate = tf.constant([0.0, 50.0, 100.0]) if model.many_rates else None
-    y = model.to_latents(tf.constant(pictures, tf.float32), rate)
+    y = model.to_latents(tf.constant(images, tf.float32), rate)
     strings, y_hat = codec.model.coder.encode(y, rate)
     decoded = codec.model.coder.decompress(strings, tf.shape(y)[1:3], rate)
     assert np.array_equal(decoded, y_hat)
@@ -167,8 +167,8 @@ def test_pictures_of_a_batch_are_coded_each_at_its_rate(name):
         assert [s[0] for s in alone] == [s[i] for s in strings]
 
 
-def test_fractions_of_a_mean_cost_less_than_a_thousandth():
-    """A distribution over integers, coded under the nearest that the tables hold."""
+def test_rounding_means_to_fractions_costs_less_than_a_thousandth():
+    """Compares a distribution over integers with the nearest one in the tables."""
     values, parts = np.arange(-2000, 2001), fractions_per_scale()
     means = np.linspace(0.0, 1.0, 41)
     extra, entropy = [], []
@@ -185,33 +185,33 @@ def test_fractions_of_a_mean_cost_less_than_a_thousandth():
             entropy.append(-np.sum(true * np.log2(true)))
             extra.append(np.sum(true * np.log2(true / used)))
     extra, entropy = np.array(extra), np.array(entropy)
-    # Where there is next to nothing to code, thousandths of a bit stand for the share.
+    # Where the entropy is almost 0, the absolute difference is bounded instead.
     assert np.mean(extra) < 1e-3 * np.mean(entropy)
     assert np.all(extra.reshape(-1, 41).mean(1) < 2e-3 * entropy.reshape(-1, 41).mean(1) + 1e-3)
 
 
-def test_a_context_starts_from_the_model_without(tmp_path):
-    from tfc_models.training.trainer import adopt
+def test_context_models_start_from_weights_without_context(tmp_path):
+    from tfc_models.training.trainer import initialize_weights
 
     plain = golden_model("gained-stem4")
     config = plain.config
-    picture = tf.constant(cropped(96, 112)[None], tf.float32)
+    image = tf.constant(cropped(96, 112)[None], tf.float32)
     plain.set_bfloat16("off")
     for name in ("gained-checkerboard", "gained-raster"):
         model = models.build(name, **config)
         learned = plain.state()
-        adopt(model, learned)
+        initialize_weights(model, learned)
         model.set_bfloat16("off")
         fresh = models.build("gained-stem4", **config)
-        adopt(fresh, learned)
+        initialize_weights(fresh, learned)
         fresh.set_bfloat16("off")
         for rate in (0.0, 70.0):
-            one, other = (m(picture, training=False, rate=rate).bits for m in (model, fresh))
-            # Rounding with means, or without, is all that differs.
+            one, other = (m(image, training=False, rate=rate).bits for m in (model, fresh))
+            # The models differ only in rounding around means.
             tolerance = 1e-4 if name == "gained-checkerboard" else 0.2
             np.testing.assert_allclose(one["y"], other["y"], rtol=tolerance)
     with pytest.raises(ValueError, match="nothing in common"):
-        adopt(model, {"a": np.zeros(3)})
+        initialize_weights(model, {"a": np.zeros(3)})
 
 
 def test_more_slices_than_latents_are_refused():

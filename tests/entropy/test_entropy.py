@@ -1,4 +1,4 @@
-"""Entropy coders: tables, exact networks, and what they cost."""
+"""Entropy coders: tables, exact networks, and their cost in rate."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_scales_are_64_log_spaced():
 
 
 @pytest.mark.parametrize("activation", [relu, leaky_relu], ids=["relu", "leaky_relu"])
-def test_float32_pieces_equal_float64_bit_for_bit_and_follow_the_float_network(activation):
+def test_float32_parts_equal_float64_bit_for_bit_and_approximate_the_float_network(activation):
     layers = network(activation=activation)
     shifts = exact.find_shifts(layers, [latents(side=9, seed=seed) for seed in range(5)])
     integers = ExactNetwork(layers, shifts)
@@ -73,8 +73,8 @@ def test_float32_pieces_equal_float64_bit_for_bit_and_follow_the_float_network(a
         assert np.abs(real - expected).mean() < 0.01 * expected.std()
 
 
-def test_order_of_summation_changes_a_float_network_and_not_the_exact_one():
-    """The same network with its channels in another order, as another library would sum."""
+def test_order_of_summation_changes_float_networks_but_not_exact_ones():
+    """Permutes the channels, as if another library summed in another order."""
     layers = network(widths=(192, 96, 64))
     shifts = exact.find_shifts(layers, [latents()])
     order = np.random.default_rng(0).permutation(192)
@@ -127,16 +127,16 @@ def test_a_layer_without_an_exact_form_is_refused():
         ExactNetwork([layer], {"weights0": np.zeros(4, int), "activations0": np.zeros(4, int)})
 
 
-def rate_cost(frozen, floating, pictures):
-    """How many more bits the exact networks cost than the float networks, as a fraction.
+def rate_cost(frozen, floating, images):
+    """Returns the relative increase in bits from float networks to exact ones.
 
-    The two means differ by a hair, which sends some latents to another integer, up or down:
-    over a few pictures that is a coin toss of a few thousandths of the rate. Averaged over
-    box noise instead of rounded, the latents show the cost of the parameters themselves.
+    The means differ slightly, so that some latents are rounded to another integer. Over a few
+    images this changes the rate at random by a few thousandths. With uniform noise instead of
+    rounding, the bits show the cost of the parameters alone.
     """
     total = np.zeros(2)
-    for picture in pictures:
-        y = floating.to_latents(pad_to_multiple(tf.constant(picture[None]), 16))
+    for image in images:
+        y = floating.to_latents(pad_to_multiple(tf.constant(image[None]), 16))
         z_hat = tf.round(floating.coder.hyper_latents(y))
         for i, model in enumerate((floating, frozen)):
             index, mean, _ = model.coder.parameters_for(y, z_hat)
@@ -144,7 +144,7 @@ def rate_cost(frozen, floating, pictures):
                 tf.random.set_seed(seed)
                 noisy = y + tf.random.uniform(y.shape, -0.5, 0.5)
                 index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
-                if "seed" in model.coder.parts:  # Universal quantization has its own density.
+                if "seed" in model.coder.streams:  # Universal quantization has its own density.
                     bits = model.coder.quantization.noisy_bits(y, noisy, index, mean)
                 else:
                     centred = noisy if mean is None else noisy - mean
@@ -155,13 +155,13 @@ def rate_cost(frozen, floating, pictures):
 
 
 def photos(request):
-    """Pieces of them; all that there is of them, and upside down too, with --exhaustive."""
+    """Returns crops of photos; with --exhaustive all of their area, also upside down."""
     from skimage import data
 
     whole = [data.rocket(), photo(), data.chelsea(), data.coffee(), data.immunohistochemistry()]
     if request.config.getoption("--exhaustive"):
-        return [*whole, *(picture[::-1, ::-1] for picture in whole)]
-    return [picture[:288, :384] for picture in whole]
+        return [*whole, *(image[::-1, ::-1] for image in whole)]
+    return [image[:288, :384] for image in whole]
 
 
 @pytest.mark.sampled
@@ -173,7 +173,7 @@ def test_exactness_costs_of_small_models_are_at_most_three_thousandths_of_the_ra
     floating.set_bfloat16("off")
     cost = rate_cost(frozen, floating, photos(request))
     print(f"{name}: {100 * cost:+.4f} % of the rate")
-    # Of weights that were trained for minutes alone, some are far from an optimum.
+    # After a few minutes of training, some weights are far from an optimum.
     assert cost <= {"gained-raster": 3e-3, "mbt2018-universal": 2e-3}.get(name, 1e-3)
 
 
@@ -190,8 +190,8 @@ def test_exactness_costs_at_most_two_thousandths_of_the_rate_in_the_zoo(request)
 
 
 def without_tables(state):
-    made = ("cdf", "/exact/", "/rates/", "/estimates")
-    return {k: v for k, v in state.items() if not any(part in k for part in made)}
+    frozen_parts = ("cdf", "/exact/", "/rates/", "/estimates")
+    return {k: v for k, v in state.items() if not any(part in k for part in frozen_parts)}
 
 
 def test_coding_needs_frozen_tables():
@@ -206,14 +206,14 @@ def test_coding_needs_frozen_tables():
         prior(y, training=True)
 
 
-def test_latents_far_outside_the_tables_still_come_back():
+def test_latents_far_outside_the_tables_are_decoded_exactly():
     prior = FactorizedPrior(4)
     prior.freeze()
     y = tf.constant(np.random.default_rng(0).integers(-30000, 30000, [2, 5, 3, 4]), tf.float32)
     np.testing.assert_array_equal(prior.decompress(prior.compress(y), [5, 3]), y)
 
 
-def test_noise_is_uniform_rounding_is_not_and_the_mix_takes_both():
+def test_quantization_modes_use_noise_rounding_or_both():
     y = tf.random.stateless_normal([1, 64, 64, 4], [1, 2]) * 10
     results = {}
     for mode in ("noise", "round", "mixed"):
@@ -226,7 +226,7 @@ def test_noise_is_uniform_rounding_is_not_and_the_mix_takes_both():
     assert abs(error.mean()) < 0.01 and error.var() == pytest.approx(1 / 12, rel=0.03)
     np.testing.assert_array_equal(results["round"][0], tf.round(y))
     np.testing.assert_array_equal(results["mixed"][0], tf.round(y))
-    # The mix takes its rate from noise: close to the noisy rate, not equal to the rounded.
+    # "mixed" estimates the rate with noise: close to that of "noise", not equal to that of "round".
     assert float(results["mixed"][1]["y"][0]) == pytest.approx(
         float(results["noise"][1]["y"][0]), rel=0.02
     )
@@ -243,7 +243,7 @@ def test_gradients_pass_through_rounding():
     np.testing.assert_array_equal(tape.gradient(loss, y), tf.ones_like(y))
 
 
-def test_draws_from_the_tables_look_like_the_prior():
+def test_samples_of_the_tables_follow_the_prior():
     prior = FactorizedPrior(3)
     prior.freeze()
     draws = prior.random_latents(64).numpy().reshape(-1, 3)
@@ -251,12 +251,12 @@ def test_draws_from_the_tables_look_like_the_prior():
         low = int(prior.cdf_offset[channel])
         values = np.arange(low, low + 40)
         pmf = prior.prior.prob(values[:, None].astype(np.float32))[:, channel].numpy()
-        seen = (draws[:, channel, None] == values).mean(0)
-        assert np.abs(seen - pmf).max() < 0.03
+        frequency = (draws[:, channel, None] == values).mean(0)
+        assert np.abs(frequency - pmf).max() < 0.03
 
 
 @pytest.mark.parametrize("scale_index", [2.0, 24.0, 50.0])
-def test_the_cheap_bits_of_training_and_their_gradients_are_those_of_tfp(scale_index):
+def test_training_bits_and_their_gradients_equal_those_of_tfp(scale_index):
     coder = models.build("mbt2018-mean", channels=8, latents=12).coder
     index = tf.fill([1, 32, 32, 12], scale_index)
     y = tf.random.stateless_normal(index.shape, [5, 6]) * scale_of(index) * 1.3
@@ -277,11 +277,11 @@ def test_the_cheap_bits_of_training_and_their_gradients_are_those_of_tfp(scale_i
         with_gradients(tfps),
     )
     np.testing.assert_allclose(cheap[0], exact[0], rtol=1e-4)
-    for ours, theirs in zip(cheap[1], exact[1]):
-        np.testing.assert_allclose(ours, theirs, atol=2e-2 * np.abs(theirs).max())
+    for actual, expected in zip(cheap[1], exact[1]):
+        np.testing.assert_allclose(actual, expected, atol=2e-2 * np.abs(expected).max())
 
 
-def test_noise_goes_on_from_a_checkpoint(tmp_path):
+def test_the_noise_sequence_continues_from_a_checkpoint(tmp_path):
     coder = models.build("mbt2018-mean", channels=8, latents=12).coder
     y = tf.zeros([1, 4, 4, 12])
     saved = tf.train.Checkpoint(coder=coder).save(str(tmp_path / "coder"))
@@ -301,8 +301,8 @@ def test_noise_is_the_same_when_compiled_by_xla():
     np.testing.assert_array_equal(plain([4], 0.0, 8.0), draw([4], 0.0, 8.0))
 
 
-def test_features_beside_large_latents_keep_fine_weights():
-    """Of one unit for all of them, those of the features would be left with a few levels."""
+def test_features_beside_large_latents_keep_precise_weights():
+    """With one step for all weights, those of the features would have only a few levels."""
     tf.keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
     layers = [Conv2D(8, 3, activation=relu, kernel="plain"), Conv2D(4, 1, kernel="plain")]
@@ -311,7 +311,7 @@ def test_features_beside_large_latents_keep_fine_weights():
     maps = tf.constant(np.concatenate([features, latents], -1), tf.float32)
     layers[1](layers[0](maps))
     kernel = np.array(layers[0].kernel)
-    kernel[:, :, 20:] *= 0.1  # As training leaves what it began at zero.
+    kernel[:, :, 20:] *= 0.1  # Small weights, as after training from zero.
     layers[0].assign_state({**layers[0].state(), "kernel": kernel})
     expected = layers[1](layers[0](maps))
     parts = [exact.find_exponent([maps[..., :20]]), exact.find_exponent([maps[..., 20:]])]
@@ -325,11 +325,11 @@ def test_features_beside_large_latents_keep_fine_weights():
         assert network.fast
         sums = network(read)
         np.testing.assert_array_equal(sums, network(read, fast=False))
-        # What the features alone do, beside a constant.
+        # The effect of the features alone.
         still = tf.concat([0.0 * read[..., :20], read[..., 20:]], -1)
         unit = np.exp2(-network.outputs_exponent.astype(np.float64))
-        told = (np.float64(sums) - np.float64(network(still))) * unit
+        actual = (np.float64(sums) - np.float64(network(still))) * unit
         maps_still = tf.concat([0.0 * maps[..., :20], maps[..., 20:]], -1)
         floating = np.float64(expected - layers[1](layers[0](maps_still)))
-        errors.append(np.linalg.norm(told - floating) / np.linalg.norm(floating))
+        errors.append(np.linalg.norm(actual - floating) / np.linalg.norm(floating))
     assert errors[1] < 0.6 * errors[0] and errors[1] < 0.08

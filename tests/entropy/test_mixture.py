@@ -54,13 +54,13 @@ def drawn(index, mean, seed=1):
 
 
 def coded(integers, index, mean):
-    """Returns the string of integers and what is read back from it."""
+    """Returns the coded string and the integers decoded from it."""
     quantization, coder = MixtureRounding(COMPONENTS), coder_with_tables()
     quantization.freeze(None)
     params = EntropyParameters(index, mean)
     groups = [Group(slice(None))]
     string = quantization.encode(coder, tf.constant(integers), params, None, groups)
-    count = tf.constant(integers.size * quantization.reads_per_symbol)
+    count = tf.constant(integers.size * quantization.max_reads_per_symbol)
     decoder = range_coding.Decoder(coder, string, count)
     rows = [tf.reshape(m, [1, -1, m.shape[3]]) for m in (index, mean)]
     _, read = quantization.read(decoder, None, *rows)
@@ -129,7 +129,7 @@ def test_every_parameter_of_a_mixture_has_a_gradient():
     assert np.mean(of_index.numpy()[inside] != 0.0) > 0.9 and np.mean(of_mean != 0.0) > 0.9
 
 
-def test_mixtures_that_cannot_be_are_refused():
+def test_invalid_mixtures_are_refused():
     with pytest.raises(ValueError, match="2 or more components; got 1"):
         MixtureRounding(1)
     with pytest.raises(ValueError, match="Gaussian components; got 'laplace'"):

@@ -39,20 +39,20 @@ def test_values_and_gradients_are_those_of_float64():
         value = log_box_mass(*inputs)
     of_distance, of_scale = tape.gradient(value, inputs)
     expected = exact(distance.astype(np.float64), scale.astype(np.float64))
-    # Nats; in float32 a difference of tails of wide distributions has few digits left.
+    # In nats. In float32, differences of the tails of wide distributions have few exact digits.
     np.testing.assert_allclose(value, expected[0], rtol=1e-5, atol=5e-5)
     np.testing.assert_allclose(-of_distance, expected[1], rtol=3e-4, atol=1e-6)
     np.testing.assert_allclose(of_scale, expected[2], rtol=3e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mbt2018-mean", "mbt2018-universal"])
-def test_an_outlier_costs_what_it_costs_and_has_gradients(name):
+def test_outliers_have_exact_costs_and_gradients(name):
     """A latent of 40 under a scale of 0.11 costs 93,000 bits."""
     coder = models.build(name, **SMALL[name]).coder
     y, index = tf.constant([[[[40.0]]]]), tf.constant([[[[0.0]]]])
     mean = tf.zeros_like(y)
     if name == "mbt2018-universal":
-        coder.anneal(0.0)  # without soft rounding, so that the value is the same
+        coder.anneal(0.0)  # without soft rounding, so that the value is equal
     with tf.GradientTape() as tape:
         tape.watch([y, index])
         bits = coder.quantization.noisy_bits(y, y, index, mean)

@@ -1,4 +1,4 @@
-"""Universal quantization: what its error looks like, and what it costs."""
+"""Universal quantization: distribution of the error, and bits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def coder_of(sharpness: float) -> LatentCoder:
 
 
 def given(sharpness: float, values: np.ndarray, mean: float = 0.0) -> np.ndarray:
-    """What a decoder gets of values, one latent each."""
+    """Returns decoded values, one latent each."""
     y = tf.constant(values.reshape(1, -1, 1, 1), tf.float32)
     quantization = coder_of(sharpness).quantization
     dither = quantization.dither_for(tf.shape(y))
     return quantization.quantize(y, tf.fill(y.shape, mean), dither).numpy().ravel()
 
 
-def test_dithered_errors_are_uniform_and_tell_nothing_of_the_input():
+def test_dithered_errors_are_uniform_and_independent_of_the_input():
     values = np.random.default_rng(0).normal(size=200_000) * 1.7
     error = given(0.0, values, 0.3) - values
     assert abs(error.mean()) < 0.003
@@ -40,15 +40,15 @@ def test_dithered_errors_are_uniform_and_tell_nothing_of_the_input():
     assert counts.std() / counts.mean() < 0.03
     assert abs(np.corrcoef(error, values)[0, 1]) < 0.01
     assert abs(np.corrcoef(error**2, values**2)[0, 1]) < 0.01
-    # Rounding, beside it, tells of small values all that there is to tell.
+    # For comparison, the rounding error of small values determines them.
     small = 0.1 * values
     assert np.corrcoef(np.round(small) - small, small)[0, 1] < -0.9
     assert abs(np.corrcoef(given(0.0, small) - small, small)[0, 1]) < 0.01
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 4.0])
-def test_what_is_sent_differs_from_what_was_meant_by_uniform_noise_whatever_that_is(sharpness):
-    """z − s_α(v), in a frozen coder, in every range of v, by Kolmogorov and Smirnov."""
+def test_the_error_of_universal_quantization_is_uniform_for_any_input(sharpness):
+    """Kolmogorov–Smirnov test of z − s_α(v) in a frozen coder, for every range of v."""
     model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
     coder = Codec(model).model.coder
     v = np.random.default_rng(0).normal(size=200_000).astype(np.float32) * 0.8
@@ -60,7 +60,7 @@ def test_what_is_sent_differs_from_what_was_meant_by_uniform_noise_whatever_that
     edges = np.quantile(v, np.linspace(0, 1, 9))
     for low, high in zip(edges, edges[1:]):
         inside = error[(v >= low) & (v < high)]
-        # 64 levels are uniform but for 1/128; on top of it what 25,000 draws may differ by.
+        # 64 levels differ from a uniform distribution by 1/128; 0.012 allows for 25,000 samples.
         assert stats.kstest(inside, "uniform", (-0.5, 1.0)).statistic < 1 / 128 + 0.012
 
 
@@ -68,8 +68,8 @@ def test_what_is_sent_differs_from_what_was_meant_by_uniform_noise_whatever_that
     ("sharpness", "scale"),
     [*((a, s) for a in (0.0, 2.0, 4.0) for s in (0.11, 0.3, 1.0, 5.0)), (8.0, 0.25), (8.0, 1.0)],
 )
-def test_the_coded_size_is_the_noisy_bound(sharpness, scale):
-    """E[−log p(s + U)], which training minimizes, is what coding takes on average."""
+def test_the_coded_size_equals_the_bits_estimated_with_noise(sharpness, scale):
+    """E[−log p(s + U)], the training objective, equals the mean coded size."""
     coder, count = coder_of(sharpness), 3_000_000
     rng = np.random.default_rng(1)
     y = tf.constant(rng.normal(size=[1, count, 1, 1]) * scale, tf.float32)
@@ -84,7 +84,7 @@ def test_the_coded_size_is_the_noisy_bound(sharpness, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", [0.25, 0.8, 3.0])
-def test_real_strings_are_as_long_as_estimated(scale, name):
+def test_lengths_of_real_strings_match_the_estimate(scale, name):
     model = golden_model(name)
     coder, count = Codec(model).model.coder, 40_000
     y = tf.constant(np.random.default_rng(2).normal(size=[1, count, 1, 1]) * scale, tf.float32)
@@ -92,7 +92,7 @@ def test_real_strings_are_as_long_as_estimated(scale, name):
     index, zero = tf.fill(y.shape, float(index)), tf.zeros_like(y)
     quantization = coder.quantization
     dither = quantization.dither_for(tf.shape(y))
-    entries, _ = quantization.entries(index, zero, dither)
+    entries, _ = quantization.table_entries(index, zero, dither)
     strings = range_coding.encode(coder, quantization.symbols_of(y, zero, dither), entries)
     (seeds,) = quantization.side_strings(tf.shape(y))
     bits = quantization.estimated_bits(y, index, zero, dither)
@@ -102,7 +102,7 @@ def test_real_strings_are_as_long_as_estimated(scale, name):
     )
 
 
-def test_between_dither_and_rounding():
+def test_sharpness_interpolates_between_dither_and_rounding():
     values = np.random.default_rng(0).normal(size=50_000) * 2.0
     rounded = np.round(values)
     errors = [np.mean((given(a, values) - rounded) ** 2) for a in (0.0, 2.0, 6.0, 15.0)]
@@ -113,8 +113,8 @@ def test_between_dither_and_rounding():
 
 
 @pytest.mark.parametrize("sharpness", [2.0, 4.0, 8.0])
-def test_what_a_decoder_gets_is_the_conditional_mean(sharpness):
-    """E[v | z], beside averages over many v that are uniform over whole steps."""
+def test_decoded_values_are_conditional_means(sharpness):
+    """Compares E[v | z] with averages over many v of a uniform distribution."""
     v = np.random.default_rng(0).uniform(-4.0, 4.0, 1_000_000).astype(np.float32)
     coder = Codec(
         models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
@@ -130,17 +130,17 @@ def test_what_a_decoder_gets_is_the_conditional_mean(sharpness):
     mean = np.bincount(which, v[inner]) / np.bincount(which)
     estimate = np.bincount(which, got[inner]) / np.bincount(which)
     assert np.abs(estimate - mean).max() < 0.03
-    # To take z for v would be off by more.
+    # z itself is a worse estimate of v.
     assert np.abs(values - mean).max() > 0.06
     assert np.mean((got - v)[inner] ** 2) < np.mean((z - v)[inner] ** 2)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_levels_come_from_the_seed_in_the_file(name):
+def test_dither_levels_are_derived_from_the_seed_in_the_file(name):
     codec = Codec(golden_model(name))
-    picture = cropped(90, 70)
+    image = cropped(90, 70)
     codec.model.set_bfloat16("off")
-    first = codec.compress(picture)
+    first = codec.compress(image)
     quantization = codec.model.coder.quantization
     seeds = tf.constant([b"\0\0\0\0", b"\7\0\0\0"])
     level = quantization.read_dither((seeds,), tf.constant([2, 40, 40, 12]))
@@ -149,18 +149,18 @@ def test_levels_come_from_the_seed_in_the_file(name):
     assert set(np.unique(level)) == set(range(count))
     assert np.mean(level[0] == level[1]) < 0.1
     assert np.abs(np.bincount(level.numpy().ravel()) / level.numpy().size * count - 1).max() < 0.2
-    assert codec.compress(picture) == first
+    assert codec.compress(image) == first
     quantization.nonce.assign_add(7)  # takes effect at once
-    second = codec.compress(picture)
+    second = codec.compress(image)
     quantization.nonce.assign(0)
     assert second != first
-    # Whoever decodes takes the seed that he finds.
+    # Decoders use the seed in the file.
     assert not np.array_equal(codec.latents(first), codec.latents(second))
     assert codec.decompress(second).shape == (90, 70, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_seed_in_a_file_tells_of_its_size_and_nothing_of_its_latents(name):
+def test_the_seed_depends_on_the_size_but_not_on_the_latents(name):
     codec = Codec(golden_model(name))
     with without_graphs():
         files = [codec.compress(image) for image in (cropped(90, 70), 255 - cropped(90, 70))]
@@ -172,13 +172,13 @@ def test_the_seed_in_a_file_tells_of_its_size_and_nothing_of_its_latents(name):
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 4.0])
-def test_what_compress_writes_has_errors_that_are_independent_of_the_latents(sharpness):
-    """Over many nonces the error of each latent is uniform, whatever lies around it."""
+def test_errors_of_compressed_latents_are_independent_of_the_latents(sharpness):
+    """Over many nonces, the error of each latent is uniform and independent of its neighbours."""
     model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
     coder = Codec(model).model.coder
     quantization = coder.quantization
     latents = model.latent_channels
-    # One example; latents repeat, so that rounding them alike would show.
+    # Latents repeat, so that equal errors of equal latents would be detected.
     y = tf.tile(tf.linspace(-0.49, 0.49, latents)[None, None, None], [1, 16, 16, 1])
     errors = []
     with without_graphs():
@@ -198,7 +198,7 @@ def test_what_compress_writes_has_errors_that_are_independent_of_the_latents(sha
         assert stats.kstest(channel, "uniform", (-0.5, 1.0)).statistic < 1 / 128 + 0.025
     values = np.broadcast_to(y[0, 0, 0], error.shape)
     assert abs(np.corrcoef(error.ravel(), values.ravel())[0, 1]) < 0.01
-    # Neighbours do not share it either.
+    # Errors of neighbours are uncorrelated.
     assert abs(np.corrcoef(error[:-1].ravel(), error[1:].ravel())[0, 1]) < 0.01
 
 
@@ -222,22 +222,22 @@ def test_expected_gradients_are_the_mean_of_pathwise_ones_with_less_variance(sha
     assert expected.std() < 1e-3 * pathwise.std()
 
 
-def test_training_becomes_sharper(tmp_path):
+def test_sharpness_increases_in_training(tmp_path):
     coder = coder_of(4.0)
     assert float(coder.quantization.alpha) == 4.0
-    seen = []
+    sharpness = []
     for fraction in (0.0, 0.25, 0.5, 1.0):
         coder.anneal(fraction)
-        seen.append(float(coder.quantization.alpha))
-    assert seen == [0.0, 2.0, 4.0, 4.0]
+        sharpness.append(float(coder.quantization.alpha))
+    assert sharpness == [0.0, 2.0, 4.0, 4.0]
 
 
-def test_at_every_rate_the_error_is_that_of_dither():
+def test_the_error_is_that_of_dither_at_every_rate():
     model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=0.0)
     assert model.config["sharpness"] == 0.0
-    picture = tf.constant(cropped(512, 512)[None], tf.float32)
+    image = tf.constant(cropped(512, 512)[None], tf.float32)
     for rate in (0.0, 50.0, 100.0):
-        y = 40.0 * model.to_latents(picture, tf.constant([rate]))
+        y = 40.0 * model.to_latents(image, tf.constant([rate]))
         y_hat, _ = model.coder(y, training=False, rate=tf.constant([rate]))
         error = (y_hat - y).numpy()
         assert error.var() == pytest.approx(1 / 12, rel=0.05)

@@ -1,4 +1,4 @@
-"""Metrics by name: this package's own, and those of other packages and programs."""
+"""Metrics by name: built-in ones and those of other packages and programs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ OWN = ("ssim", "nlpd", "pim", "pim-bands")
 PROGRAMS = {"ssimulacra2": "ssimulacra2", "butteraugli": "butteraugli_main"}
 
 
-def blurred(picture: np.ndarray, steps: int) -> np.ndarray:
-    """Worse with every step."""
-    soft = picture.astype(np.float64)
+def blurred(image: np.ndarray, steps: int) -> np.ndarray:
+    """Returns a blurred image; more steps blur more."""
+    soft = image.astype(np.float64)
     for _ in range(steps):
         soft = (soft + np.roll(soft, 1, 0) + np.roll(soft, 1, 1)) / 3.0
     return np.rint(soft).astype(np.uint8)
 
 
 def program(folder: pathlib.Path, name: str, script: str) -> None:
-    """Puts a program of that name on the search path."""
+    """Creates an executable with this name on the search path."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -38,7 +38,7 @@ def program(folder: pathlib.Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def programs(monkeypatch, tmp_path) -> pathlib.Path:
-    """A folder of programs, the only one on the search path beside the shell's."""
+    """Folder of executables; the search path has only this folder and that of the shell."""
     monkeypatch.setenv("PATH", os.pathsep.join((str(tmp_path), "/usr/bin", "/bin")))
     monkeypatch.setattr(shutil, "which", lambda name: _in(tmp_path, name))
     return tmp_path
@@ -49,14 +49,14 @@ def _in(folder: pathlib.Path, name: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_own_metrics_are_those_of_the_metrics_package(name):
-    metric, picture = quality_metric(name), cropped(96, 96)
-    worse = blurred(picture, 2)
-    expected = float(metrics.named(name).of_pair(picture[None], worse[None]))
-    assert metric.of_pair(picture, worse) == pytest.approx(expected)
-    better = metric.shown.quality(metric.of_pair(picture, blurred(picture, 1)))
+def test_quality_metrics_equal_those_of_the_metrics_package(name):
+    metric, image = quality_metric(name), cropped(96, 96)
+    worse = blurred(image, 2)
+    expected = float(metrics.named(name).of_pair(image[None], worse[None]))
+    assert metric.of_pair(image, worse) == pytest.approx(expected)
+    better = metric.shown.quality(metric.of_pair(image, blurred(image, 1)))
     assert better > metric.shown.quality(expected)
-    assert metric.of_pair(picture[:5, :5], worse[:5, :5]) is None  # Too small.
+    assert metric.of_pair(image[:5, :5], worse[:5, :5]) is None  # Too small.
 
 
 def test_weights_are_part_of_the_identity(monkeypatch, tmp_path):
@@ -66,20 +66,20 @@ def test_weights_are_part_of_the_identity(monkeypatch, tmp_path):
     paths = [random_network(net, tmp_path / f"{net}.npz") for net in ("squeeze", "alex")]
     first, second = (quality_metric("lpips", {"lpips": str(path)}) for path in paths)
     assert first.identity != second.identity
-    picture = cropped(40, 40)
-    assert first.of_pair(picture, picture) == 0.0
-    assert first.of_pair(picture, blurred(picture, 2)) > 0.0
+    image = cropped(40, 40)
+    assert first.of_pair(image, image) == 0.0
+    assert first.of_pair(image, blurred(image, 2)) > 0.0
 
 
-def test_figures_have_further_metrics_by_name():
-    picture = cropped(96, 96)
-    coded = code(picture, lambda _: bytes(10), lambda _: blurred(picture, 1))
+def test_figures_list_additional_metrics_by_name():
+    image = cropped(96, 96)
+    coded = code(image, lambda _: bytes(10), lambda _: blurred(image, 1))
     further = [quality_metric("nlpd"), quality_metric("ssim")]
-    figures = measure(picture, coded, further)
+    figures = measure(image, coded, further)
     assert list(figures.further) == ["nlpd", "ssim"]
-    assert figures.value("nlpd") == further[0].of_pair(picture, coded.pixels)
+    assert figures.value("nlpd") == further[0].of_pair(image, coded.pixels)
     assert figures.record()["ssim"] == figures.value("ssim") and "further" not in figures.record()
-    grey = picture[..., 0]
+    grey = image[..., 0]
     coded = code(grey, lambda _: bytes(10), lambda _: blurred(grey, 1))
     assert measure(grey, coded, further).value("nlpd") > 0.0
 
@@ -94,35 +94,35 @@ def test_a_missing_program_is_named_with_its_remedy(programs, name, file):
 def test_scores_are_read_from_the_programs(programs):
     program(programs, "ssimulacra2", 'test -f "$1" -a -f "$2" && echo 71.25')
     program(programs, "butteraugli_main", 'echo 5.9; echo "3-norm: 1.25"')
-    picture = cropped(16, 16)
-    assert quality_metric("ssimulacra2").of_pair(picture, picture) == 71.25
-    assert quality_metric("butteraugli").of_pair(picture, picture) == 1.25
-    assert quality_metric("ssimulacra2").of_pair(picture[:7], picture[:7]) is None
+    image = cropped(16, 16)
+    assert quality_metric("ssimulacra2").of_pair(image, image) == 71.25
+    assert quality_metric("butteraugli").of_pair(image, image) == 1.25
+    assert quality_metric("ssimulacra2").of_pair(image[:7], image[:7]) is None
 
 
 @pytest.mark.parametrize("script", ["echo no luck >&2; exit 3", "echo no luck"])
 def test_a_program_that_fails_is_quoted(programs, script):
     program(programs, "ssimulacra2", script)
-    picture = cropped(16, 16)
+    image = cropped(16, 16)
     with pytest.raises(ValueError, match=r"SSIMULACRA 2: ssimulacra2 failed \(no luck\)"):
-        quality_metric("ssimulacra2").of_pair(picture, picture)
+        quality_metric("ssimulacra2").of_pair(image, image)
 
 
 @pytest.mark.parametrize(("name", "best"), [("ssimulacra2", 100.0), ("butteraugli", 0.0)])
-def test_the_real_programs_rank_pictures(name, best):
+def test_the_real_programs_rank_images(name, best):
     if shutil.which(PROGRAMS[name]) is None:
         pytest.skip(f"{PROGRAMS[name]} is not installed.")
-    ranks_pictures(name, best)
+    ranks_images(name, best)
 
 
-def test_the_real_cvvdp_ranks_pictures():
+def test_the_real_cvvdp_ranks_images():
     pytest.importorskip("pycvvdp")
-    ranks_pictures("cvvdp", 10.0)
+    ranks_images("cvvdp", 10.0)
 
 
-def ranks_pictures(name: str, best: float) -> None:
-    metric, picture = quality_metric(name), cropped(120, 130)
-    values = [metric.of_pair(picture, blurred(picture, steps)) for steps in (0, 1, 3)]
+def ranks_images(name: str, best: float) -> None:
+    metric, image = quality_metric(name), cropped(120, 130)
+    values = [metric.of_pair(image, blurred(image, steps)) for steps in (0, 1, 3)]
     qualities = [metric.shown.quality(value) for value in values]
     assert values[0] == pytest.approx(best)
     assert qualities == sorted(qualities, reverse=True) and len(set(qualities)) == 3

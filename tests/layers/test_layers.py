@@ -42,7 +42,7 @@ def test_polyphase_upsampling_equals_the_transposed_convolution(size, stride):
     np.testing.assert_allclose(tf.nn.depth_to_space(phases, stride), expected, atol=1e-5)
 
 
-def test_a_5x5_by_2_becomes_3x3():
+def test_a_5x5_convolution_up_by_2_becomes_3x3():
     assert polyphase(tf.zeros([5, 5, 8, 6]), 2).shape == [3, 3, 8, 24]
     assert polyphase(tf.zeros([9, 9, 8, 6]), 4).shape == [3, 3, 8, 96]
 
@@ -62,7 +62,7 @@ def test_freezing_a_convolution_changes_no_output(kernel, down, up):
 
 
 @pytest.mark.parametrize("kernel", ["rdft", "plain"])
-def test_state_of_a_convolution_goes_to_either_parameterization(kernel):
+def test_states_of_convolutions_load_into_both_parameterizations(kernel):
     source, target = Conv2D(6, 5, kernel="rdft"), Conv2D(6, 5, kernel=kernel)
     maps = tf.random.stateless_normal([1, 8, 8, 4], [1, 2])
     expected = source(maps)
@@ -88,37 +88,37 @@ def test_an_adam_step_on_the_rdft_differs_from_one_on_the_kernel():
 
 
 @pytest.mark.parametrize("arguments", [{"down": 2, "up": 2}, {"kernel": "fft"}])
-def test_a_convolution_refuses_what_it_is_not(arguments):
+def test_invalid_arguments_of_convolutions_are_refused(arguments):
     with pytest.raises(ValueError, match=r"down or up|rdft, plain"):
         Conv2D(4, 5, **arguments)
 
 
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize(("form", "alpha", "epsilon"), [("gdn", 2, 0.5), ("gdn1", 1, 1)])
-def test_gdn_is_tfcs_gdn_in_both_forms_and_frozen(form, alpha, epsilon, inverse):
-    ours = GDN(form, inverse=inverse)
-    theirs = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
-    assert isinstance(ours, tfc.GDN)
+def test_gdn_equals_tfcs_gdn_in_both_forms_also_when_frozen(form, alpha, epsilon, inverse):
+    actual = GDN(form, inverse=inverse)
+    reference = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
+    assert isinstance(actual, tfc.GDN)
     maps = tf.random.stateless_normal([2, 4, 5, 6], [1, 2])
     gamma = tf.random.stateless_uniform([6, 6], [3, 4])
-    ours(maps)
-    theirs(maps)
+    actual(maps)
+    reference(maps)
     beta = tf.linspace(0.5, 2.0, 6)
-    ours.assign_state({"beta": beta, "gamma": gamma})
-    theirs.beta_parameter.variable.assign(tfc.GDNParameter(beta, minimum=1e-6).variable)
-    theirs.gamma_parameter.variable.assign(tfc.GDNParameter(gamma, minimum=0).variable)
-    expected = theirs(maps)
-    np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
-    half = ours(tf.cast(maps, tf.bfloat16))
+    actual.assign_state({"beta": beta, "gamma": gamma})
+    reference.beta_parameter.variable.assign(tfc.GDNParameter(beta, minimum=1e-6).variable)
+    reference.gamma_parameter.variable.assign(tfc.GDNParameter(gamma, minimum=0).variable)
+    expected = reference(maps)
+    np.testing.assert_allclose(actual(maps), expected, atol=1e-5)
+    half = actual(tf.cast(maps, tf.bfloat16))
     assert half.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(half, tf.float32), expected, rtol=0.03, atol=0.03)
-    ours.freeze()
-    assert ours.trainable_variables == []
-    np.testing.assert_allclose(ours(maps), expected, atol=1e-5)
+    actual.freeze()
+    assert actual.trainable_variables == []
+    np.testing.assert_allclose(actual(maps), expected, atol=1e-5)
 
 
 def test_the_papers_form_of_gdn_is_the_default_of_layers_models_and_their_configs():
-    """The 2017 and 2018 papers have squares and a root; tfc's own default has neither."""
+    """The 2017 and 2018 papers use squares and a root; tfc's default uses neither."""
     assert GDN().form == "gdn"
     papers = [name for name in SMALL if name.startswith(("bls2017", "bmshj2018", "mbt2018"))]
     assert len(papers) == 6
@@ -136,7 +136,7 @@ def some_norm(activation=None) -> ChannelNorm:
 
 
 def normalized(maps: np.ndarray) -> np.ndarray:
-    """By NumPy, pixel by pixel."""
+    """Returns the normalization of each pixel, computed by NumPy."""
     out = np.empty(maps.shape)
     for place in np.ndindex(maps.shape[:3]):
         pixel = maps[place].astype(np.float64)
@@ -145,10 +145,10 @@ def normalized(maps: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("activation", [None, relu])
-def test_channel_norm_is_numpys_of_every_pixel_and_freezing_changes_nothing(activation):
+def test_channel_norm_equals_numpy_also_when_frozen(activation):
     norm = some_norm(activation)
     maps = np.random.default_rng(0).normal(size=[2, 3, 5, 6]) * 3.0 + 7.0
-    # Nearly and entirely without variance: what ε is for.
+    # Variances near 0 and of 0, where ε matters.
     maps[0, 0, 0] *= 1e-3
     maps[0, 0, 1] = 4.0
     maps = maps.astype(np.float32)
@@ -162,7 +162,7 @@ def test_channel_norm_is_numpys_of_every_pixel_and_freezing_changes_nothing(acti
 
 
 def test_statistics_of_channel_norm_are_float32_in_every_dtype():
-    # A mean of 1000 leaves bfloat16 nothing of a deviation of 8: squares would not add up.
+    # Beside a mean of 1000, bfloat16 cannot represent a deviation of 8.
     maps = np.random.default_rng(0).integers(-2, 3, [1, 4, 4, 6]) * 8.0 + 1024.0
     half = tf.cast(maps, tf.bfloat16)
     got = some_norm()(half)
@@ -171,7 +171,7 @@ def test_statistics_of_channel_norm_are_float32_in_every_dtype():
     np.testing.assert_allclose(tf.cast(got, tf.float32), expected, rtol=2**-8, atol=1e-3)
 
 
-def test_channel_norm_keeps_a_tile_what_it_is_in_the_whole():
+def test_channel_norm_gives_the_same_values_in_a_tile_and_in_the_whole_image():
     norm, maps = some_norm(), tf.random.stateless_normal([1, 8, 8, 6], [1, 2])
     np.testing.assert_allclose(norm(maps)[:, 2:5, 3:], norm(maps[:, 2:5, 3:]), atol=1e-6)
 
@@ -182,7 +182,7 @@ def test_channel_norm_refuses_a_single_channel():
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_a_residual_adds_its_input_also_around_others(dtype):
+def test_residual_layers_add_their_input_also_when_nested(dtype):
     inner = [
         Residual([Conv2D(6, 3, name="conv"), ChannelNorm(name="n")], name=f"r{i}") for i in "ab"
     ]
@@ -264,7 +264,7 @@ def test_auto_depends_on_the_machine_and_its_settings_and_not_on_time(
 
 @pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
 def test_a_processor_without_bfloat16_silently_gets_float32(isa):
-    """oneDNN refuses a bfloat16 convolution there: auto must find out, not fail."""
+    """oneDNN raises an error for bfloat16 convolutions there; "auto" must detect it."""
     run = subprocess.run(
         [sys.executable, "-c", "from tfc_models.layers import compute_dtype as d; print(d().name)"],
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -279,17 +279,17 @@ def test_a_processor_without_bfloat16_silently_gets_float32(isa):
 @pytest.mark.parametrize(("form", "alpha", "epsilon"), [("gdn", 2, 0.5), ("gdn1", 1, 1)])
 def test_the_gradients_of_both_forms_of_gdn_are_those_of_tfc(form, alpha, epsilon, inverse):
     tf.keras.utils.set_random_seed(1)
-    ours = GDN(form, inverse=inverse)
-    theirs = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
+    actual = GDN(form, inverse=inverse)
+    expected = tfc.GDN(inverse=inverse, alpha_parameter=alpha, epsilon_parameter=epsilon)
     x = tf.random.normal([2, 5, 6, 7]) * 3.0
     wanted = tf.random.normal(x.shape)
-    found = []
-    for layer in (ours, theirs):
+    gradients = []
+    for layer in (actual, expected):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)
-        found.append(tape.gradient(y, [x, *layer.trainable_variables], wanted))
-    for mine, other in zip(*found):
+        gradients.append(tape.gradient(y, [x, *layer.trainable_variables], wanted))
+    for mine, other in zip(*gradients):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
 
 
@@ -309,7 +309,7 @@ def test_the_gradient_of_the_leaky_relu(dtype):
 def test_the_fourier_basis_is_orthonormal_and_fourier(size):
     basis = fourier_basis(size)
     np.testing.assert_allclose(basis @ basis.T, np.eye(size**2), atol=1e-6)
-    # Each row's spectrum is one frequency and its opposite.
+    # The spectrum of each row is one frequency and its negative.
     power = np.abs(np.fft.fft2(basis.reshape(-1, size, size))) ** 2
     power += np.roll(power[:, ::-1, ::-1], (1, 1), (1, 2))
     assert (np.sum(power > 1e-4, axis=(1, 2)) <= 2).all()

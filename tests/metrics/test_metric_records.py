@@ -1,4 +1,4 @@
-"""Records of metrics: one record makes a metric known to commands, evaluation and training."""
+"""Metric records, which register metrics for commands, evaluation and training."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_a_registered_metric_is_in_the_commands_lists(toy, capsys):
 
 def test_a_registered_metric_is_measured(toy, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    picture = cropped(20, 30).astype(np.int64) // 2
-    put("a.png", picture.astype(np.uint8))
-    put("b.png", (picture + 3).astype(np.uint8))
+    image = cropped(20, 30).astype(np.int64) // 2
+    put("a.png", image.astype(np.uint8))
+    put("b.png", (image + 3).astype(np.uint8))
     assert run("metrics", "a.png", "b.png", "--metric", toy.name) == 0
     table = capsys.readouterr().out
     assert "MAE" in table and "3.0" in table
@@ -71,13 +71,13 @@ def test_a_registered_metric_is_measured(toy, capsys, monkeypatch, tmp_path):
 
 
 def test_a_registered_metric_is_evaluated_and_trained_for(toy):
-    picture = cropped(20, 30)
-    worse = np.where(picture > 100, picture - 2, picture + 2)
-    coded = evaluation.code(picture, lambda _: bytes(10), lambda _: worse)
-    figures = evaluation.measure(picture, coded, [evaluation.quality_metric(toy.name)])
+    image = cropped(20, 30)
+    worse = np.where(image > 100, image - 2, image + 2)
+    coded = evaluation.code(image, lambda _: bytes(10), lambda _: worse)
+    figures = evaluation.measure(image, coded, [evaluation.quality_metric(toy.name)])
     assert figures.value("mean_absolute") == 2.0
     assert drawn(toy.name).short == "MAE" and not drawn(toy.name).higher_is_better
-    total, _ = distortions({toy.name: 3.0}, picture[None], worse[None])
+    total, _ = distortions({toy.name: 3.0}, image[None], worse[None])
     np.testing.assert_array_equal(total, [6.0])
 
 

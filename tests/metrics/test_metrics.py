@@ -1,4 +1,4 @@
-"""What a picture costs, and the losses that are made of it."""
+"""Distortion metrics, and losses that use them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tfc_models.training.linear_start import linear_start, quantization_step
 
 
 def pair(side: int = 192) -> tuple[np.ndarray, np.ndarray]:
-    picture = cropped(side, side)
-    noise = np.random.default_rng(0).normal(0, 8, picture.shape)
-    return picture, np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    image = cropped(side, side)
+    noise = np.random.default_rng(0).normal(0, 8, image.shape)
+    return image, np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def test_psnr_is_scikit_images():
+def test_psnr_equals_scikit_images():
     a, b = pair()
     expected = peak_signal_noise_ratio(a, b, data_range=255)
     np.testing.assert_allclose(metrics.psnr(a[None], b[None]), [expected], rtol=1e-5)
@@ -39,7 +39,7 @@ def test_ms_ssim_is_one_at_equality_and_falls_with_noise():
 
 
 @pytest.mark.parametrize("size", [(192, 192), (203, 301)])
-def test_ms_ssim_and_its_gradient_are_tensorflows(size):
+def test_ms_ssim_and_its_gradient_equal_tensorflows(size):
     a = tf.constant(cropped(*size)[None], tf.float32)
     b = a + 20.0 * tf.random.stateless_normal(a.shape, [1, 2])
 
@@ -49,13 +49,13 @@ def test_ms_ssim_and_its_gradient_are_tensorflows(size):
             value = function(a, b)
         return value, tape.gradient(value, b)
 
-    ours = with_gradient(metrics.ms_ssim)
-    theirs = with_gradient(lambda a, b: tf.image.ssim_multiscale(a, b, 255.0))
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
-    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3 * np.abs(theirs[1]).max())
+    actual = with_gradient(metrics.ms_ssim)
+    expected = with_gradient(lambda a, b: tf.image.ssim_multiscale(a, b, 255.0))
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-3 * np.abs(expected[1]).max())
 
 
-def test_ms_ssim_says_how_large_a_picture_must_be():
+def test_the_error_of_ms_ssim_states_the_smallest_size():
     small = np.zeros([1, 175, 300, 3], np.uint8)
     with pytest.raises(ValueError, match="MS-SSIM needs at least 176×176 pixels; got 175×300"):
         metrics.ms_ssim(small, small)
@@ -68,12 +68,12 @@ def test_ms_ssim_says_how_large_a_picture_must_be():
 def test_the_loss_is_bits_per_pixel_plus_lambda_times_the_distortion(distortion):
     name = "mbt2018-mean"
     model = models.build(name, **SMALL[name], distortion=distortion, lmbda=3.0)
-    pictures = tf.constant(cropped(192, 200)[None], tf.float32)
-    losses = model.losses_of(pictures, training=False)
-    output = model(pictures, training=False)
+    batch = tf.constant(cropped(192, 200)[None], tf.float32)
+    losses = model.losses_of(batch, training=False)
+    output = model(batch, training=False)
     bpp = sum(float(bits[0]) for bits in output.bits.values()) / (192 * 200)
     distance = metrics.METRICS[distortion].distance
-    expected = float(distance(pictures, output.reconstruction)[0])
+    expected = float(distance(batch, output.reconstruction)[0])
     assert float(losses["bpp"]) == pytest.approx(bpp, rel=1e-5)
     assert float(losses[distortion]) == pytest.approx(expected, rel=1e-4)
     assert float(losses["loss"]) == pytest.approx(bpp + 3.0 * expected, rel=1e-4)
@@ -85,13 +85,13 @@ def test_an_unknown_distortion_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("name", ["mbt2018-mean", "gained-stem4"])
-def test_every_distortion_has_a_lambda_and_a_linear_start_of_its_own(name):
-    """MS-SSIM at CompressAI's λ of 16.64 starts with the step of squared error at 0.0130."""
+def test_every_distortion_has_its_own_default_lambda_and_linear_start(name):
+    """MS-SSIM at CompressAI's λ of 16.64 starts with the step size of squared error at 0.0130."""
     steps = {}
     for distortion, lmbda in (("mse", 0.0130), ("ms-ssim", 16.64)):
         model = models.build(name, **SMALL[name], distortion=distortion, lmbda=lmbda)
         linear_start(model, np.stack([cropped(64, 64)] * 4))
-        # Latents are coefficients of an orthonormal transform, divided by the step.
+        # Latents are coefficients of an orthonormal transform divided by the step size.
         x = np.full([1, 64, 64, 3], 127.5, np.float32)
         x[0, :, 32:] += 40.0
         steps[distortion] = float(np.linalg.norm(x - 127.5)) / float(
@@ -114,7 +114,7 @@ def test_a_distortion_without_a_known_scale_needs_a_lambda():
 
 
 @pytest.mark.parametrize("path", configs.names().values(), ids=lambda path: path.stem)
-def test_configs_leave_the_lambda_to_the_distortion(path):
+def test_configs_use_the_default_lambda_of_the_distortion(path):
     config = runpy.run_path(str(path))["CONFIG"]
     if config.model in models.names() and "distortion" not in config.arguments:
         assert "lmbda" not in config.arguments or path.stem.startswith("hific")
@@ -129,7 +129,7 @@ def test_default_lambdas_of_sums_spend_about_as_much_rate_as_squared_error():
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ms-ssim"])
-def test_large_pictures_are_measured_strip_by_strip(monkeypatch, name):
+def test_large_images_are_measured_strip_by_strip(monkeypatch, name):
     rng = np.random.default_rng(0)
     a = rng.integers(0, 256, (1, 401, 333, 3), np.uint8)
     b = np.clip(a + rng.normal(0.0, 20.0, a.shape), 0, 255).astype(np.uint8)
@@ -139,14 +139,14 @@ def test_large_pictures_are_measured_strip_by_strip(monkeypatch, name):
     assert float(metric.of_pair(a, b)) == pytest.approx(whole, rel=1e-6)
 
 
-def test_what_is_too_small_for_a_metric_is_not_a_number():
+def test_metrics_of_too_small_images_are_nan():
     pair = np.zeros((2, 1, 175, 300, 3), np.uint8)
     assert np.isnan(metrics.METRICS["ms-ssim"].of_pair(*pair))
     figures = evaluation.measure(pair[0][0], evaluation.Coded(b"", pair[1][0], 0.0, 0.0))
     assert figures.ms_ssim is None and np.isinf(figures.psnr)
 
 
-def test_grey_pictures_are_measured_as_the_colours_that_they_are():
+def test_grey_images_are_measured_as_rgb():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, 180, 190), np.uint8)
     grey, colour = (

@@ -1,4 +1,4 @@
-"""Metrics beside other implementations of the same, and what all of them promise."""
+"""Metrics compared with other implementations, and their common interface."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ REAL_WEIGHTS = os.environ.get(metrics.LPIPS_VARIABLE)
 
 
 def distorted(*size: int, noise: float = 12.0) -> tuple[np.ndarray, np.ndarray]:
-    picture = cropped(*size).astype(np.float32)
+    image = cropped(*size).astype(np.float32)
     rng = np.random.default_rng(1)
-    return picture, np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype("f4")
+    return image, np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype("f4")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Files of LPIPS's networks with random weights."""
+    """Files of LPIPS networks with random weights."""
     folder = tmp_path_factory.mktemp("lpips")
     return {name: random_network(name, folder / f"{name}.npz") for name in metrics.BACKBONES}
 
 
 def all_metrics(weights):
-    """Names, functions, the value at equality, and the side of the smallest picture."""
+    """Returns functions by name, with the value at equality and the smallest side."""
     return {
         "mse": (metrics.mse, 0.0, 1),
         "psnr": (metrics.psnr, np.inf, 1),
@@ -58,20 +58,20 @@ NAMES = ("mse", "psnr", "ssim", "ms_ssim", "nlpd", "pim", "pim_bands", "semantic
 NAMES += ("lpips squeeze", "lpips alex", "lpips vgg")
 
 
-def test_no_metric_is_left_out():
+def test_these_tests_cover_every_metric():
     assert {name.partition(" ")[0].replace("_", "-") for name in NAMES} == set(metrics.METRICS)
     assert set(metric_choice.METRICS) == set(metrics.METRICS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_all_metrics_promise(name, weights):
+def test_all_metrics_have_the_same_interface(name, weights):
     metric, at_equality, least = all_metrics(weights)[name]
     a, b = (tf.constant(x[None]) for x in distorted(least + 12, least + 9))
     both = metric(tf.concat([a, a], 0), tf.concat([b, a], 0))
     assert both.shape == [2] and both.dtype == tf.float32
     assert float(both[1]) == pytest.approx(at_equality, abs=1e-5)
     np.testing.assert_allclose(both[0], metric(a, b)[0], rtol=1e-4)
-    # Whole numbers are taken as well, and either order.
+    # Integers are accepted, and both orders.
     whole = [tf.cast(tf.round(x), tf.uint8) for x in (a, b)]
     np.testing.assert_allclose(metric(*whole), metric(*whole[::-1]), rtol=1e-4)
     for other in (b, tf.identity(a)):
@@ -81,7 +81,7 @@ def test_what_all_metrics_promise(name, weights):
         gradient = tape.gradient(value, other)
         assert bool(tf.reduce_all(tf.math.is_finite(gradient)))
         assert (other is not b) or float(tf.norm(gradient)) > 0
-    # Down the gradient, towards the original.
+    # A step along the gradient improves the metric.
     sign = -1.0 if at_equality > 0 else 1.0
     with tf.GradientTape() as tape:
         tape.watch(b)
@@ -102,7 +102,7 @@ def test_what_all_metrics_promise(name, weights):
         metric(a[..., :1], b[..., :1])
 
 
-def test_shapes_that_are_found_out_late_are_refused_too():
+def test_wrong_shapes_are_refused_inside_graphs():
     late = tf.function(metrics.mse, input_signature=[tf.TensorSpec([None, None, None, 3])] * 2)
     a, b = (tf.constant(x[None]) for x in distorted(20, 24))
     assert float(late(a, b)[0]) == pytest.approx(float(metrics.mse(a, b)[0]))
@@ -123,7 +123,7 @@ def test_distances_are_zero_at_equality_alone(name):
         assert float(distance(a, b)[0]) > 0.0
 
 
-def test_ms_ssim_as_a_distance_leads_out_of_negative_similarity():
+def test_the_ms_ssim_distance_has_gradients_at_negative_similarity():
     a = tf.constant(cropped(180, 180)[None], tf.float32)
     inverted = 255.0 - a
     distance = metrics.METRICS["ms-ssim"].distance
@@ -136,13 +136,13 @@ def test_ms_ssim_as_a_distance_leads_out_of_negative_similarity():
         assert float(tf.norm(gradient[..., channel])) > 0.0
     step = gradient / tf.reduce_max(tf.abs(gradient))
     assert distance(a, inverted - 2.0 * step)[0] < value[0]
-    # Elsewhere it is what is missing of MS-SSIM.
+    # Elsewhere it is 1 − MS-SSIM.
     b = tf.constant(distorted(180, 180)[1][None])
     np.testing.assert_allclose(distance(a, b), 1.0 - metrics.ms_ssim(a, b), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(11, 11), (64, 65), (97, 130)])
-def test_ssim_is_scikit_images(size):
+def test_ssim_equals_scikit_images(size):
     a, b = distorted(*size)
     expected = structural_similarity(
         a,
@@ -157,41 +157,41 @@ def test_ssim_is_scikit_images(size):
 
 
 def nlpd_of_one_channel(a: np.ndarray, b: np.ndarray) -> float:
-    """The definition again, in float64, with SciPy's filters."""
+    """Returns NLPD by its definition, in float64 with SciPy's filters."""
     line = np.array([0.05, 0.25, 0.4, 0.25, 0.05])
     pool = np.full([5, 5], 0.04)
     pool[1::2, 1::2] = 0.03
     pool[::2, 2] = pool[2, ::2] = 0.05
 
-    def bands(picture: np.ndarray) -> list[np.ndarray]:
-        rest = (175.0 * (picture.astype(np.float64) / 255.0) ** 2.4 + 5.0) ** (1 / 2.6)
-        found = []
+    def bands(image: np.ndarray) -> list[np.ndarray]:
+        rest = (175.0 * (image.astype(np.float64) / 255.0) ** 2.4 + 5.0) ** (1 / 2.6)
+        results = []
         for _ in range(5):
             wide = np.pad(rest, 4, mode="reflect")
             smooth = signal.convolve2d(wide, np.outer(line, line), "valid")
             spread = np.zeros_like(wide)
-            # Every second, from the second before the picture's first on.
+            # Every second sample, starting two before the first one of the image.
             samples = smooth[::2, ::2]
             spread[2 : 2 + 2 * samples.shape[0] : 2, 2 : 2 + 2 * samples.shape[1] : 2] = samples
             again = 4.0 * signal.convolve2d(spread, np.outer(line, line), "same")[4:-4, 4:-4]
             band = rest - again
-            found.append(band / (0.17 + ndimage.correlate(np.abs(band), pool, mode="constant")))
+            results.append(band / (0.17 + ndimage.correlate(np.abs(band), pool, mode="constant")))
             rest = samples[1:-1, 1:-1]
-        return [*found, rest / (4.86 + np.abs(rest))]
+        return [*results, rest / (4.86 + np.abs(rest))]
 
     errors = [np.sqrt(np.mean((x - y) ** 2)) for x, y in zip(bands(a), bands(b))]
     return float(np.mean(np.power(errors, 0.6)) ** (1 / 0.6))
 
 
 @pytest.mark.parametrize("size", [(65, 65), (96, 130), (101, 67)])
-def test_nlpd_is_what_its_definition_gives_in_scipy(size):
+def test_nlpd_equals_its_definition_in_scipy(size):
     a, b = distorted(*size)
     expected = np.mean([nlpd_of_one_channel(a[..., i], b[..., i]) for i in range(3)])
     np.testing.assert_allclose(metrics.nlpd(a[None], b[None]), [expected], rtol=1e-4)
 
 
 def convolved(maps: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, pad: int):
-    """Of C × H × W maps, and ReLU; SciPy's correlation, channel by channel."""
+    """Returns a convolution with ReLU of C × H × W maps, computed by SciPy for each channel."""
     maps = np.pad(maps, [(0, 0), (pad, pad), (pad, pad)])
     out = [
         sum(signal.correlate2d(m, k, "valid") for m, k in zip(maps, filters))[::stride, ::stride]
@@ -210,21 +210,21 @@ def pooled(maps: np.ndarray, size: int, ceil: bool) -> np.ndarray:
 
 
 def lpips_again(name: str, path, a: np.ndarray, b: np.ndarray) -> float:
-    """LPIPS in NumPy, of the networks as torchvision lists them."""
+    """Returns LPIPS computed in NumPy, with the layers listed as in torchvision."""
     w = dict(np.load(path))
 
-    def features(picture: np.ndarray) -> list[np.ndarray]:
-        x = picture.transpose(2, 0, 1) / 127.5 - 1.0
+    def features(image: np.ndarray) -> list[np.ndarray]:
+        x = image.transpose(2, 0, 1) / 127.5 - 1.0
         shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
         x = (x - shift[:, None, None]) / scale[:, None, None]
-        found = []
+        results = []
 
         def conv(name, x, stride=1, pad=1):
             return convolved(x, w[f"{name}.weight"], w[f"{name}.bias"], stride, pad)
 
         if name == "squeeze":
             x = conv("net.0", x, 2, 0)
-            found.append(x)
+            results.append(x)
             for i in range(2, 13):
                 if i in (2, 5, 8):
                     x = pooled(x, 3, ceil=True)
@@ -233,20 +233,20 @@ def lpips_again(name: str, path, a: np.ndarray, b: np.ndarray) -> float:
                     one = conv(f"net.{i}.expand1x1", s, 1, 0)
                     x = np.concatenate([one, conv(f"net.{i}.expand3x3", s)])
                     if i not in (3, 6):
-                        found.append(x)
+                        results.append(x)
         elif name == "alex":
             for i, stride, pad in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
                 if i in (3, 6):
                     x = pooled(x, 3, ceil=False)
                 x = conv(f"net.{i}", x, stride, pad)
-                found.append(x)
+                results.append(x)
         else:
             for i, group in enumerate(((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))):
                 x = x if i == 0 else pooled(x, 2, ceil=False)
                 for place in group:
                     x = conv(f"net.{place}", x)
-                found.append(x)
-        return found
+                results.append(x)
+        return results
 
     total = 0.0
     for i, (x, y) in enumerate(zip(features(a), features(b))):
@@ -258,18 +258,18 @@ def lpips_again(name: str, path, a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("name", "size"), [("squeeze", (17, 20)), ("squeeze", (26, 23)), ("alex", (37, 48))]
 )
-def test_lpips_is_what_its_definition_gives_in_numpy(name, size, weights):
+def test_lpips_equals_its_definition_in_numpy(name, size, weights):
     a, b = distorted(*size, noise=40.0)
     expected = lpips_again(name, weights[name], a, b)
-    found = metrics.lpips(a[None], b[None], weights[name])
-    np.testing.assert_allclose(found, [expected], rtol=1e-3)
+    results = metrics.lpips(a[None], b[None], weights[name])
+    np.testing.assert_allclose(results, [expected], rtol=1e-3)
 
 
-def test_vgg_is_keras_applications(weights):
-    """All five groups, beside Keras' VGG-16, which is another implementation of it."""
+def test_vgg_equals_keras_applications(weights):
+    """Compares all five groups of layers with Keras' VGG-16."""
     w = dict(np.load(weights["vgg"]))
-    picture = cropped(48, 51).astype(np.float32)
-    found = metrics.BACKBONES["vgg"].features(w, picture[None])
+    image = cropped(48, 51).astype(np.float32)
+    results = metrics.BACKBONES["vgg"].features(w, image[None])
     keras = tf.keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 51, 3))
     names = [layer.name for layer in keras.layers if "conv" in layer.name]
     kernels = sorted((k for k in w if k.endswith(".weight")), key=lambda k: int(k.split(".")[1]))
@@ -280,8 +280,8 @@ def test_vgg_is_keras_applications(weights):
     last = [f"block{i}_conv{count}" for i, count in zip(range(1, 6), (2, 2, 3, 3, 3))]
     network = tf.keras.Model(keras.input, [keras.get_layer(name).output for name in last])
     shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
-    for ours, theirs in zip(found, network((picture[None] / 127.5 - 1.0 - shift) / scale)):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    for actual, expected in zip(results, network((image[None] / 127.5 - 1.0 - shift) / scale)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")
@@ -289,18 +289,18 @@ def test_vgg_is_keras_applications(weights):
     ("seed", "size", "expected"),
     [(0, (64, 64), 0.448539), (1, (97, 70), 0.463495), (2, (128, 131), 0.469061)],
 )
-def test_real_weights_give_what_the_authors_package_gives(seed, size, expected):
-    """lpips 0.1.4 under torch 2.13, with torchvision 0.28's SqueezeNet, gave these numbers."""
+def test_published_weights_give_the_values_of_the_authors_package(seed, size, expected):
+    """Expected values are from lpips 0.1.4, torch 2.13 and torchvision 0.28's SqueezeNet."""
     y, x = np.mgrid[: size[0], : size[1]]
     waves = [127 + 100 * np.sin(x / 7 + y / 11 + c) * np.cos(y / (5 + c)) for c in range(3)]
     a = np.stack(waves, -1)
     b = np.clip(a + np.random.default_rng(seed).normal(0, 20, a.shape), 0, 255)
-    pair = (np.round(picture)[None].astype(np.float32) for picture in (a, b))
+    pair = (np.round(image)[None].astype(np.float32) for image in (a, b))
     assert float(metrics.lpips(*pair, REAL_WEIGHTS)[0]) == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{metrics.LPIPS_VARIABLE} names no weights")
-def test_real_weights_tell_pairs_of_noise_apart_as_published():
+def test_published_weights_give_the_published_distance_of_noise():
     rng = np.random.default_rng(0)
     pairs = rng.uniform(0, 255, [2, 8, 64, 64, 3]).astype(np.float32)
     assert float(tf.reduce_mean(metrics.lpips(*pairs))) == pytest.approx(0.1, abs=0.02)
@@ -308,28 +308,28 @@ def test_real_weights_tell_pairs_of_noise_apart_as_published():
 
 def test_weights_that_are_not_lpips_are_refused(weights, tmp_path, monkeypatch):
     monkeypatch.delenv(metrics.LPIPS_VARIABLE, raising=False)
-    picture = np.zeros([1, 64, 64, 3], np.float32)
+    image = np.zeros([1, 64, 64, 3], np.float32)
     with pytest.raises(ValueError, match="set TFC_MODELS_LPIPS to it"):
-        metrics.lpips(picture, picture)
+        metrics.lpips(image, image)
     with pytest.raises(FileNotFoundError, match="there is no file of weights"):
-        metrics.lpips(picture, picture, tmp_path / "none.npz")
+        metrics.lpips(image, image, tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("not weights")
-    with pytest.raises(ValueError, match="no file of weights"):
-        metrics.lpips(picture, picture, tmp_path / "text.npz")
+    with pytest.raises(ValueError, match="not a file of weights"):
+        metrics.lpips(image, image, tmp_path / "text.npz")
     arrays = dict(np.load(weights["squeeze"]))
     np.savez(tmp_path / "short.npz", **{k: v for k, v in arrays.items() if "net.12" not in k})
     with pytest.raises(ValueError, match=r"whole backbone.*net\.12"):
-        metrics.lpips(picture, picture, tmp_path / "short.npz")
+        metrics.lpips(image, image, tmp_path / "short.npz")
     np.savez(tmp_path / "lines.npz", **{k: v for k, v in arrays.items() if k != "lin6"})
     with pytest.raises(ValueError, match="is not LPIPS: its linear layers have"):
-        metrics.lpips(picture, picture, tmp_path / "lines.npz")
+        metrics.lpips(image, image, tmp_path / "lines.npz")
     with pytest.raises(ValueError, match="#sha256="):
-        metrics.lpips(picture, picture, "https://example.org/weights.npz")
+        metrics.lpips(image, image, "https://example.org/weights.npz")
     monkeypatch.setenv(metrics.LPIPS_VARIABLE, str(weights["squeeze"]))
-    assert metrics.lpips(picture, picture).numpy().tolist() == [0.0]
+    assert metrics.lpips(image, image).numpy().tolist() == [0.0]
 
 
-def test_frechet_distance_is_that_of_normal_distributions():
+def test_the_frechet_distance_equals_that_of_normal_distributions():
     rng = np.random.default_rng(0)
     a = rng.normal(size=[400, 6]) @ rng.normal(size=[6, 6])
     b = rng.normal(size=[300, 6]) @ rng.normal(size=[6, 6]) + 0.5
@@ -358,17 +358,17 @@ def test_kernel_distance_is_unbiased():
     assert min(same) < 0 < metrics.kernel_distance(a, b)
 
 
-def test_sets_that_have_no_distance_are_refused():
+def test_invalid_sets_of_features_are_refused():
     good = np.zeros([4, 3])
     for other, words in (
         (np.zeros([4, 2]), "equally many features"),
-        (np.zeros([1, 3]), "two pictures or more"),
+        (np.zeros([1, 3]), "two images or more"),
         (np.full([4, 3], np.nan), "not numbers"),
     ):
         for distance in (metrics.frechet_distance, metrics.kernel_distance):
             with pytest.raises(ValueError, match=words):
                 distance(good, other)
-    with pytest.raises(ValueError, match="no pictures in the set"):
+    with pytest.raises(ValueError, match="no images in the set"):
         metrics.features_of([], lambda batch: batch)
 
 

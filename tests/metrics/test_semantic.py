@@ -1,4 +1,4 @@
-"""The semantic metric: fits to ratings and to choices, as a function and as a command."""
+"""Semantic metric: fits to ratings and to choices, as a function and as a command."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def truth(weights):
-    """What only some of the channels tell."""
+    """Metric that reads only some of the channels."""
     line = np.zeros(sum(CHANNELS))
     line[[6, 11]] = 1.0, 10.0
     return SemanticSubstitute(BACKBONE, weights, line)
 
 
-def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crops, and each noisy, blurred, of another colour or shifted, more or less."""
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns crops and distorted copies: noise, blur, colour changes and shifts."""
     draw = np.random.default_rng(seed)
     photo = cropped(300, 300).astype("f4")
     corners = draw.integers(0, 268, [count, 2])
@@ -68,8 +68,8 @@ def uniform(weights) -> SemanticSubstitute:
     return SemanticSubstitute(BACKBONE, weights, np.ones(sum(CHANNELS)))
 
 
-def test_a_fit_to_ratings_finds_what_made_them(weights, truth):
-    a, b = pictures(60, seed=1)
+def test_a_fit_to_ratings_recovers_their_weights(weights, truth):
+    a, b = images(60, seed=1)
     fitted = SemanticSubstitute.fitted(BACKBONE, weights, a, b, truth(a, b).numpy(), ridge=1e-8)
     np.testing.assert_allclose(fitted.line, truth.line, atol=0.02 * truth.line.max())
     again = SemanticSubstitute.fitted(
@@ -80,11 +80,11 @@ def test_a_fit_to_ratings_finds_what_made_them(weights, truth):
         SemanticSubstitute.fitted(BACKBONE, weights, a, b, np.zeros(3))
 
 
-def test_a_fit_to_choices_agrees_with_people_it_never_asked(weights, truth):
+def test_a_fit_to_choices_generalizes_to_unseen_choices(weights, truth):
     def choices(count: int, seed: int) -> list[Choice]:
-        reference, first = pictures(count, seed)
+        reference, first = images(count, seed)
         order = np.random.default_rng(seed).permutation(count)
-        second = reference + (first - reference)[order]  # changed as another one was
+        second = reference + (first - reference)[order]  # distorted like another crop
         nearer = 20.0 * (truth(reference, first) - truth(reference, second)).numpy()
         shares = special.expit(nearer / np.std(nearer) * 3.0)
         parts = zip(reference, first, second, shares)
@@ -107,8 +107,8 @@ def test_a_fit_to_choices_agrees_with_people_it_never_asked(weights, truth):
         SemanticSubstitute.fitted_to_choices(BACKBONE, weights, unseen[:1])
 
 
-def test_what_cannot_be_fitted(weights):
-    a, b = pictures(2, seed=0)
+def test_invalid_fits_are_refused(weights):
+    a, b = images(2, seed=0)
     with pytest.raises(ValueError, match="squeeze, alex, vgg"):
         SemanticSubstitute.fitted("resnet", weights, a, b, np.ones(2))
     with pytest.raises(ValueError, match="numbers from 0 on"):
@@ -119,7 +119,7 @@ def test_what_cannot_be_fitted(weights):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A metric on SqueezeNet with random weights, as fits are written."""
+    """File of a metric on SqueezeNet with random weights."""
     folder, draw = tmp_path_factory.mktemp("saved"), np.random.default_rng(0)
     random_network("squeeze", folder / "network.npz")
     count = sum(metrics.BACKBONES["squeeze"].channels)
@@ -128,9 +128,9 @@ def saved(tmp_path_factory):
     return metric, folder / "fitted.npz"
 
 
-def test_a_file_is_the_metric(saved, monkeypatch, tmp_path):
+def test_a_saved_fit_gives_the_same_metric(saved, monkeypatch, tmp_path):
     metric, path = saved
-    a, b = pictures(2, seed=0)
+    a, b = images(2, seed=0)
     expected = metric(a, b).numpy()
     np.testing.assert_array_equal(metrics.saved_semantic(path)(a, b), expected)
     np.testing.assert_array_equal(metrics.semantic(a, b, path), expected)
@@ -139,32 +139,32 @@ def test_a_file_is_the_metric(saved, monkeypatch, tmp_path):
         metrics.semantic(a, b)
     monkeypatch.setenv(metrics.SEMANTIC_VARIABLE, str(path))
     np.testing.assert_array_equal(metrics.named("semantic").distance(a, b), expected)
-    with pytest.raises(ValueError, match="is no saved semantic metric"):
+    with pytest.raises(ValueError, match="is not a saved semantic metric"):
         metrics.saved_semantic(path.with_name("network.npz"))
     with pytest.raises(FileNotFoundError):
         metrics.saved_semantic(tmp_path / "none.npz")
 
 
-def test_it_can_be_trained_for(saved, monkeypatch):
+def test_the_metric_can_be_a_distortion_in_training(saved, monkeypatch):
     metric, path = saved
     monkeypatch.setenv(metrics.SEMANTIC_VARIABLE, str(path))
     terms = parsed("0.5*mse + 2*semantic")
     prepare(terms)
-    a, b = (tf.constant(x) for x in pictures(2, seed=0))
+    a, b = (tf.constant(x) for x in images(2, seed=0))
     total, parts = distortions(terms, a, b)
     np.testing.assert_allclose(parts["semantic"], metric(a, b), rtol=1e-5)
     np.testing.assert_allclose(total, 0.5 * metrics.mse(a, b) + 2.0 * metric(a, b), rtol=1e-5)
 
 
-def test_the_command_measures_by_it(saved, monkeypatch, tmp_path, capsys):
+def test_the_command_reports_the_metric(saved, monkeypatch, tmp_path, capsys):
     metric, path = saved
     monkeypatch.delenv(metrics.SEMANTIC_VARIABLE, raising=False)
-    a, b = (np.round(x[0]).astype(np.uint8) for x in pictures(1, seed=0))
-    for name, picture in (("a", a), ("b", b)):
-        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    a, b = (np.round(x[0]).astype(np.uint8) for x in images(1, seed=0))
+    for name, image in (("a", a), ("b", b)):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
     command = ["metrics", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--metric", "semantic"]
     assert main([*command, "--weights", f"semantic={path}", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["mean"]["semantic"]
-    assert told == pytest.approx(float(metric(a[None], b[None])[0]), rel=1e-5)
+    actual = json.loads(capsys.readouterr().out)["mean"]["semantic"]
+    assert actual == pytest.approx(float(metric(a[None], b[None])[0]), rel=1e-5)
     assert main(command) == 2
     assert "Semantic metric needs its weights: give --weights" in capsys.readouterr().err

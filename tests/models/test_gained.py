@@ -1,4 +1,4 @@
-"""One model, every rate: what the file says decides what is decoded, bit for bit."""
+"""Models of many rates: the rate in the file determines decoding, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def frozen():
     return model
 
 
-def test_a_rate_between_two_levels_weighs_both_and_a_level_itself_alone():
+def test_rates_between_levels_are_interpolated():
     weights = level_weights(tf.constant([0.0, 12.5, 25.0, 100.0]), 5).numpy()
     np.testing.assert_array_equal(
         weights, [[1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]
@@ -40,19 +40,19 @@ def test_lambda_is_geometric_in_the_rate():
 @pytest.mark.parametrize("rate", [0, 1, 37, 50, 64, 99, 100])
 def test_quantized_forward_pass_and_coding_give_the_same_latent_at_every_rate(rate):
     model = frozen()
-    picture = cropped(97, 130)[:96, :128]
-    batch = tf.constant(np.stack([picture, picture[::-1, ::-1]]))
+    image = cropped(97, 130)[:96, :128]
+    batch = tf.constant(np.stack([image, image[::-1, ::-1]]))
     y = model.to_latents(batch, rate)
     forward, _ = model.coder(y, training=False, rate=rate)
     strings = model.coder.compress(y, rate)
     decoded = model.coder.decompress(strings, tf.shape(y)[1:3], rate)
     np.testing.assert_array_equal(forward.numpy(), decoded.numpy())
     np.testing.assert_array_equal(model.coder.encode(y, rate)[1].numpy(), decoded.numpy())
-    # What a container fingerprints: integers of 1/64.
+    # The container's fingerprint covers integers in units of 1/64.
     np.testing.assert_array_equal(decoded * 64.0, np.rint(decoded * 64.0))
 
 
-def test_every_example_of_a_batch_has_its_own_rate():
+def test_each_example_of_a_batch_has_its_own_rate():
     model = frozen()
     batch = tf.constant(np.stack([cropped(64, 96)] * 3))
     rate = tf.constant([3.0, 50.0, 91.0])
@@ -67,7 +67,7 @@ def test_every_example_of_a_batch_has_its_own_rate():
 
 
 def test_parameters_are_exact_without_exponentials_at_run_time():
-    """Index: an integer of the table. Mean: a multiple of 1/64. From integers alone."""
+    """Indexes are integers and means multiples of 1/64, computed from integers only."""
     model = frozen()
 
     def parameters(z, rate):
@@ -91,15 +91,15 @@ def test_parameters_are_exact_without_exponentials_at_run_time():
 
 def test_bits_grow_with_the_rate():
     model = frozen()
-    picture = tf.constant(cropped(128, 192)[None])
+    image = tf.constant(cropped(128, 192)[None])
     totals = []
     for rate in (0, 20, 45, 70, 100):
-        bits = model(picture, training=False, rate=rate).bits
+        bits = model(image, training=False, rate=rate).bits
         totals.append(float(bits["y"][0]))
     assert totals == sorted(totals) and totals[-1] > 1.5 * totals[0]
 
 
-def test_the_stored_tables_of_the_rates_are_what_a_reader_codes_with(tmp_path):
+def test_readers_code_with_the_stored_tables_of_the_rates(tmp_path):
     model = frozen()
     files.save(model, tmp_path / "weights.npz")
     loaded = zoo.build_model(files.read(tmp_path / "weights.npz"))
@@ -127,14 +127,14 @@ def test_tables_of_the_rates_are_covered_by_the_digest():
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-def test_tiles_give_what_the_whole_picture_gives(blocks):
+def test_tiles_decode_to_the_whole_image(blocks):
     model = random_gained(blocks=blocks)
     model.set_bfloat16("off")
-    picture = tf.constant(cropped(320, 384)[None], tf.float32)
+    image = tf.constant(cropped(320, 384)[None], tf.float32)
     latents = tf.TensorSpec([None, None, 12], tf.float32)
     pixels = tf.TensorSpec([None, None, 3], tf.float32)
-    y = model.to_latents(picture)
-    tiles = tiled(model.to_latents, picture, 16, 1, latents, tile=8, halo=model.halo)
+    y = model.to_latents(image)
+    tiles = tiled(model.to_latents, image, 16, 1, latents, tile=8, halo=model.halo)
     np.testing.assert_allclose(tiles, y, atol=1e-4)
     tiles = tiled(model.to_images, y, 1, 16, pixels, tile=8, halo=model.halo)
     np.testing.assert_allclose(tiles, model.to_images(y), atol=1e-2)

@@ -1,4 +1,4 @@
-"""HiFiC's model: the paper's network and a small one are the same code, tiled and exact."""
+"""HiFiC: the paper's network, tiling and exactness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "hific"
 
 
 def weights(channels: int, latents: int, hyper: int, blocks: int) -> int:
-    """Of the network that the paper describes, kernel by kernel: k·k·in·out + out each."""
+    """Returns the number of weights of the paper's network: k·k·in·out + out per convolution."""
 
     def conv(size, inputs, outputs, bias=1):
         return size * size * inputs * outputs + bias * outputs
@@ -41,14 +41,14 @@ def weights(channels: int, latents: int, hyper: int, blocks: int) -> int:
 
 
 def count(model) -> int:
-    """Of all values but the densities of z."""
+    """Returns the number of learned values without the densities of z."""
     state = model.state()
     return sum(int(np.prod(v.shape)) for k, v in state.items() if not k.startswith("coder/"))
 
 
 @functools.cache
 def random_model(blocks: int = 2, quantization: str = "mixed"):
-    """A small model whose normalizations are not those that it starts with."""
+    """Returns a small model with random normalizations."""
     tf.keras.utils.set_random_seed(3)
     arguments = {**SMALL[NAME], "blocks": blocks, "quantization": quantization}
     model = models.build(NAME, **arguments)
@@ -71,12 +71,12 @@ def random_model(blocks: int = 2, quantization: str = "mixed"):
     ],
     ids=str,
 )
-def test_widths_are_configuration(arguments):
+def test_widths_are_arguments_of_the_configuration(arguments):
     assert count(models.build(NAME, **arguments)) == weights(**arguments)
 
 
 @pytest.mark.slow
-def test_without_arguments_it_is_the_papers_network_of_181_million_weights():
+def test_the_default_is_the_papers_network_of_181_million_weights():
     model = models.build(NAME)
     assert count(model) == weights(60, 220, 320, 9)
     assert round(count(model) / 1e6) == 181
@@ -87,12 +87,12 @@ def test_without_arguments_it_is_the_papers_network_of_181_million_weights():
 
 
 @pytest.mark.parametrize("option", [{"channels": 1}, {"latents": 1}, {"hyper": 0}, {"blocks": 0}])
-def test_widths_that_cannot_be_are_refused(option):
+def test_invalid_widths_are_refused(option):
     with pytest.raises(ValueError, match="blocks 1 or more"):
         models.build(NAME, **{**SMALL[NAME], **option})
 
 
-def test_what_goes_into_the_blocks_comes_out_beside_what_they_add():
+def test_a_skip_connection_leads_around_all_blocks():
     model = random_model()
     state = {k: np.asarray(v) for k, v in model.state().items()}
     silent = {
@@ -103,7 +103,7 @@ def test_what_goes_into_the_blocks_comes_out_beside_what_they_add():
     maps = tf.random.stateless_normal([1, 4, 6, 64], [1, 2])
     try:
         model.assign_state(silent)
-        # Every block adds nothing: what is left is the input, and the long skip's.
+        # Blocks add nothing; the result is the input plus the long skip connection.
         np.testing.assert_array_equal(blocks(maps), 2.0 * maps)
     finally:
         model.assign_state(state)
@@ -111,36 +111,36 @@ def test_what_goes_into_the_blocks_comes_out_beside_what_they_add():
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_tiles_give_what_the_whole_picture_gives_and_reach_no_further_than_they_must(blocks):
+def test_tiles_decode_to_the_whole_image_with_the_smallest_halo(blocks):
     model = random_model(blocks)
     assert model.halo == 3 + 2 * blocks
-    picture = tf.constant(cropped(320, 384)[None], tf.float32)
+    image = tf.constant(cropped(320, 384)[None], tf.float32)
     latents = tf.TensorSpec([None, None, 12], tf.float32)
     pixels = tf.TensorSpec([None, None, 3], tf.float32)
-    y = model.to_latents(picture)
+    y = model.to_latents(image)
 
     def off(transform, maps, units, out, halo):
         parts = tiled(transform, maps, *units, out, tile=8, halo=halo)
         return float(tf.reduce_max(tf.abs(parts - transform(maps))))
 
-    assert off(model.to_latents, picture, (16, 1), latents, model.halo) < 1e-4
-    assert off(model.to_latents, picture, (16, 1), latents, 3) < 1e-4
-    assert off(model.to_latents, picture, (16, 1), latents, 2) > 1e-3
+    assert off(model.to_latents, image, (16, 1), latents, model.halo) < 1e-4
+    assert off(model.to_latents, image, (16, 1), latents, 3) < 1e-4
+    assert off(model.to_latents, image, (16, 1), latents, 2) > 1e-3
     assert off(model.to_images, y, (1, 16), pixels, model.halo) < 1e-2
     assert off(model.to_images, y, (1, 16), pixels, model.halo - 1) > 2e-2
 
 
-def test_a_picture_of_odd_sides_comes_back_with_the_encoders_latents():
+def test_an_image_of_odd_sides_decodes_to_the_encoders_latents():
     codec = Codec(random_model(quantization="round"))
-    picture = cropped(77, 131)
-    data = codec.compress(picture)
+    image = cropped(77, 131)
+    data = codec.compress(image)
     decoded = codec.decompress(data)
-    assert decoded.shape == picture.shape
-    expected = codec.model(picture[None].astype(np.float32)).reconstruction[0]
+    assert decoded.shape == image.shape
+    expected = codec.model(image[None].astype(np.float32)).reconstruction[0]
     assert np.abs(decoded - np.clip(expected, 0, 255)).max() < 1.0
 
 
-def test_a_frozen_generator_decodes_in_float32_whatever_the_switch():
+def test_a_frozen_generator_decodes_in_float32_with_every_bfloat16_setting():
     model = golden_codec(NAME).model
     y = tf.random.stateless_normal([1, 4, 5, model.latent_channels], [1, 2])
     expected = model.to_images(y)
@@ -153,14 +153,14 @@ def test_a_frozen_generator_decodes_in_float32_whatever_the_switch():
         model.set_bfloat16("off")
 
 
-def test_training_rounds_what_the_generator_sees_and_adds_noise_for_the_rate():
+def test_training_rounds_latents_for_the_generator_and_adds_noise_for_the_rate():
     coder = random_model().coder
     y = random_model().to_latents(tf.constant(cropped(64, 96)[None], tf.float32))
     tf.random.set_seed(1)
     (y_hat, bits), (again, others) = (coder(y, training=True) for _ in range(2))
     rounded, _ = coder(y, training=False)
     assert np.abs(y_hat - y).max() <= 0.5001
-    # z has noise while it trains, and moves means; what is left is whole steps from a mean.
+    # z has noise in training, which moves the means; latents are whole steps from a mean.
     assert np.abs(rounded - y).max() <= 0.5001
     assert bits["y"] != others["y"]
     assert bool(tf.reduce_all(y_hat == again))
@@ -171,11 +171,11 @@ def test_training_rounds_what_the_generator_sees_and_adds_noise_for_the_rate():
 
 
 def parameters(coder, z_hat, shape):
-    """Returns scale indexes and means that are predicted from hyper-latents."""
+    """Returns scale indexes and means predicted from hyper-latents."""
     return coder.predict(lambda mean, channels: mean, shape, z_hat, None)[:2]
 
 
-def test_scales_and_means_come_from_networks_of_their_own():
+def test_scales_and_means_have_separate_networks():
     coder = random_model().coder
     z_hat = tf.round(tf.random.stateless_normal([1, 2, 3, 8], [1, 2]) * 3.0)
     index, mean = parameters(coder, z_hat, [8, 12])
@@ -184,11 +184,11 @@ def test_scales_and_means_come_from_networks_of_their_own():
     np.testing.assert_allclose(index, scales(z_hat) * 8.0 + 18.0, atol=1e-4)
 
 
-def test_exact_parameters_are_those_of_the_float_networks_nearly_and_of_a_stored_state_the_same():
+def test_exact_parameters_approximate_the_float_networks_and_equal_those_of_a_stored_state():
     codec = golden_codec(NAME)
     exact, weights_file = codec.model.coder, files.read(GOLDEN / f"{NAME}.npz")
-    made = ("cdf", "/exact/")
-    plain = {k: v for k, v in weights_file.state.items() if not any(m in k for m in made)}
+    frozen_parts = ("cdf", "/exact/")
+    plain = {k: v for k, v in weights_file.state.items() if not any(m in k for m in frozen_parts)}
     floating = models.build(NAME, **codec.model.config)
     floating.assign_state(plain)
     floating.set_bfloat16("off")

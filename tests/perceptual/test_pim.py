@@ -35,7 +35,7 @@ def photo(height: int, width: int) -> tf.Tensor:
 
 
 def test_sp1_is_a_steerable_pyramid():
-    """Its squared responses add up to nearly 1, and orientations are derivatives in x and in y."""
+    """Squared responses sum to nearly 1; the orientations are derivatives in x and y."""
     pyramid = Sp1Pyramid()
     impulse = np.zeros([1, 65, 65, 1], np.float32)
     impulse[0, 32, 32] = 1.0
@@ -54,7 +54,7 @@ def test_sp1_is_a_steerable_pyramid():
     assert abs(float(right)) > 0.3 > 1e-4 > abs(float(down))
 
 
-def test_the_laplacian_variant_sees_no_linear_ramp():
+def test_the_laplacian_variant_ignores_linear_ramps():
     y, x = np.mgrid[:40, :44].astype(np.float32)
     high, middle, low = BinomialPyramid()(tf.constant((3.0 * x - y)[None, ..., None]))
     assert [b.shape[1:3] for b in (high, middle, low)] == [[36, 40], [15, 17], [9, 10]]
@@ -93,7 +93,7 @@ def test_training_may_encode_the_middle_of_each_band_alone():
 
 
 def test_the_bound_averages_densities_over_places_and_bands():
-    """Beside NumPy; one p̂ for all bands, of the batch's own p(z|x, y)."""
+    """Compares with NumPy; all bands share one p̂, the mean of p(z|x, y) over the batch."""
     tf.keras.utils.set_random_seed(1)
     model = Pim(PimConfig(frontend="laplacian", **SMALL))
     x = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
@@ -135,13 +135,13 @@ def test_the_distance_of_mixtures_is_the_symmetrized_divergence():
 
     expected = integrate.quad(integrand, -12, 12, limit=200)[0]
     one, other = belief(*p, places=4000), belief(*q, places=4000)
-    found = float(tf.reduce_mean(sampled_divergence(one, other, samples=4)))
-    assert found == pytest.approx(expected, rel=0.05)
+    result = float(tf.reduce_mean(sampled_divergence(one, other, samples=4)))
+    assert result == pytest.approx(expected, rel=0.05)
     np.testing.assert_array_equal(
         sampled_divergence(one, other, 1, 2), sampled_divergence(other, one, 1, 2)
     )
     assert not np.any(sampled_divergence(one, one, 2))
-    # The gradient with respect to a logit, beside differences of the integral.
+    # The gradient of a logit, compared with differences of the integral.
     logits = tf.Variable(one.logits)
     with tf.GradientTape() as tape:
         value = tf.reduce_mean(sampled_divergence(Belief(one.means, logits), other, samples=16))
@@ -179,8 +179,8 @@ def test_the_shipped_weights_are_a_metric():
     assert np.isfinite(gradient).all() and np.any(gradient)
 
 
-def test_weights_are_kept_and_read_and_not_mixed_up(tmp_path):
-    """A file of pim-bands, which was called pim, is no file of pim, and the other way round."""
+def test_weights_are_saved_and_restored_and_their_kinds_distinguished(tmp_path):
+    """Files of pim are refused as pim-bands, and vice versa."""
     tf.keras.utils.set_random_seed(0)
     model, bands = Pim(PimConfig(**SMALL)), PimBands(PimBandsConfig(width=2, hidden=3))
     model.save_npz(tmp_path / "pim.npz")
@@ -206,13 +206,13 @@ def test_weights_are_kept_and_read_and_not_mixed_up(tmp_path):
         ({"width": 2.5}, "width is a whole number, 1 or more"),
     ],
 )
-def test_a_configuration_that_cannot_be(config, says):
+def test_invalid_configurations_are_refused(config, says):
     with pytest.raises(ValueError, match=says):
         PimConfig(**config)
 
 
 class Encoder(tf.keras.layers.Layer):
-    """An encoder as in released checkpoints: attributes have the names that they have there."""
+    """Encoder with the attribute names of released checkpoints."""
 
     def __init__(self, mixtures: int, joint: bool) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class Holder(tf.keras.layers.Layer):
 
 
 class Released(tf.keras.Model):
-    """The tree of a released checkpoint, with random weights, coarsest band first."""
+    """Structure of a released checkpoint with random weights, coarsest band first."""
 
     def __init__(self, mixtures: int, bands: int) -> None:
         super().__init__()
@@ -262,21 +262,21 @@ class Released(tf.keras.Model):
 def test_released_weights_are_read(tmp_path, mixtures, kind):
     tf.keras.utils.set_random_seed(0)
     pyramid = Sp1Pyramid() if kind == "Steerable" else BinomialPyramid()
-    theirs = Released(mixtures, pyramid.count)
+    reference = Released(mixtures, pyramid.count)
     x, y = photo(40, 48), photo(40, 48)[:, ::-1]
     expected = []
     for i, bands in enumerate(zip(*(pyramid(p / 255.0)[::-1] for p in (x, y)))):
-        first, second = (theirs.frontend.cnns[i](band) for band in bands)
-        alone = theirs.marginal_encoder.encoders[i](first)
-        expected.append((*alone, theirs.joint_encoder.encoders[i](first, second)[0]))
-    theirs.save_weights(tmp_path / "weights", save_format="tf")
+        first, second = (reference.frontend.cnns[i](band) for band in bands)
+        alone = reference.marginal_encoder.encoders[i](first)
+        expected.append((*alone, reference.joint_encoder.encoders[i](first, second)[0]))
+    reference.save_weights(tmp_path / "weights", save_format="tf")
     settings = {"multiscale": kind, "nscales": 3, "num_filters": [4, 4, 4, 3], "padding": "same"}
     settings |= {"num_marginal_encoder_mixtures": mixtures, "z_dim": 10, "cnn": "Conv"}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     model = load_pim(tmp_path)
     first, second = model.features(x), model.features(y)
-    found = zip(model.marginal(first), model.joint(first, second))
-    for (q, joint), (means, logits, together) in zip(found, expected[::-1]):
+    result = zip(model.marginal(first), model.joint(first, second))
+    for (q, joint), (means, logits, together) in zip(result, expected[::-1]):
         np.testing.assert_allclose(tf.reshape(q.means, means.shape), means, atol=1e-5)
         np.testing.assert_allclose(joint, together, atol=1e-5)
         if logits is not None:

@@ -1,4 +1,4 @@
-"""PIM-bands: pyramids, the divergence, the bound, and the metric that is shipped."""
+"""PIM-bands: pyramids, divergence, bound and the shipped metric."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def photo(height: int, width: int) -> tf.Tensor:
 
 @pytest.mark.parametrize("size", [(64, 64), (57, 83), (200, 31)])
 @pytest.mark.parametrize("name", PYRAMIDS)
-def test_pyramids_put_together_what_they_took_apart(name, size):
-    pyramid, pictures = pyramid_of(name), mirrored(photo(*size) / 255.0)
-    bands = pyramid(pictures)
+def test_pyramids_reconstruct_their_input(name, size):
+    pyramid, images = pyramid_of(name), mirrored(photo(*size) / 255.0)
+    bands = pyramid(images)
     assert len(bands) == len(pyramid.sides)
-    np.testing.assert_allclose(pyramid.inverse(bands), pictures, atol=1e-4)
+    np.testing.assert_allclose(pyramid.inverse(bands), images, atol=1e-4)
     for band, side in zip(inside(bands, pyramid, photo(*size)), pyramid.sides):
         assert band.shape[1:3] == [-(-s // side) for s in size]
 
 
-def test_the_steerable_pyramid_sorts_by_scale_and_direction():
-    """A grating with a period of 8 samples across x: in the second octave, along x."""
+def test_the_steerable_pyramid_separates_scales_and_orientations():
+    """A grating in x with a period of 8 samples responds in the second octave, orientation x."""
     wave = np.sin(2.0 * np.pi * np.arange(64) / 8)[None, None, :, None]
     across_x = np.tile(wave, [1, 64, 1, 1]).astype(np.float32)
     across_y = np.transpose(across_x, [0, 2, 1, 3])
@@ -66,7 +66,7 @@ def belief(means: list[float], logits: list[float]) -> Belief:
 
 
 def integrated(p: Belief, q: Belief) -> float:
-    """½ ∫ (p − q) log (p / q), by quadrature."""
+    """Returns ½ ∫ (p − q) log (p / q) by quadrature."""
 
     def density(b: Belief, z: float) -> float:
         weights = special.softmax(np.ravel(b.logits))
@@ -88,8 +88,8 @@ def test_the_divergence_of_mixtures_is_the_integral():
     assert float(divergence(q, p, samples=4000)[0, 0, 0]) == pytest.approx(expected, rel=0.05)
 
 
-def test_the_divergence_with_few_samples_is_near_when_places_are_many():
-    """Every place draws its own: errors do not add up."""
+def test_few_samples_suffice_for_the_divergence_of_many_positions():
+    """Positions have independent samples, so errors average out."""
     draw = np.random.default_rng(0)
     means = draw.normal(size=[1, 20, 20, 5, 10]).astype(np.float32)
     logits = tf.zeros([1, 20, 20, 5])
@@ -105,7 +105,7 @@ def test_the_divergence_of_gaussians_is_half_a_square():
 
 
 @pytest.mark.parametrize("components", [1, 3])
-def test_the_divergence_is_seeded_and_nowhere_negative(components):
+def test_the_divergence_is_seeded_and_nonnegative(components):
     draw = np.random.default_rng(0)
 
     def some() -> Belief:
@@ -124,13 +124,13 @@ def test_the_divergence_is_seeded_and_nowhere_negative(components):
 @pytest.mark.parametrize(
     ("frontend", "by_band", "components"), [("steerable", True, 1), ("laplacian", False, 2)]
 )
-def test_the_bound_is_its_formula(frontend, by_band, components):
-    """Beside NumPy, on the networks' outputs; at most log of the pairs, near 0 untrained."""
+def test_the_bound_equals_its_formula(frontend, by_band, components):
+    """Compares with NumPy; the bound is at most the log of the number of pairs."""
     tf.keras.utils.set_random_seed(1)
     config = PimBandsConfig(frontend=frontend, components=components, by_band=by_band, **SMALL)
     model = PimBands(config)
-    pictures = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
-    x, y = tf.constant(pictures), tf.constant(pictures[:, ::-1].copy())
+    images = np.stack([cropped(64, 64)[i : i + 32, j : j + 32] for i, j in np.ndindex(2, 2)])
+    x, y = tf.constant(images), tf.constant(images[:, ::-1].copy())
     seed = tf.constant([3, 128], tf.int64)
     bound = model.bound(x, y, seed).numpy()
     first, second = model.features(x), model.features(y)
@@ -160,14 +160,14 @@ def test_the_bound_is_its_formula(frontend, by_band, components):
     assert bound.mean() < math.log(4)
 
 
-def test_without_conditioning_the_second_picture_is_not_read():
+def test_without_conditioning_the_second_image_is_not_read():
     tf.keras.utils.set_random_seed(0)
     x, y, z = photo(32, 32), photo(32, 32)[:, ::-1], 0.5 * photo(32, 32)
     for conditioned in (True, False):
         model = PimBands(PimBandsConfig(conditioned=conditioned, **SMALL))
         first = model.features(x)
-        told = [model.joint(first, model.features(other)) for other in (y, z)]
-        equal = all(np.array_equal(a, b) for a, b in zip(*told))
+        actual = [model.joint(first, model.features(other)) for other in (y, z)]
+        equal = all(np.array_equal(a, b) for a, b in zip(*actual))
         assert equal == (not conditioned)
 
 
@@ -181,12 +181,12 @@ def test_without_conditioning_the_second_picture_is_not_read():
         ({"blur": -1.0}, "blur is a number from 0 on"),
     ],
 )
-def test_a_configuration_that_cannot_be(config, says):
+def test_invalid_configurations_are_refused(config, says):
     with pytest.raises(ValueError, match=says):
         PimBandsConfig(**config)
 
 
-def test_blurred_bands_diverge_as_laplacians_do():
+def test_blurred_bands_have_the_divergence_of_laplacians():
     for apart, blur in ((0.3, 0.5), (2.0, 0.5), (0.01, 3.0)):
 
         def integrand(x: float, apart: float = apart, blur: float = blur) -> float:
@@ -195,31 +195,31 @@ def test_blurred_bands_diverge_as_laplacians_do():
 
         edges = [-30 * blur, 0.0, apart, apart + 30 * blur]
         expected = sum(integrate.quad(integrand, a, b)[0] for a, b in zip(edges, edges[1:]))
-        found = blurred_difference(tf.zeros([1, 2]), tf.constant([[apart, 0.0]]), blur)
-        assert float(found[0]) == pytest.approx(expected, rel=2e-3)
+        result = blurred_difference(tf.zeros([1, 2]), tf.constant([[apart, 0.0]]), blur)
+        assert float(result[0]) == pytest.approx(expected, rel=2e-3)
 
 
 def test_what_networks_do_not_see_costs_as_well():
-    """Zero at equality alone, and a way back from anywhere, whatever was learned."""
-    picture = tf.constant(cropped(40, 40)[None], tf.float32)
-    other = tf.Variable(picture + 3.0 * tf.cast(photo(40, 40)[:, ::-1] > 128, tf.float32))
+    """For any weights, the distance is 0 only at equality and its gradient leads there."""
+    image = tf.constant(cropped(40, 40)[None], tf.float32)
+    other = tf.Variable(image + 3.0 * tf.cast(photo(40, 40)[:, ::-1] > 128, tf.float32))
     costs = {}
     for blur in (0.0, 0.5):
         model = PimBands(PimBandsConfig(blur=blur, **SMALL))
         for variable in model.variables:
             variable.assign(tf.zeros_like(variable))
         with tf.GradientTape() as tape:
-            distance = model.distance(picture, other)
+            distance = model.distance(image, other)
         costs[blur] = float(distance[0])
         gradient = tape.gradient(distance, other)
-        assert float(model.distance(picture, picture)[0]) == 0.0
+        assert float(model.distance(image, image)[0]) == 0.0
         if blur:
-            step = 1e-3 / tf.norm(gradient) * tf.norm(other - picture)
-            assert float(model.distance(picture, other - step * gradient)[0]) < costs[blur]
+            step = 1e-3 / tf.norm(gradient) * tf.norm(other - image)
+            assert float(model.distance(image, other - step * gradient)[0]) < costs[blur]
     assert costs[0.0] == 0.0 < costs[0.5]
 
 
-def test_weights_are_kept_and_read(tmp_path):
+def test_weights_are_saved_and_restored(tmp_path):
     model = PimBands(PimBandsConfig(components=2, **SMALL))
     model.save_npz(tmp_path / "pim.npz")
     again = load_pim_bands(tmp_path / "pim.npz")
@@ -229,7 +229,7 @@ def test_weights_are_kept_and_read(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "pim.npz"]
 
 
-def test_a_file_of_the_first_format_has_the_blur_of_then(tmp_path):
+def test_files_of_the_first_format_keep_their_blur(tmp_path):
     PimBands(PimBandsConfig(frontend="laplacian", blur=0.0, **SMALL)).save_npz(tmp_path / "pim.npz")
     assert load_pim_bands(tmp_path / "pim.npz").settings.blur == 0.0
     assert load_pim_bands(tmp_path / "pim.npz", blur=0.2).settings.blur == 0.2
@@ -240,18 +240,18 @@ def test_a_file_of_the_first_format_has_the_blur_of_then(tmp_path):
         arrays["__meta__"] = np.array(json.dumps({**meta, "format": number}))
         np.savez(tmp_path / f"{number}.npz", **arrays)
     assert load_pim_bands(tmp_path / "1.npz").settings.blur == 0.5
-    with pytest.raises(ValueError, match=r"is no file of pim-bands weights: of format 4"):
+    with pytest.raises(ValueError, match=r"is not a file of pim-bands weights: of format 4"):
         load_pim_bands(tmp_path / "4.npz")
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda arrays: arrays.pop("joint_0/0"), "is no file of pim-bands weights: 'joint_0/0'"),
-        (lambda arrays: arrays.pop("__meta__"), "is no file of pim-bands weights"),
+        (lambda arrays: arrays.pop("joint_0/0"), "is not a file of pim-bands weights: 'joint_0/0'"),
+        (lambda arrays: arrays.pop("__meta__"), "is not a file of pim-bands weights"),
         (
             lambda arrays: arrays.update(__meta__=np.array(json.dumps({"format": 1, "pim": {}}))),
-            "is no file of pim-bands weights",
+            "is not a file of pim-bands weights",
         ),
     ],
 )
@@ -265,11 +265,11 @@ def test_damaged_weights_are_refused(tmp_path, change, says):
     with pytest.raises(ValueError, match=says):
         load_pim_bands(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match="no file of weights"):
+    with pytest.raises(ValueError, match="not a file of weights"):
         load_pim_bands(path)
 
 
-def test_what_is_shipped_is_small_and_a_metric():
+def test_shipped_weights_are_small_and_form_a_metric():
     assert WEIGHTS.stat().st_size <= 4 * 2**20
     a, noise = photo(61, 70), tf.random.stateless_normal([1, 61, 70, 3], [1, 2])
     b, c = a + 4.0 * noise, a + 16.0 * noise
@@ -285,7 +285,7 @@ def test_what_is_shipped_is_small_and_a_metric():
     assert np.isfinite(tape.gradient(there, b)).all()
 
 
-def test_the_least_changes_are_seen():
+def test_the_smallest_changes_have_a_positive_distance():
     a = photo(64, 64).numpy()
     pixel, level, channel, checks = (a.copy() for _ in range(4))
     pixel[0, 30, 30] += 1.0
@@ -296,8 +296,8 @@ def test_the_least_changes_are_seen():
         assert float(metrics.pim_bands(a, b)[0]) > 0.0
 
 
-def test_replicas_measure_alike():
-    """In a process of its own: devices are told apart before TensorFlow is used."""
+def test_replicas_compute_equal_distances():
+    """A separate process, because virtual devices are configured before TensorFlow starts."""
     code = """
 import tensorflow as tf
 devices = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -337,7 +337,7 @@ def test_sums_of_distortions_are_read(text, terms):
 @pytest.mark.parametrize(
     "text", ["", "psnr", "mse+mse", "mse+", "0*mse", "1.2.3*pim-bands", "2 mse", 3]
 )
-def test_what_is_no_distortion(text):
+def test_invalid_distortions_are_refused(text):
     with pytest.raises(ValueError, match="distortion is one of mse, ssim"):
         parsed(text)
 
@@ -353,7 +353,7 @@ def test_a_loss_is_the_sum_of_its_distortions():
 
 
 @pytest.mark.parametrize("side", [PIM_MIN_SIDE, 25, 31])
-def test_the_smallest_pictures(side):
+def test_the_smallest_images(side):
     a = photo(side, side)
     assert float(metrics.pim_bands(a, 0.9 * a)[0]) > 0
     with pytest.raises(ValueError, match=f"PIM-bands needs at least {PIM_MIN_SIDE}×{PIM_MIN_SIDE}"):

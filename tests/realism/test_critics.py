@@ -1,4 +1,4 @@
-"""Critics: what they read, what stays 1, and that they tell pictures apart."""
+"""Critics: inputs, spectral norms and classification."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PHOTO = cropped(96, 112)
 
 
 def patches(count: int, seed: int, noisy: bool) -> tf.Tensor:
-    """Of a photo, 32×32; or of the photo with noise, and as bright."""
+    """Returns 32×32 patches of a photo, with or without noise."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, [64, 80], (count, 2))
     found = np.stack([PHOTO[y : y + 32, x : x + 32] for y, x in corners]).astype(np.float32)
     return tf.constant(found + noisy * rng.normal(0, 40, found.shape).astype(np.float32))
 
 
-def test_the_largest_gain_becomes_1_and_gradients_know_of_it():
+def test_spectral_norm_becomes_1_and_gradients_pass_through_the_division():
     tf.keras.utils.set_random_seed(0)
     layer = SpectralConv2D(6, 3)
     inputs = tf.random.stateless_normal([2, 8, 8, 4], (1, 2))
@@ -43,7 +43,7 @@ def test_the_largest_gain_becomes_1_and_gradients_know_of_it():
     before = layer.direction.numpy()
     outputs = layer(inputs)
     np.testing.assert_array_equal(layer.direction, before)
-    # Whatever is multiplied into the kernel changes nothing.
+    # The output does not depend on the scale of the kernel.
     layer.kernel.assign(7.0 * layer.kernel)
     np.testing.assert_allclose(layer(inputs), outputs, rtol=1e-4, atol=1e-5)
     with tf.GradientTape() as tape:
@@ -52,24 +52,24 @@ def test_the_largest_gain_becomes_1_and_gradients_know_of_it():
     assert abs(float(along)) < 1e-3 * float(loss)
 
 
-def test_a_patch_critic_reads_latents_and_leaves_them_alone():
+def test_a_patch_critic_reads_latents_without_gradients_to_them():
     tf.keras.utils.set_random_seed(0)
     critic = PatchCritic((8, 12, 16))
-    pictures = patches(2, 0, False)[:, :30, :27]
+    images = patches(2, 0, False)[:, :30, :27]
     latents = tf.Variable(tf.random.stateless_normal([2, 2, 2, 5], (3, 4)))
     with tf.GradientTape() as tape:
-        tape.watch(pictures)
-        numbers = critic(pictures, latents)
+        tape.watch(images)
+        numbers = critic(images, latents)
     assert numbers.shape == [2, 8, 7]
-    of_pictures, of_latents = tape.gradient(numbers, [pictures, latents])
-    assert of_latents is None and np.any(of_pictures.numpy() != 0)
-    assert not np.allclose(critic(pictures, -latents), numbers, atol=1e-4)
+    of_images, of_latents = tape.gradient(numbers, [images, latents])
+    assert of_latents is None and np.any(of_images.numpy() != 0)
+    assert not np.allclose(critic(images, -latents), numbers, atol=1e-4)
     plain = PatchCritic((8,), conditional=False)
-    assert plain(pictures).shape == [2, 30, 27]
+    assert plain(images).shape == [2, 30, 27]
     with pytest.raises(ValueError, match="a conditional critic reads latents"):
-        critic(pictures)
+        critic(images)
     with pytest.raises(ValueError, match="does not read latents"):
-        plain(pictures, latents)
+        plain(images, latents)
     with pytest.raises(ValueError, match="a layer or more"):
         PatchCritic(())
 
@@ -95,20 +95,20 @@ def test_a_belief_critic_does_not_train_its_encoder(encoder, variables):
 
 
 def test_a_belief_critic_does_not_depend_on_the_order_of_components():
-    """Exchanged in the encoder's last layer; the density stays the same."""
+    """Components exchanged in the last layer of the encoder leave the density unchanged."""
     tf.keras.utils.set_random_seed(0)
     model = PimBands(PimBandsConfig(frontend="laplacian", width=4, hidden=6, components=3))
-    critic, pictures = BeliefCritic(model, hidden=5), patches(2, 0, False)
-    before = critic(pictures).numpy()
+    critic, images = BeliefCritic(model, hidden=5), patches(2, 0, False)
+    before = critic(images).numpy()
     columns = [*range(20, 30), *range(10), *range(10, 20), 32, 30, 31]
     for network in model._marginals:
         for variable in network.layers[-1].variables:
             variable.assign(tf.gather(variable, columns, axis=-1))
-    np.testing.assert_allclose(critic(pictures), before, rtol=1e-4, atol=1e-3 * before.std())
+    np.testing.assert_allclose(critic(images), before, rtol=1e-4, atol=1e-3 * before.std())
 
 
 def test_a_belief_critic_reads_the_mixture_as_a_distribution():
-    """Split components are the same mixture; components further apart are another one."""
+    """Split components give the same mixture; moved components give another."""
     tf.keras.utils.set_random_seed(0)
     critic, draw = BeliefCritic(mixtures(), hidden=5), np.random.default_rng(0)
     means = draw.normal(size=[2, 4, 4, 3, 4]).astype(np.float32)
@@ -130,8 +130,8 @@ def test_a_belief_critic_reads_the_mixture_as_a_distribution():
     ("kind", "name"),
     [("patch", "gan"), ("patch", "pearson"), ("belief", "gan")],
 )
-def test_critics_tell_noisy_pictures(kind, name):
-    """The bound rises from what it is for two equal sets, and holds on patches not seen."""
+def test_critics_learn_to_distinguish_noisy_images(kind, name):
+    """The bound rises from its value for equal sets, also on patches held out."""
     tf.keras.utils.set_random_seed(0)
     if kind == "patch":
         critic = PatchCritic((12, 16), conditional=False)

@@ -1,4 +1,4 @@
-"""Realism: another decoder for the same files, in the codec, on the command line, in a server."""
+"""Realism decoders: the library, the codec, the command line and servers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def file(base, tmp_path_factory) -> pathlib.Path:
-    """A decoder's weights, as training writes them."""
+    """Weights file of a realism decoder."""
     path = tmp_path_factory.mktemp("realism") / "decoder.npz"
     decoder_file.save(random_realism(base), base.digest().hex(), path)
     return path
@@ -56,7 +56,7 @@ def test_keras_saves_every_weight_of_a_decoder(base, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean", "gained-universal", "hific"])
-def test_any_model_s_synthesis_takes_blocks_that_are_closed_at_0(name):
+def test_realism_0_is_the_synthesis_of_every_model(name):
     base = golden_model(name)
     base.set_bfloat16("off")
     fresh, decoder = RealismDecoder(base), random_realism(base)
@@ -65,33 +65,33 @@ def test_any_model_s_synthesis_takes_blocks_that_are_closed_at_0(name):
     faithful = base.to_images(latents, rate).numpy()
     np.testing.assert_array_equal(fresh.to_images(latents, rate, 1.0), faithful)
     np.testing.assert_array_equal(decoder.to_images(latents, rate, 0.0), faithful)
-    # Of each example its own.
+    # Each example has its own realism.
     both = decoder.to_images(tf.concat([latents, latents], 0), rate, tf.constant([0.0, 1.0]))
     np.testing.assert_allclose(both[0], faithful[0], atol=1e-3)
     assert np.abs(both[1] - faithful[0]).max() > 1.0
     assert not {v.ref() for v in base.variables} & {v.ref() for v in decoder.variables}
 
 
-def test_gates_are_linear_between_knots_of_realism_and_levels_of_the_rate():
+def test_gates_are_linear_between_knots_and_rate_levels():
     amount = tf.constant([0.0, 0.125, 0.25, 0.5, 1.0])
     opening = openings(amount, tf.fill([5], 50.0), knots=4, levels=3).numpy().reshape(5, 4, 3)
-    assert not opening[:, :, [0, 2]].any()  # 50 is the middle level itself.
+    assert not opening[:, :, [0, 2]].any()  # 50 is exactly the middle level.
     expected = [[0, 0, 0, 0], [0.5, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(opening[:, :, 1], expected, atol=1e-6)
     between = openings(tf.constant([1.0]), tf.constant([25.0]), knots=4, levels=3)
     np.testing.assert_allclose(tf.reshape(between, [4, 3])[3], [0.5, 0.5, 0.0])
 
 
-def test_pictures_change_steadily_with_realism(base):
+def test_images_change_continuously_with_realism(base):
     decoder = random_realism(base)
     latents = tf.random.stateless_normal([1, 4, 4, base.latent_channels], [1, 2]) * 3.0
-    pictures = [decoder.to_images(latents, 40.0, a).numpy() for a in np.linspace(0, 1, 41)]
-    steps = [np.abs(b - a).mean() for a, b in zip(pictures, pictures[1:])]
-    whole = np.abs(pictures[-1] - pictures[0]).mean()
+    images = [decoder.to_images(latents, 40.0, a).numpy() for a in np.linspace(0, 1, 41)]
+    steps = [np.abs(b - a).mean() for a, b in zip(images, images[1:])]
+    whole = np.abs(images[-1] - images[0]).mean()
     assert min(steps) > 0.0 and max(steps) < 0.2 * whole
 
 
-def test_tiles_give_what_the_whole_gives(base):
+def test_tiles_decode_to_the_whole_image(base):
     decoder = random_realism(base, blocks=(2, 3))
     assert decoder.halo > base.halo
     side = 2 * decoder.halo + 5
@@ -105,30 +105,30 @@ def test_tiles_give_what_the_whole_gives(base):
     np.testing.assert_allclose(parts, pixels(latents), atol=2e-2)
 
 
-def test_the_file_is_the_same_and_0_is_the_decoder_of_before(base, codec):
-    picture = cropped(90, 133)
+def test_realism_changes_neither_the_file_nor_the_image_at_0(base, codec):
+    image = cropped(90, 133)
     plain = Codec(base)
-    data = codec.compress(picture, 30)
-    assert data == plain.compress(picture, 30)
+    data = codec.compress(image, 30)
+    assert data == plain.compress(image, 30)
     np.testing.assert_array_equal(codec.latents(data), plain.latents(data))
     faithful = plain.decompress(data)
     np.testing.assert_array_equal(codec.decompress(data), faithful)
     np.testing.assert_array_equal(codec.decompress(data, realism=0), faithful)
     sharp = codec.decompress(data, realism=1)
     assert sharp.shape == faithful.shape and np.abs(sharp.astype(int) - faithful).max() > 2
-    assert codec.compress(picture, 30) == data
+    assert codec.compress(image, 30) == data
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("realism", [-0.1, 1.01, float("nan"), "1", True, None])
-def test_realism_is_a_number_from_0_to_1(codec, realism):
+def test_realism_out_of_range_is_refused(codec, realism):
     data = codec.compress(cropped(32, 32))
     with pytest.raises(ValueError, match="realism is a number from 0 to 1; got"):
         codec.decompress(data, realism=realism)
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_model_without_such_a_decoder_says_so(base):
+def test_a_model_without_a_realism_decoder_refuses_realism(base):
     plain = Codec(base)
     data = plain.compress(cropped(32, 32))
     with pytest.raises(ValueError, match=r"has no realism decoder: give the file of one, or"):
@@ -140,12 +140,12 @@ def test_files_hold_kernels_to_a_sixteenth_of_their_rms(base, file):
     weights = decoder_file.read(file)
     assert weights.model == NAME and weights.digest == base.digest().hex()
     for name, value in decoder.state().items():
-        found, value = weights.state[name], np.asarray(value)
+        stored, value = weights.state[name], np.asarray(value)
         if name.endswith("/kernel"):
             rms = np.sqrt(np.mean(np.square(value), axis=(0, 1, 2)))
-            assert np.all(np.abs(found - value) <= rms * (1 / 16 + 1e-3) + 1e-6)
+            assert np.all(np.abs(stored - value) <= rms * (1 / 16 + 1e-3) + 1e-6)
         else:
-            np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(stored, value, rtol=1e-3, atol=1e-4)
 
 
 def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_path):
@@ -163,12 +163,12 @@ def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_p
         decoder_file.read(cut)
     with pytest.raises(FileNotFoundError):
         decoder_file.read(tmp_path / "missing.npz")
-    with pytest.raises(ValueError, match="not those of a"):
+    with pytest.raises(ValueError, match="the weights do not fit"):
         decoder_file.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
 
 
 @pytest.mark.usefixtures("eager")
-def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypatch):
+def test_faulty_decoders_are_not_loaded_at_realism_0(base, tmp_path, monkeypatch):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"nothing")
     entry = zoo.Entry("e", 1, False, NAME, "", "", "", "", "damaged.npz", "0" * 64)
@@ -183,26 +183,26 @@ def test_what_is_wrong_with_a_decoder_is_no_matter_at_0(base, tmp_path, monkeypa
             codec.save(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="is for another model"):
         Codec(base, realism=random_realism(golden_model(NAME)))
-    # But for a name that is mistaken: that is said at once.
+    # A missing file is reported at once.
     with pytest.raises(FileNotFoundError, match=r"no file of a realism decoder \S*/missing\.npz"):
         Codec(base, realism=tmp_path / "missing.npz")
 
 
-def test_noise_is_a_matter_of_the_latents_alone():
+def test_noise_depends_only_on_the_latents():
     latents = np.arange(-300, 300, dtype=np.float32).reshape(1, 10, 12, 5) / 64.0
     noise = latent_noise(latents, 4, 3).numpy()
     assert noise.shape == (1, 40, 48, 3) and abs(noise.std() - 1.0) < 0.02
     assert np.abs(noise).max() <= np.sqrt(3.0) and abs(noise.mean()) < 0.05
     for lag in (1, 2, 4):
         assert abs(np.corrcoef(noise[:, lag:].ravel(), noise[:, :-lag].ravel())[0, 1]) < 0.05
-    # The same wherever these latents are, and forever.
+    # Independent of the position, and equal in all later versions.
     part = latent_noise(latents[:, 3:5, 2:9], 4, 3)
     np.testing.assert_array_equal(part, noise[:, 12:20, 8:36])
     np.testing.assert_allclose(noise[0, 0, :2, 0], GOLDEN_NOISE, atol=1e-6)
 
 
 def renamed(file: pathlib.Path, path: pathlib.Path, **changes: str) -> str:
-    """The same decoder, for another model or other weights."""
+    """Returns a copy of a decoder's file for another model or other weights."""
     arrays = remote.read_weights(file)
     meta = json.loads(str(arrays["__meta__"]))
     remote.write_weights(path, {**arrays, "__meta__": np.array(json.dumps({**meta, **changes}))})
@@ -211,8 +211,8 @@ def renamed(file: pathlib.Path, path: pathlib.Path, **changes: str) -> str:
 
 def test_the_command_line(file, codec, tmp_path, capsys):
     model = str(GOLDEN / f"{NAME}.npz")
-    picture = cropped(48, 70)
-    data = codec.compress(picture, 20)
+    image = cropped(48, 70)
+    data = codec.compress(image, 20)
     other = renamed(file, tmp_path / "other.npz", realism="gained-raster")
     older = renamed(file, tmp_path / "older.npz", digest="01234567")
     known = f"not for {NAME} (weights {codec.digest}): give one for that, or none"
@@ -224,15 +224,15 @@ def test_the_command_line(file, codec, tmp_path, capsys):
     assert main([*command, "--realism", "0.75", "--realism-weights", str(file)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["realism"] == 0.75
     with Image.open(out) as image:
-        found = np.asarray(image).astype(int)
-    # "auto" multiplies in bfloat16 where that pays.
-    assert np.abs(found - codec.decompress(data, realism=0.75)).max() <= 1
+        decoded = np.asarray(image).astype(int)
+    # "auto" multiplies in bfloat16 where that is faster.
+    assert np.abs(decoded - codec.decompress(data, realism=0.75)).max() <= 1
     for options, words in (
         (["--realism", "1.5"], "'1.5' is not a number from 0 to 1"),
         (["--realism", "nan"], "'nan' is not a number from 0 to 1"),
         (["--realism", "x"], "'x' is not a number from 0 to 1"),
         (["--realism", "1", "--realism-weights", "nowhere.npz"], "there is no file of a realism"),
-        (["--realism-weights", str(file)], "is for a --realism above 0"),
+        (["--realism-weights", str(file)], "needs --realism above 0"),
     ):
         assert main([*command, *options]) == 2
         assert words in capsys.readouterr().err
@@ -252,45 +252,45 @@ def test_the_command_line(file, codec, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def servable(base, file, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    Codec(base, realism=file).save(str(path))  # That has read no decoder before.
-    found = Servable("m", 1, path)
-    yield found
-    found.close()
+    Codec(base, realism=file).save(str(path))  # A codec that has not loaded its decoder yet.
+    loaded = Servable("m", 1, path)
+    yield loaded
+    loaded.close()
 
 
-def _pictures(outputs) -> list[np.ndarray]:
+def _images(outputs) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(png))).astype(int) for png in outputs]
 
 
-def test_the_savedmodel_has_an_input_more_with_a_default(servable, codec):
+def test_the_savedmodel_has_an_optional_realism_input(servable, codec):
     signature = servable.signature_def("decompress_at_realism")
     assert set(signature.inputs) == {"bitstream_bytes", "realism"}
     assert tf.make_ndarray(signature.defaults["realism"]) == 0.0
-    # What knows of no realism goes on as it did.
+    # Requests without realism give the same result as before.
     assert set(servable.signature_def("decompress").inputs) == {"bitstream_bytes"}
     data = codec.compress(cropped(40, 56), 25)
     two = {"bitstream_bytes": np.array([data, data], object)}
-    faithful = _pictures(servable.call("decompress", two)["image_bytes"])
+    faithful = _images(servable.call("decompress", two)["image_bytes"])
     for given, amounts in (
         ({}, [0.0, 0.0]),
         ({"realism": np.float32(1.0)}, [1.0, 1.0]),
         ({"realism": np.float32([0.5])}, [0.5, 0.5]),
         ({"realism": np.array([0.0, 0.5], np.float32)}, [0.0, 0.5]),
     ):
-        inputs = servable.checked("decompress_at_realism", {**two, **given})
-        found = _pictures(servable.call("decompress_at_realism", inputs)["image_bytes"])
-        for picture, amount in zip(found, amounts):
-            assert np.abs(picture - codec.decompress(data, realism=amount)).max() <= 1
+        inputs = servable.checked_inputs("decompress_at_realism", {**two, **given})
+        decoded = _images(servable.call("decompress_at_realism", inputs)["image_bytes"])
+        for image, amount in zip(decoded, amounts):
+            assert np.abs(image - codec.decompress(data, realism=amount)).max() <= 1
             if not amount:
-                np.testing.assert_array_equal(picture, faithful[0])
+                np.testing.assert_array_equal(image, faithful[0])
     with pytest.raises(ServingError, match=r"realism is a number from 0 to 1; got 1\.5"):
         servable.call("decompress_at_realism", {**two, "realism": np.float32([1.5, 0.0])})
-    with pytest.raises(ServingError, match="one value for each example, or one for all"):
-        servable.checked("decompress_at_realism", {**two, "realism": np.zeros([2, 1], "f4")})
+    with pytest.raises(ServingError, match="one value per example, or one for all"):
+        servable.checked_inputs("decompress_at_realism", {**two, "realism": np.zeros([2, 1], "f4")})
 
 
-def test_requests_may_leave_the_realism_out(servable):
-    assert servable.batches("decompress_at_realism")
+def test_realism_is_optional_in_requests(servable):
+    assert servable.supports_batching("decompress_at_realism")
 
     def parsed(**document):
         body = json.dumps({"signature_name": "decompress_at_realism", **document}).encode()
@@ -306,10 +306,10 @@ def test_requests_may_leave_the_realism_out(servable):
         parsed(inputs=[file, file]),
     ):
         assert set(inputs) == {"bitstream_bytes"}
-        filled = servable.checked("decompress_at_realism", inputs)["realism"]
+        filled = servable.checked_inputs("decompress_at_realism", inputs)["realism"]
         np.testing.assert_array_equal(filled, np.float32([0.0, 0.0]))
     single = parsed(inputs={"bitstream_bytes": [file, file], "realism": 0.5})
-    filled = servable.checked("decompress_at_realism", single)["realism"]
+    filled = servable.checked_inputs("decompress_at_realism", single)["realism"]
     np.testing.assert_array_equal(filled, np.float32([0.5, 0.5]))
     with pytest.raises(ServingError, match="must only have keys"):
         parsed(instances=[{"bitstream_bytes": file, "realism": 1.0}, {"bitstream_bytes": file}])

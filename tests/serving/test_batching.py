@@ -1,4 +1,4 @@
-"""Batches of requests: what goes together, what waits, what is refused."""
+"""Request batching: composition of batches, order, and rejected requests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfc_models.serving import batching
 from tfc_models.serving.batching import Batcher, Parameters
 from tfc_models.serving.errors import ServingError, invalid
 from tfc_models.serving.metrics import Metrics
-from tfc_models.serving.weighing import pixels_of
+from tfc_models.serving.request_size import pixels_of
 
 
 class Doubler:
-    """A servable that notes the sizes of its calls, and waits for leave to begin."""
+    """Servable that records the sizes of its calls, and blocks until the test lets it run."""
 
     name = "doubler"
 
@@ -30,15 +30,15 @@ class Doubler:
         self.leave = threading.Event()
         self.begun = threading.Semaphore(0)
 
-    def hold(self):
+    def acquire(self):
         pass
 
-    let_go = hold
+    release = acquire
 
-    def checked(self, signature, inputs):
+    def checked_inputs(self, signature, inputs):
         return dict(inputs)
 
-    def batches(self, signature):
+    def supports_batching(self, signature):
         return signature != "whole"
 
     def call(self, signature, inputs):
@@ -54,7 +54,7 @@ class Doubler:
 
 @pytest.fixture
 def setup():
-    """A batcher whose one worker is inside of a first call."""
+    """Batcher with one worker, which is inside a call."""
     servable = Doubler()
     batcher = Batcher(Parameters(4, 0, 2, 1), Metrics())
     first = batcher.submit(servable, "", {"x": np.array([0])})
@@ -71,7 +71,7 @@ def setup():
     batcher.close()
 
 
-def test_what_waits_goes_together_up_to_the_largest_batch(setup):
+def test_queued_requests_form_a_batch_up_to_the_maximum(setup):
     futures = [setup.submit(i, i + 10) for i in range(4)]
     setup.servable.leave.set()
     for i, future in enumerate(futures):
@@ -79,7 +79,7 @@ def test_what_waits_goes_together_up_to_the_largest_batch(setup):
     assert setup.servable.sizes == [1, 4, 4]
 
 
-def test_signatures_and_whole_tensors_are_not_mixed(setup):
+def test_batches_do_not_mix_signatures(setup):
     futures = [setup.submit(1), setup.submit(2, signature="b"), setup.submit(3)]
     futures += [setup.submit(4, signature="whole"), setup.submit(5, signature="whole")]
     setup.servable.leave.set()
@@ -87,7 +87,7 @@ def test_signatures_and_whole_tensors_are_not_mixed(setup):
     assert setup.servable.sizes == [1, 2, 1, 1, 1]
 
 
-def test_a_wrong_one_fails_alone(setup):
+def test_invalid_request_fails_alone(setup):
     futures = [setup.submit(1), setup.submit(-1), setup.submit(3)]
     setup.servable.leave.set()
     assert futures[0].result(30)["y"].tolist() == [2]
@@ -96,7 +96,7 @@ def test_a_wrong_one_fails_alone(setup):
         futures[1].result(30)
 
 
-def test_a_defect_is_an_answer_and_the_worker_goes_on(setup):
+def test_worker_survives_an_unexpected_error(setup):
     future = setup.submit(100)
     setup.servable.leave.set()
     with pytest.raises(ServingError, match="a defect") as caught:
@@ -105,7 +105,7 @@ def test_a_defect_is_an_answer_and_the_worker_goes_on(setup):
     assert setup.submit(1).result(30)["y"].tolist() == [2]
 
 
-def test_a_full_queue_refuses_and_empties_again(setup):
+def test_full_queue_rejects_requests_until_it_empties(setup):
     futures = [setup.submit(*range(4)), setup.submit(*range(4))]
     with pytest.raises(
         ServingError, match="queue to which this task was submitted is full"
@@ -118,15 +118,15 @@ def test_a_full_queue_refuses_and_empties_again(setup):
     assert setup.submit(1).result(30)["y"].tolist() == [2]
 
 
-def test_more_than_a_batch_and_nothing_at_all_are_refused(setup):
+def test_too_large_and_empty_requests_are_rejected(setup):
     with pytest.raises(ServingError, match="Task size 5 is larger than maximum input batch size 4"):
         setup.submit(*range(5))
     with pytest.raises(ServingError, match="at least one example"):
         setup.submit()
 
 
-def test_what_nobody_waits_for_is_not_called(setup):
-    # Of two examples each, which arrays do not compare as one truth.
+def test_expired_and_cancelled_requests_are_not_called(setup):
+    # Two examples each, so that comparing tasks would compare arrays and fail.
     late, gone, good = setup.submit(1, 1, timeout=0.0), setup.submit(2), setup.submit(3)
     gone.cancel()
     setup.servable.leave.set()
@@ -137,7 +137,7 @@ def test_what_nobody_waits_for_is_not_called(setup):
     assert setup.servable.sizes == [1, 1]
 
 
-def test_closing_answers_what_was_taken_and_takes_no_more(setup):
+def test_close_answers_accepted_requests_only(setup):
     futures = [setup.submit(i) for i in range(6)]
     closing = threading.Thread(target=setup.batcher.close)
     closing.start()
@@ -150,7 +150,7 @@ def test_closing_answers_what_was_taken_and_takes_no_more(setup):
     assert caught.value.http_status == 503
 
 
-def test_a_batch_waits_for_company_no_longer_than_it_is_told():
+def test_batch_timeout():
     servable = Doubler()
     servable.leave.set()
     batcher = Batcher(Parameters(4, 10_000_000, 2, 2), Metrics())
@@ -160,9 +160,9 @@ def test_a_batch_waits_for_company_no_longer_than_it_is_told():
     batcher.close()
 
 
-def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
+def test_large_image_is_not_batched(setup, monkeypatch):
     weights = {1: 3e6, 2: 10.0, 3: 10.0, 4: 2e6}
-    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "cost_of", lambda arrays: weights[int(arrays["x"][0])])
     futures = [setup.submit(i) for i in weights]
     setup.servable.leave.set()
     for future in futures:
@@ -170,9 +170,9 @@ def test_a_large_picture_is_not_in_a_batch_with_others(setup, monkeypatch):
     assert setup.servable.sizes[1:] == [1, 3]
 
 
-def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch):
+def test_large_images_wait_for_each_other_and_small_ones_do_not(monkeypatch):
     weights = {1: 9e6, 2: 9e6, 3: 10.0, 4: 9e6}
-    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "cost_of", lambda arrays: weights[int(arrays["x"][0])])
     servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 2), Metrics())
     futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
     assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
@@ -182,9 +182,9 @@ def test_large_pictures_wait_for_each_other_and_small_ones_for_none(monkeypatch)
     assert batcher.close(30)
 
 
-def test_a_very_large_picture_is_not_overtaken_by_large_ones(monkeypatch):
+def test_very_large_image_is_not_overtaken_by_large_ones(monkeypatch):
     weights = {1: 18e6, 2: 20e6, 3: 3e6, 4: 10.0}
-    monkeypatch.setattr(batching, "work_of", lambda arrays: weights[int(arrays["x"][0])])
+    monkeypatch.setattr(batching, "cost_of", lambda arrays: weights[int(arrays["x"][0])])
     servable, batcher = Doubler(), Batcher(Parameters(4, 0, 2, 3), Metrics())
     futures = [batcher.submit(servable, "", {"x": np.array([i])}) for i in weights]
     assert servable.begun.acquire(timeout=30) and servable.begun.acquire(timeout=30)
@@ -195,17 +195,17 @@ def test_a_very_large_picture_is_not_overtaken_by_large_ones(monkeypatch):
     assert batcher.close(30)
 
 
-def test_pixels_are_those_that_a_header_claims():
-    picture = io.BytesIO()
-    Image.new("RGB", (300, 200)).save(picture, "JPEG")
-    files = np.array([picture.getvalue(), b"\xf1TC" + bytes(97)], object)
+def test_pixels_are_read_from_headers():
+    image = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(image, "JPEG")
+    files = np.array([image.getvalue(), b"\xf1TC" + bytes(97)], object)
     assert pixels_of({"image_bytes": files, "quality": np.array([5, 7])}) == 60_000 + 1_600
     bitstream = golden_codec("bls2017").compress(cropped(40, 50))
     assert pixels_of({"bitstream_bytes": np.array([bitstream], object)}) == 2_000
     assert pixels_of({"image": np.zeros((30, 20, 3), np.uint8)}) == 600
 
 
-def test_tensors_of_a_request_have_one_length():
+def test_inputs_of_a_request_must_have_equal_length():
     batcher = Batcher(Parameters(4, 0, 2, 1), Metrics())
     with pytest.raises(ServingError, match="equal 0th-dimension size"):
         batcher.submit(Doubler(), "", {"x": np.arange(2), "q": np.arange(3)})
@@ -213,6 +213,6 @@ def test_tensors_of_a_request_have_one_length():
 
 
 @pytest.mark.parametrize("name", ["max_batch_size", "max_enqueued_batches", "num_batch_threads"])
-def test_parameters_that_serve_nothing_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} cannot be 0"):
+def test_invalid_parameters(name):
+    with pytest.raises(ValueError, match=f"{name} must not be 0"):
         dataclasses.replace(Parameters(4, 0, 2, 1), **{name: 0})

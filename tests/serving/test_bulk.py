@@ -1,4 +1,4 @@
-"""Many files on Beam: what is done, what failed and why, and what a second run does."""
+"""Beam pipeline: results, failures with reasons, and resumed runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfc_models.codec import inspect
 from tfc_models.serving import bulk_work
 
 MODEL = "gained-stem4"
-IMAGES = 24  # of which some are done when the run is killed
+IMAGES = 24  # Enough that a killed run has processed some of them only.
 
 
 def command(*arguments: object) -> list[str]:
@@ -48,8 +48,8 @@ def folder(tmp_path) -> pathlib.Path:
     return path
 
 
-def test_names_of_every_kind(tmp_path):
-    """One that is not UTF-8 fails alone; spaces and signs that are not printable are names."""
+def test_unusual_file_names(tmp_path):
+    """A name that is not UTF-8 fails alone. Spaces and control characters are valid."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     names = ["10.00\u202fAM.png", "a\u00adb.png", "other.png"]
@@ -65,21 +65,21 @@ def test_names_of_every_kind(tmp_path):
 
 
 @pytest.mark.slow
-def test_there_and_back_and_again(folder, tmp_path):
+def test_compress_decompress_and_rerun(folder, tmp_path):
     out, back = tmp_path / "out", tmp_path / "back"
     arguments = ("compress", f"--input={folder}", f"--output={out}", "--quality=30")
     assert "3 files done, 0 done before, 1 failed" in bulk(*arguments, code=1)
-    names = ["a.tfcm", "c.tfcm", "sub/b[1] ü.tfcm"]  # As of `tfc-models compress`.
+    names = ["a.tfcm", "c.tfcm", "sub/b[1] ü.tfcm"]  # Named as by `tfc-models compress`.
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.tfcm")) == names
     assert not list(out.rglob("*.part"))
     codec = golden_codec(MODEL)
     header = inspect((out / "a.tfcm").read_bytes())
     assert (header.height, header.width, header.rate) == (40, 60, 30)
     (failed,) = table(out / "failed.csv")
-    assert failed["file"] == str(folder / "broken.png") and "not a picture" in failed["reason"]
+    assert failed["file"] == str(folder / "broken.png") and "not an image" in failed["reason"]
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*.tfcm")}
 
-    # A second run does what is new, changed or missing, and tries again what failed.
+    # A second run processes new, changed, missing and failed files.
     Image.fromarray(cropped(30, 30)).save(folder / "broken.png")
     (out / "c.tfcm").write_bytes(b"cut")
     assert "2 files done, 2 done before, 0 failed" in bulk(*arguments)
@@ -99,32 +99,34 @@ def test_there_and_back_and_again(folder, tmp_path):
     ]
     decoded = np.asarray(Image.open(back / "sub" / "b[1] ü.png"))
     expected = codec.decompress((out / "sub" / "b[1] ü.tfcm").read_bytes())
-    # The command multiplies in bfloat16 where that is fast, this process does not.
+    # The command uses bfloat16 where that is fast; this process does not.
     assert np.abs(decoded.astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("background", [None, (255, 255, 255)])
-def test_a_file_fails_with_what_would_help(folder, tmp_path, monkeypatch, background):
+def test_failures_name_a_remedy(folder, tmp_path, monkeypatch, background):
     monkeypatch.setattr(bulk_work.Job, "load", lambda job: QuickCodec())
     Image.new("LA", (9, 7)).save(folder / "clear.png")
     Image.fromarray(cropped(8, 8)).save(folder / "a.webp")
     (folder / "b.heic").write_bytes(b"whatever")
-    paths = bulk_work.found(str(folder), "compress")
+    paths = bulk_work.find_files(str(folder), "compress")
     out = str(tmp_path / "out")
     job = bulk_work.Job("compress", str(folder), out, MODEL, None, 10**4, None, background)
-    job = job.without_clashes(paths)
+    job = job.with_output_conflicts(paths)
     failures = {}
     for path in paths:
         try:
             job.do(path)
-        except bulk_work.ANY_FILE as error:
+        except bulk_work.FILE_ERRORS as error:
             failures[pathlib.Path(path).name] = bulk_work.one_line(error)
     target = f"{tmp_path}/out/a.tfcm"
     assert failures.pop("a.png") == f"{folder}/a.webp would be written to {target} as well."
     assert failures.pop("a.webp") == f"{folder}/a.png would be written to {target} as well."
     assert "its format cannot be read: convert it" in failures.pop("b.heic")
-    assert failures.pop("b[1] ü.png").endswith("the limit of 10,000. --max_pixels raises it.")
-    assert "not a picture" in failures.pop("broken.png")
+    assert failures.pop("b[1] ü.png").endswith(
+        "the limit of 10,000. Increase the limit with --max_pixels."
+    )
+    assert "not an image" in failures.pop("broken.png")
     if background is None:
         assert failures.pop("clear.png").endswith("--background white.")
     else:
@@ -133,7 +135,7 @@ def test_a_file_fails_with_what_would_help(folder, tmp_path, monkeypatch, backgr
 
 
 class Codec:
-    """Decodes everything to grey, as light as the realism is large."""
+    """Codec whose decoded grey level is proportional to the realism."""
 
     digest = "0"
 
@@ -147,7 +149,7 @@ class Codec:
         return np.full([4, 6, 3], round(200 * realism), np.uint8)
 
 
-def test_realism_is_a_setting_of_what_is_decompressed(tmp_path, monkeypatch):
+def test_realism_applies_to_decompress_only(tmp_path, monkeypatch):
     monkeypatch.setattr(bulk_work.Job, "load", lambda job: Codec())
     file = tmp_path / "a.tfcm"
     file.write_bytes(b"a file")
@@ -166,12 +168,12 @@ def test_realism_is_a_setting_of_what_is_decompressed(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="realism is a number from 0 to 1; got"):
             job(realism).check()
     for command in ("compress", "evaluate"):
-        with pytest.raises(ValueError, match="--realism is for decompress: files are the same"):
+        with pytest.raises(ValueError, match="--realism is for decompress: it does not change"):
             job(0.5, command).check()
 
 
 @pytest.mark.slow
-def test_killed_among_several_processes_and_run_again(tmp_path):
+def test_killed_run_resumes(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for i in range(IMAGES):
@@ -187,7 +189,7 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
         time.sleep(0.02)
     first.kill()
     first.wait(60)
-    time.sleep(1)  # What the workers had begun ends, or does not.
+    time.sleep(1)  # Files in progress are finished or not.
     done = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
     assert len(done) >= 5
     said = bulk(*arguments)
@@ -200,15 +202,18 @@ def test_killed_among_several_processes_and_run_again(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["pack", "--input=x", "--output=y"], "say one of compress, decompress, evaluate"),
-        (["compress", "--input=/nowhere/*.png", "--output=y"], "no such files"),
+        (["pack", "--input=x", "--output=y"], "must be one of compress, decompress, evaluate"),
+        (["compress", "--input=/nowhere/*.png", "--output=y"], "no files found"),
         (["compress", "--input=IN", "--output=y", "--background=whitish"], "is not a colour"),
         (["decompress", "--input=IN/*", "--output=y", "--background=red"], "for compress and"),
-        (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: neither"),
-        (["decompress", "--input=IN/*", "--output=y", "--quality=3"], "a file knows its own"),
+        (["compress", "--input=IN", "--output=y", "--no_such=1"], "--no_such=1: unknown flag"),
+        (
+            ["decompress", "--input=IN/*", "--output=y", "--quality=3"],
+            "--quality is for compress and evaluate",
+        ),
         (["decompress", "--input=IN/*", "--output=y", "--realism=1"], "has no realism decoder"),
     ],
 )
-def test_a_mistake_is_one_line(folder, arguments, says):
+def test_usage_errors_print_one_line(folder, arguments, says):
     said = bulk(*(a.replace("IN", str(folder)) for a in arguments), code=2)
     assert says in said.splitlines()[-1] and "Traceback" not in said

@@ -1,4 +1,4 @@
-"""Connections on which no request comes."""
+"""Timeouts of HTTP connections."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def application(scope, receive, send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def told(talk: Callable[..., Awaitable[bytes]]) -> bytes:
-    """Sends bytes to a server and returns its answers until it closes the connection."""
+def responses(talk: Callable[..., Awaitable[bytes]]) -> bytes:
+    """Sends bytes to a server. Returns its responses until it closes the connection."""
 
     async def run() -> bytes:
         config = uvicorn.Config(
@@ -57,14 +57,14 @@ def told(talk: Callable[..., Awaitable[bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", GET[:-2], GET + GET[:9]])
-def test_a_connection_without_whole_headers_is_closed(sent):
+def test_connection_with_incomplete_headers_is_closed(sent):
     async def talk(reader, writer) -> None:
         writer.write(sent)
 
-    assert told(talk).count(b"204") == sent.count(GET)
+    assert responses(talk).count(b"204") == sent.count(GET)
 
 
-def test_a_client_that_trickles_is_closed():
+def test_slow_headers_are_closed():
     async def talk(reader, writer) -> None:
         for _ in range(40):
             if reader.at_eof():
@@ -73,16 +73,16 @@ def test_a_client_that_trickles_is_closed():
             await asyncio.sleep(SECONDS / 4)
         raise AssertionError("the connection was open all the time")
 
-    assert told(talk) == b""
+    assert responses(talk) == b""
 
 
-def test_slow_answers_slow_bodies_and_idle_connections_stay():
+def test_slow_responses_slow_bodies_and_idle_connections_stay_open():
     async def talk(reader, writer) -> None:
         writer.write(GET.replace(b"/ ", b"/slow "))
         assert b"204" in await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(2 * SECONDS)  # Idle: uvicorn's own limit.
+        await asyncio.sleep(2 * SECONDS)  # The idle timeout is uvicorn's own.
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
         await asyncio.sleep(2 * SECONDS)
         writer.write(b"2" + GET.replace(b"Host", b"Connection: close\r\nHost"))
 
-    assert told(talk).count(b"204") == 2
+    assert responses(talk).count(b"204") == 2

@@ -16,19 +16,19 @@ from tests.server_process import running
 from tfc_models.codec import tuning
 from tfc_models.serving import bulk_work, memory, rest_json
 from tfc_models.serving import client as clients
-from tfc_models.serving.batching import LARGEST_BATCH
+from tfc_models.serving.batching import MAX_BATCH_PIXELS
 from tfc_models.serving.errors import ServingError
 from tfc_models.serving.exporting import export, warmup_requests
+from tfc_models.serving.request_size import cost_of, searches
 from tfc_models.serving.servable import Servable
-from tfc_models.serving.weighing import searches, work_of
 
 MODEL = "gained-stem4"
 RGB_IMAGE = cropped(64, 80)
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
@@ -56,11 +56,11 @@ def cost(file: bytes, quality: int) -> float:
 
 def called(servable: Servable, signature: str, **inputs: object) -> list[bytes]:
     arrays = {k: np.asarray(v) for k, v in inputs.items()}
-    checked = servable.checked(signature, arrays)
+    checked = servable.checked_inputs(signature, arrays)
     return list(servable.call(signature, checked)["bitstream_bytes"])
 
 
-def test_the_signature_by_effort_and_quality(servable):
+def test_signature_with_effort_and_quality(servable):
     files = np.array([png(RGB_IMAGE)] * 2, object)
     given = {"effort": np.array([0, 1], np.int32), "quality": np.array([30, 30], np.int32)}
     plain, searched = called(servable, "compress_at_effort", image_bytes=files, **given)
@@ -73,16 +73,18 @@ def test_the_signature_by_effort_and_quality(servable):
 
 
 def test_rest_bodies_and_batches(servable):
-    assert servable.batches("compress_at_effort") and servable.takes_images("compress_at_effort")
+    assert servable.supports_batching("compress_at_effort") and servable.takes_images(
+        "compress_at_effort"
+    )
     file = {"b64": "AAAA"}
     rows = [{"image_bytes": file, "effort": 1, "quality": 40}]
     body = json.dumps({"signature_name": "compress_at_effort", "instances": rows}).encode()
     inputs = rest_json.parse(body, servable)[2]
     assert inputs["effort"].dtype == inputs["quality"].dtype == np.int32
-    assert set(servable.checked("compress_at_effort", inputs)) == set(rows[0])
+    assert set(servable.checked_inputs("compress_at_effort", inputs)) == set(rows[0])
 
 
-def test_warm_up_searches_the_smallest_picture_alone():
+def test_warm_up_searches_only_the_smallest_image():
     requests = warmup_requests(golden_codec(MODEL), 4096, searches=True)
     (inputs,) = (inputs for signature, inputs in requests if signature == "compress_at_effort")
     assert Image.open(io.BytesIO(inputs["image_bytes"][0])).size == (64, 64)
@@ -90,25 +92,25 @@ def test_warm_up_searches_the_smallest_picture_alone():
     assert "compress_at_effort" not in dict(warmup_requests(golden_codec(MODEL), 64))
 
 
-def test_a_search_weighs_more_and_holds_memory():
+def test_search_costs_more_time_and_memory():
     pixels = np.zeros([600, 400, 3], np.uint8)
     inputs = {"image": pixels, "effort": np.array([0], np.int32)}
-    assert not searches(inputs) and work_of(inputs) == 240_000
+    assert not searches(inputs) and cost_of(inputs) == 240_000
     inputs["effort"] = np.array([0, 2], np.int32)
-    assert searches(inputs) and work_of(inputs) > LARGEST_BATCH
-    held = memory.SEARCH_PIXEL_COST + memory.SEARCHED_PIXEL_COST
+    assert searches(inputs) and cost_of(inputs) > MAX_BATCH_PIXELS
+    held = memory.SEARCH_WINDOW_BYTES_PER_PIXEL + memory.SEARCH_IMAGE_BYTES_PER_PIXEL
     budget = memory.Budget(1000 * held)
-    with budget.share() as share:
-        share.take_search(1000)
-        with budget.share() as other, pytest.raises(ServingError, match="memory"):
+    with budget.reserve() as reservation:
+        reservation.take_search(1000)
+        with budget.reserve() as other, pytest.raises(ServingError, match="memory"):
             other.take(1)
-    with budget.share() as share:
-        share.take_search(10**8)  # Larger than all of it: alone.
-        assert share._size < 10**8 * held  # A window of it is searched at a time.
+    with budget.reserve() as reservation:
+        reservation.take_search(10**8)  # Over the budget, but the only request.
+        assert reservation._size < 10**8 * held  # The search processes one window at a time.
 
 
 @pytest.mark.slow
-def test_the_client_asks_for_an_effort_by_rest_and_grpc(folder):
+def test_client_effort_over_rest_and_grpc(folder):
     codec = golden_codec(MODEL)
     with running("--model_name=m", f"--model_base_path={folder}") as server:
         files = []
@@ -126,7 +128,7 @@ def test_the_client_asks_for_an_effort_by_rest_and_grpc(folder):
 
 
 class Searching(SearchingCodec):
-    """Has what a job asks of a codec before it begins."""
+    """Searching codec with the attributes that `Job.check` uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +138,7 @@ class Searching(SearchingCodec):
         return 50
 
 
-def test_bulk_work_takes_an_effort_as_a_setting(tmp_path, monkeypatch):
+def test_bulk_effort(tmp_path, monkeypatch):
     codec = Searching()
     monkeypatch.setattr(bulk_work.Job, "load", lambda job: codec)
     monkeypatch.delenv("TFC_MODELS_PIM", raising=False)
@@ -160,13 +162,13 @@ def test_bulk_work_takes_an_effort_as_a_setting(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "search", "says"),
     [
-        ("compress", {"tune": "pim"}, "--tune needs --effort 1 to 9"),
+        ("compress", {"tune": "pim"}, "--tune has an effect with --effort 1 to 9 only"),
         ("compress", {"effort": 1, "tune": "vmaf"}, "tune is one of psnr, "),
         ("compress", {"effort": 1, "tune": "lpips"}, "LPIPS needs its weights"),
         ("decompress", {"effort": 1}, "--effort and --tune are for compress and evaluate"),
     ],
 )
-def test_a_mistake_in_bulk_work_is_one_line(monkeypatch, command, search, says):
+def test_bulk_usage_errors(monkeypatch, command, search, says):
     monkeypatch.setattr(bulk_work.Job, "load", lambda job: Searching())
     monkeypatch.delenv("TFC_MODELS_LPIPS", raising=False)
     with pytest.raises(ValueError, match=says):

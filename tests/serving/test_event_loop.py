@@ -1,4 +1,4 @@
-"""One request's work, and the answers that others get meanwhile."""
+"""Responsiveness of the event loop while a request is processed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tfc_models.serving.web import MEMBERS, Gunzip
 
 
 class NoModels:
-    """A manager before anything is loaded."""
+    """Manager without loaded models."""
 
     def models(self) -> list[str]:
         return []
@@ -37,7 +37,7 @@ def app() -> Iterator:
 
 
 async def ask(app, method: str, path: str, body: bytes = b"") -> tuple[int, dict]:
-    """Status and JSON of an answer, without a socket."""
+    """Returns status and JSON of a response, without a socket."""
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -64,7 +64,7 @@ async def ask(app, method: str, path: str, body: bytes = b"") -> tuple[int, dict
     return messages[0]["status"], json.loads(content)
 
 
-def test_others_are_answered_while_a_file_is_checked(app, monkeypatch):
+def test_other_requests_are_answered_during_a_file_check(app, monkeypatch):
     begun, others = threading.Event(), threading.Event()
     order = []
 
@@ -94,7 +94,7 @@ def test_others_are_answered_while_a_file_is_checked(app, monkeypatch):
     assert order == ["status", "file"]
 
 
-def test_a_file_that_claims_too_much_is_not_read_further(app, monkeypatch):
+def test_file_with_too_large_header_is_not_read(app, monkeypatch):
     monkeypatch.setattr(container, "inspect", None)
     sizes = 2 * container.varint(2000)
     file = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + sizes + bytes(99)
@@ -102,8 +102,8 @@ def test_a_file_that_claims_too_much_is_not_read_further(app, monkeypatch):
     assert status == 400 and "over the page's limit" in answer["error"]
 
 
-def test_gzip_members_are_read_one_at_a_time_and_are_limited():
-    """Each is a piece, after which other requests go on."""
+def test_gzip_members_are_limited():
+    """Each member yields a piece, after which other requests proceed."""
     empty = gzip.compress(b"")
     assert list(Gunzip().pieces(100 * empty)) == 100 * [b""]
     gunzip = Gunzip()

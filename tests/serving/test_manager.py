@@ -1,4 +1,4 @@
-"""Configurations that replace one another: all of a new one, or none of it."""
+"""Model manager: atomic changes of the configuration, versions, and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfc_models.serving.manager import ConfigFile, Manager, ServerConfig
 
 
 class Servable:
-    """Stands in for a servable; its file can say that the version is broken."""
+    """Fake servable. The content of its file can mark the version as broken."""
 
     loaded: list[tuple[str, int]]
     closed: list[tuple[str, int]]
@@ -38,7 +38,7 @@ def servables(monkeypatch):
 
 @pytest.fixture
 def errors(monkeypatch) -> list[str]:
-    """Lines that are logged as errors."""
+    """Returns the logged errors."""
     lines: list[str] = []
     monkeypatch.setattr(logging, "error", lambda text, *values: lines.append(text % values))
     return lines
@@ -105,7 +105,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_configuration_that_cannot_be_served_changes_nothing(manager, folder, case):
+def test_invalid_configuration_changes_nothing(manager, folder, case):
     bases, more, says = WRONG[case]
     names = ["m", "m1"]
     wrong = config(*(model(folder, base, name, more) for base, name in zip(bases, names)))
@@ -116,17 +116,17 @@ def test_a_configuration_that_cannot_be_served_changes_nothing(manager, folder, 
     assert "\n" not in caught.value.message
     assert manager.models() == ["m"] and manager.find("m") is before
     assert manager.status("m") == status
-    # What was loaded for it is let go, and what is served stays as it is afterwards.
+    # The newly loaded versions are unloaded, and the served ones do not change.
     assert sorted(Servable.loaded) == sorted([before.key, *Servable.closed])
     manager.update()
     assert manager.find("m") is before
 
 
-def test_a_configuration_replaces_the_other_when_its_versions_are_loaded(manager, folder):
+def test_configuration_is_replaced_after_loading(manager, folder):
     more = "version_labels { key: 'old' value: 1 }"
     models = [model(folder, "a", "m", all_versions(more)), model(folder, "b", "n")]
     manager.reload(config(*models))
-    assert Servable.loaded == [("m", 2), ("m", 1), ("n", 7)]  # Each once.
+    assert Servable.loaded == [("m", 2), ("m", 1), ("n", 7)]  # Each is loaded once.
     assert manager.find("m", label="old").key == ("m", 1)
     assert manager.find("m").key == ("m", 2) and manager.find("n").key == ("n", 7)
     manager.reload(config(model(folder, "b", "n")))
@@ -136,7 +136,7 @@ def test_a_configuration_replaces_the_other_when_its_versions_are_loaded(manager
     assert Servable.loaded[3:] == []
 
 
-def test_the_same_number_in_another_folder_is_another_version(folder):
+def test_same_number_in_another_folder_is_another_version(folder):
     manager = Manager(config(model(folder, "half", more=all_versions())))
     manager.update()
     (folder / "a" / "2").rename(folder / "a" / "3")
@@ -145,7 +145,7 @@ def test_the_same_number_in_another_folder_is_another_version(folder):
     assert manager.find("m", 1) is not first and manager.find("m").key == ("m", 3)
 
 
-def test_a_model_that_waits_for_its_first_version_does_not_hold_up_others(folder, errors):
+def test_model_without_versions_does_not_delay_others(folder, errors):
     waiting = model(folder, "empty", "later")
     manager = Manager(config(waiting))
     manager.update()
@@ -153,7 +153,7 @@ def test_a_model_that_waits_for_its_first_version_does_not_hold_up_others(folder
     assert manager.ready() == ["m"]
 
 
-def test_versions_are_loading_until_they_are_loaded(folder, errors):
+def test_state_of_loading_versions(folder, errors):
     labels = "version_labels { key: 's' value: 2 }"
     manager = Manager(config(model(folder, "a", more=labels), model(folder, "broken", "n")))
     for chosen in ({"version": 2}, {"label": "s"}):
@@ -168,7 +168,7 @@ def test_versions_are_loading_until_they_are_loaded(folder, errors):
         with pytest.raises(ServingError, match=f"{name} is loading; try again later") as caught:
             manager.find(name)
         assert caught.value.http_status == 503
-    (folder / "a" / "3").mkdir()  # A version that comes between.
+    (folder / "a" / "3").mkdir()  # A version that is added meanwhile.
     (folder / "a" / "3" / "saved_model.pb").write_text("fine")
     manager.update()
     states = [(v.version, v.state) for v in manager.status("m").model_version_status]
@@ -176,15 +176,15 @@ def test_versions_are_loading_until_they_are_loaded(folder, errors):
     assert manager.status("n").model_version_status[0].state == managers.State.END
 
 
-def test_a_file_that_cannot_be_served_is_one_line_of_the_log(folder, tmp_path, errors, monkeypatch):
+def test_invalid_configuration_file_is_logged_once(folder, tmp_path, errors, monkeypatch):
     path = tmp_path / "config"
     path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
-    manager = Manager(managers.read(str(path)))
+    manager = Manager(managers.read_config(str(path)))
     manager.update()
     file = ConfigFile(str(path), manager)
     for text, says in (
         ("model_config_list { config { name: ", "config: "),
-        ("", "the configuration has no model_config_list"),  # As of one that is being written.
+        ("", "the configuration has no model_config_list"),  # A file that is being written.
         (f"model_config_list {{ {model(folder, 'later')} }}", "there is no folder"),
     ):
         path.write_text(text)
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_served_is_one_line_of_the_log(folder, tmp_path, e
             file.poll()
         assert len(errors) == 1 and says in errors[0]
         assert manager.find("m").key == ("m", 2)
-    # Once more after a while, since what it names may be there now.
+    # It is retried after a minute, because its folders may exist now.
     monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
     file.poll()
     assert len(errors) == 1
@@ -205,15 +205,13 @@ def test_a_file_that_cannot_be_served_is_one_line_of_the_log(folder, tmp_path, e
     assert manager.find("m").key == ("m", 7) and "No such file" in errors[1]
 
 
-def test_a_version_that_does_not_load_is_tried_again_when_its_folder_changes(
-    folder, tmp_path, errors, monkeypatch
-):
+def test_failed_version_is_retried_when_its_folder_changes(folder, tmp_path, errors, monkeypatch):
     said = []
     monkeypatch.setattr(logging, "info", lambda text, *values: said.append(text % values))
     monkeypatch.setattr(managers, "RETRY_SECONDS", 0.0)
     path = tmp_path / "config"
     path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
-    manager = Manager(managers.read(str(path)))
+    manager = Manager(managers.read_config(str(path)))
     manager.update()
     file = ConfigFile(str(path), manager)
     said.clear()
@@ -230,10 +228,8 @@ def test_a_version_that_does_not_load_is_tried_again_when_its_folder_changes(
     assert [line.split(" is")[0] for line in available] == ["n version 7", "o version 1"]
 
 
-@pytest.mark.parametrize("function", ["_wanted", "_print_of"])
-def test_a_folder_that_cannot_be_read_is_tried_again(
-    folder, tmp_path, errors, monkeypatch, function
-):
+@pytest.mark.parametrize("function", ["_selected_versions", "_fingerprint_of"])
+def test_unreadable_folder_is_retried(folder, tmp_path, errors, monkeypatch, function):
     path = tmp_path / "config"
     path.write_text(f"model_config_list {{ {model(folder, 'a')} }}")
     read = getattr(managers, function)
@@ -251,7 +247,7 @@ def test_a_folder_that_cannot_be_read_is_tried_again(
         manager.update()
     assert manager.ready() == ["m"] and len(errors) == 1 and "Permission denied" in errors[0]
     errors.clear()
-    manager = Manager(managers.read(str(path)))
+    manager = Manager(managers.read_config(str(path)))
     manager.update()
     file = ConfigFile(str(path), manager)
     path.write_text(f"model_config_list {{ {model(folder, 'b')} }}")

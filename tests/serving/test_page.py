@@ -1,4 +1,4 @@
-"""The page's own requests; tests/serving/test_page_in_browser.py has the page as people see it."""
+"""Requests of the web page. test_page_in_browser.py tests the page in a browser."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.test_images import png_16, rgb_profile
 from tfc_models import evaluation, samples
 from tfc_models.cli.main import main
 from tfc_models.codec import container
+from tfc_models.metrics import METRICS
 from tfc_models.serving import bulk_work
 from tfc_models.serving.client import Client, ServerError
 from tfc_models.serving.exporting import export
@@ -46,9 +47,9 @@ def server(models):
         yield process
 
 
-def file_of(picture: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+def file_of(image: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **options)
+    Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -57,7 +58,7 @@ def pixels_of(text: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def test_the_files_of_the_page(server):
+def test_static_files(server):
     with urllib.request.urlopen(f"{server.rest}/") as answer:
         page = answer.read().decode()
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -75,7 +76,7 @@ def test_the_files_of_the_page(server):
     assert server.ask("/page/samples/none.png")[0] == 404
 
 
-def test_what_is_served(server):
+def test_models(server):
     assert server.ask("/page/models") == (
         200,
         {
@@ -84,13 +85,26 @@ def test_what_is_served(server):
                 {"name": "one", "version": 1, "many_rates": False, "realism": False},
             ],
             "max_bytes": LIMIT,
+            "metrics": [column_of("psnr", "dB"), column_of("ms-ssim", "")],
         },
     )
 
 
-def test_a_picture_is_turned_and_put_on_white(server):
+def column_of(name: str, unit: str) -> dict[str, object]:
+    record = METRICS[name]
+    return {
+        "name": name.replace("-", "_"),
+        "title": record.title,
+        "unit": unit,
+        "digits": record.digits,
+        "higher_is_better": record.higher_is_better,
+        "min_side": record.min_side,
+    }
+
+
+def test_image_orientation_and_background(server):
     exif = Image.Exif()
-    exif[0x0112] = 6  # The camera was held upright.
+    exif[0x0112] = 6  # Rotated by 90 degrees.
     status, answer = server.ask("/page/picture", file_of(cropped(20, 50), "JPEG", exif=exif))
     assert (status, answer["height"], answer["width"], answer["notes"]) == (200, 50, 20, [])
     transparent = np.zeros((9, 7, 4), np.uint8)
@@ -98,22 +112,22 @@ def test_a_picture_is_turned_and_put_on_white(server):
     assert status == 200 and np.all(pixels_of(answer["picture"]) == 255)
 
 
-def test_compress_and_back(server):
-    codec, picture = golden_codec(MANY_RATES), cropped(181, 203)
-    body = file_of(picture, "JPEG", quality=95)
-    picture = np.asarray(Image.open(io.BytesIO(body)))
+def test_compress_and_decompress(server):
+    codec, image = golden_codec(MANY_RATES), cropped(181, 203)
+    body = file_of(image, "JPEG", quality=95)
+    image = np.asarray(Image.open(io.BytesIO(body)))
     status, answer = server.ask("/page/compress?model=many&quality=80", body)
     assert status == 200
     data = base64.b64decode(answer["bitstream"])
-    # libjpeg has one inverse transform here and there, so the bits are the direct call's.
-    assert data == codec.compress(picture, 80)
+    # The same libjpeg decodes in both, so the bits equal those of a direct call.
+    assert data == codec.compress(image, 80)
     decoded = pixels_of(answer["picture"])
     assert np.abs(decoded.astype(int) - codec.decompress(data)).max() <= 1
-    figures = evaluation.measure(picture, evaluation.Coded(data, decoded, 0, 0))
+    figures = evaluation.measure(image, evaluation.Coded(data, decoded, 0, 0))
     assert (answer["bytes"], answer["bpp"]) == (len(data), figures.bpp)
     assert answer["psnr"] == pytest.approx(figures.psnr, abs=1e-4)
     assert answer["ms_ssim"] == pytest.approx(figures.ms_ssim, abs=1e-5)
-    # Whichever model made it decodes it, and not only the one that is chosen.
+    # The model that compressed the file decodes it, whichever is selected.
     for chosen in ("many", "one", ""):
         status, back = server.ask(f"/page/decompress?model={chosen}", data)
         assert (status, back["model"], back["bytes"]) == (200, "many", len(data))
@@ -122,7 +136,7 @@ def test_compress_and_back(server):
 
 
 def files_of_many_kinds() -> dict[str, tuple[str, bytes]]:
-    """Suffix and bytes of picture files that readers differ over."""
+    """Returns suffix and bytes of image files that decoders interpret differently."""
     colour = cropped(50, 70)
     grey = np.ascontiguousarray(colour[..., 1])
     exif = Image.Exif()
@@ -167,7 +181,7 @@ def test_every_interface_gives_the_same_bitstream(server, tmp_path, monkeypatch,
     job.do(str(source))
     assert (tmp_path / "out" / "picture.tfcm").read_bytes() == expected
 
-    # Grey stays grey, wherever it is decoded.
+    # Greyscale images stay greyscale in every interface.
     mode = "L" if "grey" in kind else "RGB"
     back, packed = tmp_path / "back.png", source.with_suffix(".tfcm")
     assert main(["decompress", str(packed), "-m", "default", "-o", str(back), "--quiet"]) == 0
@@ -178,7 +192,7 @@ def test_every_interface_gives_the_same_bitstream(server, tmp_path, monkeypatch,
             assert image.mode == mode
 
 
-def test_realism_is_the_decoder_s_alone(server):
+def test_realism_affects_the_decoder_only(server):
     codec, body = realism_codec(MANY_RATES), file_of(cropped(70, 90))
     answers = {}
     for amount in ("0", "0.4", "1"):
@@ -195,7 +209,7 @@ def test_realism_is_the_decoder_s_alone(server):
     assert status == 200 and back["picture"] == answers["0.4"]["picture"]
     for amount in ("1.5", "-0.1", "nan", "much"):
         assert server.ask(f"/page/decompress?model=many&realism={amount}", data)[0] == 400
-    # A file of a model without such a decoder opens as it is, whatever model is chosen.
+    # A file of a model without a realism decoder is decoded without realism.
     other = golden_codec(ONE_RATE).compress(cropped(40, 50))
     status, back = server.ask("/page/decompress?model=many&realism=1", other)
     assert (status, back["model"], back["realism"]) == (200, "one", 0.0)
@@ -204,8 +218,8 @@ def test_realism_is_the_decoder_s_alone(server):
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_a_client_says_how_real(server, transport):
-    """Here, where a server with such a decoder runs anyhow."""
+def test_client_realism(server, transport):
+    """It is in this file because its server has a realism decoder."""
     codec = realism_codec(MANY_RATES)
     data = codec.compress(cropped(70, 90), 30)
     with Client(getattr(server, transport), "many") as client:
@@ -215,7 +229,7 @@ def test_a_client_says_how_real(server, transport):
             return np.asarray(Image.open(io.BytesIO(png))).astype(int)
 
         faithful = decoded()
-        for amount in (0, 0.5, 1):  # Whole numbers are numbers, too.
+        for amount in (0, 0.5, 1):  # Integers are accepted.
             expected = codec.decompress(data, realism=amount)
             assert np.abs(decoded(amount) - expected).max() <= 1
         np.testing.assert_array_equal(decoded(0.0), faithful)
@@ -228,7 +242,7 @@ def test_a_client_says_how_real(server, transport):
         client.decompress(data, 1.0)
 
 
-def test_small_pictures_have_no_ms_ssim(server):
+def test_small_images_have_no_ms_ssim(server):
     status, answer = server.ask("/page/compress?model=one", file_of(cropped(1, 3)))
     assert status == 200 and answer["ms_ssim"] is None and answer["psnr"] > 5
 
@@ -248,20 +262,20 @@ def test_peers_at_a_size(server, name):
 
 
 BAD = {
-    "/page/compress?model=many": (b"no picture", 400, "not a picture that can be read"),
+    "/page/compress?model=many": (b"no picture", 400, "not an image that can be read"),
     "/page/compress?model=none": (b"", 404, "Servable not found"),
     "/page/compress": (b"", 400, "model: Field required"),
     "/page/compress?model=many&quality=high": (b"", 400, "quality: Input should be"),
     "/page/compress?model=many&quality=101": (b"", 400, "quality: Input should be less than"),
     "/page/compress?model=many&quality=1000000000000000000000": (b"", 400, "less than"),
     "/page/peer?name=jpeg&size=0": (b"", 400, "size: Input should be greater than"),
-    "/page/compress?model=one&quality=10": (file_of(cropped(5, 5)), 400, "has one rate"),
+    "/page/compress?model=one&quality=10": (file_of(cropped(5, 5)), 400, "has a fixed rate"),
     "/page/picture": (
         file_of(cropped(301, 300)),
         400,
         "300×301 is over the page's limit of 90,000",
     ),
-    "/page/picture?": (file_of(cropped(50, 50))[:-900], 400, "the picture is damaged"),
+    "/page/picture?": (file_of(cropped(50, 50))[:-900], 400, "the image is damaged"),
     "/page/picture?a": (b"", 400, "the file is empty"),
     "/page/compress?model=many&quality=5": (file_of(cropped(250, 240)), 400, "over the limit"),
     "/page/decompress": (b"\xf1TC\x01damaged", 400, "damaged: the model's name cannot be read"),
@@ -272,13 +286,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("path", BAD)
-def test_bad_requests_get_a_line(server, path):
+def test_invalid_requests_get_one_line(server, path):
     body, code, line = BAD[path]
     status, answer = server.ask(path, body, "POST")
     assert status == code and line in answer["error"] and "\n" not in answer["error"]
 
 
-def test_a_file_that_no_model_made(server):
+def test_file_of_an_unknown_model(server):
     data = golden_codec("bls2017").compress(cropped(20, 20))
     status, answer = server.ask("/page/decompress?model=one", data)
     assert status == 400 and "bls2017" in answer["error"]
@@ -287,13 +301,13 @@ def test_a_file_that_no_model_made(server):
     assert status == 400 and "400×300 is over the page's limit" in answer["error"]
 
 
-def test_too_large_a_file(server):
+def test_file_over_the_limit(server):
     status, answer = server.ask("/page/picture", bytes(LIMIT + 1))
-    assert status == 413 and answer["error"].endswith(f"server's {LIMIT} bytes")
+    assert status == 413 and answer["error"].endswith(f"limit of {LIMIT} bytes")
 
 
-def test_a_client_that_is_gone_is_noticed(server):
-    """Its encoder is not waited for, and the log says so."""
+def test_disconnected_client_cancels_its_request(server):
+    """The request is cancelled and logged."""
     host, port = server.rest.removeprefix("http://").split(":")
     body = file_of(np.random.default_rng(0).integers(0, 256, (299, 300, 3), np.uint8), "JPEG")
     head = (
@@ -305,10 +319,10 @@ def test_a_client_that_is_gone_is_noticed(server):
     time.sleep(0.5)
     for one in sockets:
         one.close()
-    server.wait_for(r'"/page/peer".*the client is gone', 30)
+    server.wait_for(r'"/page/peer".*the client has disconnected', 30)
 
 
-def test_too_many_at_once(server):
+def test_too_many_requests(server):
     body = file_of(np.random.default_rng(0).integers(0, 256, (299, 300, 3), np.uint8), "JPEG")
     statuses: list[int] = []
 
@@ -325,7 +339,7 @@ def test_too_many_at_once(server):
 
 def test_without_the_page(models):
     with running(f"--model_base_path={models}/one", "--page=false") as process:
-        assert process.ask("/") == (404, {"error": "there is no / here"})
+        assert process.ask("/") == (404, {"error": "there is no / on this server"})
         assert process.ask("/page/models")[0] == 404
         assert json.loads(process.lines[-1])["status"] == "NOT_FOUND"
         with pytest.raises(urllib.error.HTTPError):

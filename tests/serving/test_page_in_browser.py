@@ -1,4 +1,4 @@
-"""The page in headless Chromium: what people do with it. Skipped where there is no Chromium."""
+"""Web page in headless Chromium. Skipped if Chromium is not installed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tfc_models import samples
+from tfc_models.metrics import METRICS
 from tfc_models.serving.exporting import export
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -31,7 +32,7 @@ OPTIONS = [
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
-    # It is to look for nobody outside this machine.
+    # Chromium must not contact other machines.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -56,7 +57,7 @@ def server(tmp_path_factory):
 
 
 class Page:
-    """A window with the page in it."""
+    """Browser window with the page."""
 
     def __init__(self, address: str, folder: pathlib.Path) -> None:
         options = webdriver.ChromeOptions()
@@ -109,7 +110,7 @@ class Page:
         return self.until(lambda: self["error"].text, "no complaint")
 
     def row(self, key: str) -> list[str]:
-        """What a codec's row says, read at once: it may change at any time."""
+        """Returns the cells of a codec's row, read in one step because they may change."""
         cells = f"document.querySelectorAll('tr[data-key={key}] > *')"
         return self.script(f"return [...{cells}].map((cell) => cell.textContent)")
 
@@ -141,7 +142,7 @@ def page(window):
     window.load()
     yield window
     severe = [line for line in window.driver.get_log("browser") if line["level"] == "SEVERE"]
-    # Chromium itself reports every answer that is an error; anything else is ours.
+    # Chromium logs every error response; anything else is a defect of the page.
     assert [s for s in severe if "Failed to load resource" not in s["message"]] == []
 
 
@@ -156,18 +157,21 @@ def opened(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def test_it_opens_with_a_sample(page):
+def test_page_opens_with_a_sample(page):
     first = sorted(samples.PHOTOS)[0]
     assert first in page.settled("Compressed")
     assert [len(page.row(key)) for key in ("model", "jpeg", "webp", "avif")] == [5] * 4
     assert "quality 50" in page.row("model")[0] and "quality" in page.row("avif")[0]
+    headings = "document.querySelectorAll('#figures thead th')"
+    titles = page.script(f"return [...{headings}].map((cell) => cell.textContent)")
+    assert titles == ["Codec", "Bytes", "bpp", *(METRICS[n].heading for n in ("psnr", "ms-ssim"))]
     best = page.driver.find_elements(By.CSS_SELECTOR, "td.best")
     assert {cell.get_attribute("data-name") for cell in best} == {"psnr", "ms_ssim"}
     page.driver.find_element(By.CSS_SELECTOR, "#samples button:nth-child(2)").click()
     page.until(lambda: sorted(samples.PHOTOS)[1] in page["status"].text, "the other sample")
 
 
-def test_upload_slide_and_download(page, photo):
+def test_upload_compare_and_download(page, photo):
     page.choose(photo)
     page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
     data = page.downloaded("bitstream")
@@ -177,7 +181,7 @@ def test_upload_slide_and_download(page, photo):
     assert page["bitstream"].get_attribute("download") == "holiday in Åre.tfcm"
     png = opened(page.downloaded("png"))
     assert np.abs(png.astype(int) - codec.decompress(data)).max() <= 1
-    # By pointer: the line goes where one presses, and follows.
+    # The divider follows the pointer.
     split, width = page["split"], page["split"].size["width"]
     actions = ActionChains(page.driver).move_to_element_with_offset(split, -width // 4, 0)
     actions.click().perform()
@@ -186,14 +190,14 @@ def test_upload_slide_and_download(page, photo):
     assert page.split() == pytest.approx(75, abs=1.5)
     clip = page.script("return getComputedStyle(document.getElementById('over')).clipPath")
     assert clip.startswith("inset(0px ")
-    # What is on the left and on the right can be chosen.
+    # The left and right images can be selected.
     for side, image in (("left", "over"), ("right", "under")):
         page[side].send_keys("AVIF")
         page.until(lambda image=image: page[image].get_attribute("alt") == "AVIF", side)
         assert page.script("return arguments[0].naturalWidth", page[image]) == 251
 
 
-def test_the_quality_changes_the_file(page, photo):
+def test_quality_changes_the_file(page, photo):
     page.choose(photo)
     page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
     page["quality"].send_keys(Keys.HOME)
@@ -201,14 +205,14 @@ def test_the_quality_changes_the_file(page, photo):
     page.until(lambda: "quality 0" in page.row("model")[0], "quality 0")
     data = golden_codec(MANY_RATES).compress(cropped(203, 251), 0)
     assert page.row("model")[1] == f"{len(data):,}" and page.downloaded("bitstream") == data
-    # A model of one rate has no slider, and codes the same picture.
+    # A fixed-rate model has no quality slider.
     page["model"].send_keys("one")
     page.until(lambda: "one" in page.row("model")[0], "the other model")
     assert not page["quality-row"].is_displayed()
     assert page.downloaded("bitstream") == golden_codec(ONE_RATE).compress(cropped(203, 251))
 
 
-def test_realism_changes_the_picture_and_not_the_file(page, photo):
+def test_realism_changes_the_image_only(page, photo):
     page.choose(photo)
     page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
     data, peers = page.downloaded("bitstream"), [page.row(name) for name in ("jpeg", "avif")]
@@ -224,9 +228,9 @@ def test_realism_changes_the_picture_and_not_the_file(page, photo):
     assert "--realism 1 decompress" in page.script(
         "return document.getElementById('command').textContent"
     )
-    # Of a bitstream, too.
+    # Realism also applies to .tfcm files.
     page.drop("packed.tfcm", data)
-    assert "packed.tfcm" in page.settled("Decoded")
+    assert "packed.tfcm" in page.settled("Decompressed")
     assert np.abs(opened(page.downloaded("png")) - sharp).max() <= 1
     page.script("document.querySelector('#zoom input[value=\"3\"]').click()")
     page["realism"].send_keys(Keys.HOME)
@@ -237,22 +241,22 @@ def test_realism_changes_the_picture_and_not_the_file(page, photo):
     assert not page["realism-row"].is_displayed()
 
 
-def test_a_bitstream_decodes(page):
-    codec = golden_codec(ONE_RATE)  # Not the one that is chosen on the page.
+def test_tfcm_file_is_decompressed(page):
+    codec = golden_codec(ONE_RATE)  # Not the selected model.
     data = codec.compress(cropped(60, 90))
     page.drop("packed.tfcm", data)
-    assert "packed.tfcm" in page.settled("Decoded")
+    assert "packed.tfcm" in page.settled("Decompressed")
     assert not page["bitstream"].is_displayed() and not page["left"].is_displayed()
     assert page.row("model")[1:3] == [f"{len(data):,}", f"{8 * len(data) / 5400:.3f}"]
     png = opened(page.downloaded("png"))
     assert np.abs(png.astype(int) - codec.decompress(data)).max() <= 1
 
 
-def test_a_broken_file_is_refused_in_a_line(page, photo):
+def test_broken_file_shows_one_line(page, photo):
     before = page["status"].text, page.row("model")
     cases = {
-        "broken.png": (photo.read_bytes()[:2000], "broken.png: the picture is damaged"),
-        "notes.txt": (b"These are notes.", "notes.txt: not a picture that can be read"),
+        "broken.png": (photo.read_bytes()[:2000], "broken.png: the image is damaged"),
+        "notes.txt": (b"These are notes.", "notes.txt: not an image that can be read"),
         "empty.png": (b"", "empty.png: the file is empty."),
         "cut.tfcm": (b"\xf1TC\x01cut", "cut.tfcm: damaged"),
     }
@@ -260,23 +264,23 @@ def test_a_broken_file_is_refused_in_a_line(page, photo):
         page.drop(name, data)
         page.until(lambda line=line: page["error"].text.startswith(line), line)
         assert page["error"].get_attribute("role") == "alert" and "\n" not in page["error"].text
-    # What was there is still there, and works.
+    # The previous image is still shown and works.
     assert page.row("model") == before[1] and page["result"].is_displayed()
     page.drop("whole.png", photo.read_bytes())
     page.until(lambda: "whole.png" in page.settled("Compressed"), "the whole one")
     assert not page["error"].is_displayed()
 
 
-def test_a_file_over_the_limit(page, tmp_path):
+def test_file_over_the_limit(page, tmp_path):
     large = tmp_path / "large.png"
     noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
     Image.fromarray(noise).save(large)
     assert large.stat().st_size > LIMIT
     page.choose(large)
-    assert page.complaint() == "large.png: larger than the 1.9 MiB that this server takes."
+    assert page.complaint() == "large.png: the file is larger than this server's limit of 1.9 MiB."
 
 
-def test_by_keyboard_alone(page):
+def test_keyboard_only(page):
     page.script("document.activeElement.blur()")
     reached = []
     for _ in range(20):
@@ -323,7 +327,7 @@ def test_narrow_and_wide_light_and_dark(page, width, dark):
         page.resize(1200, 900)
 
 
-def test_a_server_that_is_gone(server, page, photo, tmp_path):
+def test_server_that_does_not_respond(server, page, photo, tmp_path):
     page.script("window.fetch = () => Promise.reject(new TypeError('gone'))")
     page.choose(photo)
-    assert page.complaint() == f"{photo.name}: The server does not answer."
+    assert page.complaint() == f"{photo.name}: The server does not respond."

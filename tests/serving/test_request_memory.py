@@ -1,4 +1,4 @@
-"""The budget of memory that requests in flight share."""
+"""The budget of memory shared by requests in flight."""
 
 from __future__ import annotations
 
@@ -23,63 +23,63 @@ from tfc_models.serving.metrics import Metrics
 from tfc_models.serving.service import Limits, Service
 
 
-def test_bytes_and_pixels_come_out_of_one_budget():
+def test_bytes_and_pixels_share_one_budget():
     budget = Budget(BYTE_COST * 100 + PIXEL_COST * 10)
-    with budget.share() as first:
+    with budget.reserve() as first:
         first.take(100)
-        with budget.share() as second:
+        with budget.reserve() as second:
             second.take(pixels=10)
             with (
-                budget.share() as third,
-                pytest.raises(ServingError, match="as it has memory") as e,
+                budget.reserve() as third,
+                pytest.raises(ServingError, match="no memory for another request") as e,
             ):
                 third.take(1)
             assert (e.value.code, e.value.http_status) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 429)
-        with budget.share() as third:
+        with budget.reserve() as third:
             third.take(pixels=10)
 
 
-def test_what_is_larger_than_all_of_it_runs_alone():
+def test_request_over_the_budget_runs_alone():
     budget = Budget(1000)
-    with budget.share() as large:
+    with budget.reserve() as large:
         large.take(10)
         large.take(pixels=10**6)
-        with budget.share() as other, pytest.raises(ServingError):
+        with budget.reserve() as other, pytest.raises(ServingError):
             other.take(1)
-    with budget.share() as small:
+    with budget.reserve() as small:
         small.take(1)
-        with budget.share() as large, pytest.raises(ServingError):
+        with budget.reserve() as large, pytest.raises(ServingError):
             large.take(pixels=10**6)
 
 
-def test_a_share_is_held_until_its_work_has_ended():
+def test_reservation_is_held_until_work_ends():
     budget, work = Budget(30), concurrent.futures.Future()
-    with budget.share() as share:
-        share.take(10)
-        assert share.until(work) is work
-    with budget.share() as other, pytest.raises(ServingError):
-        other.take(1)  # The request has its answer, and its work goes on.
+    with budget.reserve() as reservation:
+        reservation.take(10)
+        assert reservation.hold_until(work) is work
+    with budget.reserve() as other, pytest.raises(ServingError):
+        other.take(1)  # The request has ended, but its work has not.
     work.set_result(None)
-    with budget.share() as other:
+    with budget.reserve() as other:
         other.take(10)
 
 
-def test_an_answer_is_held_at_its_own_size():
+def test_response_reduces_the_reservation():
     budget = Budget(BYTE_COST * 100)
-    with budget.share() as share:
-        share.take(100)
-        share.keep_answer(10)
-        with budget.share() as other, pytest.raises(ServingError):
+    with budget.reserve() as reservation:
+        reservation.take(100)
+        reservation.shrink_to_response(10)
+        with budget.reserve() as other, pytest.raises(ServingError):
             other.take(91)
-        with budget.share() as other:
+        with budget.reserve() as other:
             other.take(90)
-        share.keep_answer(10**6)  # It is there, however large.
-    with budget.share() as other:
+        reservation.shrink_to_response(10**6)  # It never fails, however large the response.
+    with budget.reserve() as other:
         other.take(100)
 
 
 class Context:
-    """Stands in for the context of a gRPC call."""
+    """Fake context of a gRPC call."""
 
     def __init__(self, active: bool) -> None:
         self.active, self.callbacks = active, []
@@ -90,7 +90,7 @@ class Context:
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
+def test_grpc_response_is_reserved_until_sent(monkeypatch, active):
     budget = Budget(BYTE_COST * 100)
     servicer = grpc_server._Prediction(types.SimpleNamespace(budget=budget), 1)
     answer = predict_pb2.PredictResponse()
@@ -98,7 +98,7 @@ def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
     monkeypatch.setattr(servicer, "_predicted", lambda *_: answer)
     context = Context(active)
     assert servicer._predict(predict_pb2.PredictRequest(), context) is answer
-    with budget.share() as other:
+    with budget.reserve() as other:
         other.take(100 - answer.ByteSize())
         if active:
             with pytest.raises(ServingError):
@@ -108,15 +108,15 @@ def test_a_grpc_answer_is_held_until_it_is_sent(monkeypatch, active):
         other.take(answer.ByteSize())
 
 
-def test_grpc_messages_that_are_received_at_a_time_are_within_the_budget_s_order():
+def test_grpc_threads_depend_on_the_budget():
     assert grpc_server.threads_for(1536 * 2**20, 64 * 2**20) == 48
     assert grpc_server.threads_for(1536 * 2**20, 2**20) == 64
-    assert grpc_server.threads_for(2**20, 64 * 2**20) == 16  # Some for health checks, always.
+    assert grpc_server.threads_for(2**20, 64 * 2**20) == 16  # Includes threads for health checks.
 
 
-def test_an_answer_is_not_sent_for_ever(monkeypatch):
-    monkeypatch.setattr(web, "LONGEST_SEND_SECONDS", 0.0)
-    answer = web.Answer()
+def test_sending_a_response_has_a_timeout(monkeypatch):
+    monkeypatch.setattr(web, "MAX_SEND_SECONDS", 0.0)
+    answer = web.ResponseBuilder()
     answer.content = b"1"
 
     async def send(message: dict) -> None:
@@ -127,26 +127,26 @@ def test_an_answer_is_not_sent_for_ever(monkeypatch):
     assert answer.sent.done()
 
 
-def test_memory_is_returned_after_large_requests(monkeypatch):
+def test_memory_is_trimmed_after_large_requests(monkeypatch):
     trimmed = threading.Event()
     monkeypatch.setattr(memory, "trim", trimmed.set)
     monkeypatch.setattr(memory, "TRIM_SECONDS", 0.0)
     budget = Budget(2**40)
-    with budget.share() as share:
-        share.take(1000)
+    with budget.reserve() as reservation:
+        reservation.take(1000)
     assert not trimmed.is_set()
-    with budget.share() as share:
-        share.take(pixels=memory.TRIM_BYTES / PIXEL_COST)
+    with budget.reserve() as reservation:
+        reservation.take(pixels=memory.TRIM_BYTES / PIXEL_COST)
     assert trimmed.wait(30)
 
 
 class Echo:
-    """A servable that takes what it is given."""
+    """Servable that accepts any inputs."""
 
-    def checked(self, signature, inputs):
+    def checked_inputs(self, signature, inputs):
         return dict(inputs)
 
-    def batches(self, signature):
+    def supports_batching(self, signature):
         return signature == "decompress"
 
     def takes_images(self, signature):
@@ -155,22 +155,22 @@ class Echo:
 
 @pytest.fixture
 def prepare():
-    """Prepares inputs for a call, in a service of small limits; returns what they cost."""
+    """Returns a function that prepares inputs with small limits and returns their cost."""
     batcher, budget = Batcher(Parameters(4, 0, 2, 1), Metrics()), Budget(2**30)
     service = Service(None, batcher, Metrics(), budget, Limits(max_pixels=5000, max_side=100))
 
     def cost(name: str, array: np.ndarray) -> int:
         signature = "decompress" if name == "bitstream_bytes" else "compress_tensor"
-        with budget.share() as share:
-            service.prepare(Echo(), signature, {name: array}, share).result(30)
-            return share._size
+        with budget.reserve() as reservation:
+            service.prepare(Echo(), signature, {name: array}, reservation).result(30)
+            return reservation._size
 
     yield cost
     batcher.close()
 
 
 def stream(width: int, height: int) -> bytes:
-    """The header of a bitstream."""
+    """Returns the header of a bitstream."""
     sizes = container.varint(height) + container.varint(width)
     return container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + sizes + bytes(9)
 
@@ -190,7 +190,7 @@ def test_limits_hold_for_bitstreams_and_pixels(prepare):
             assert caught.value.http_status == 400
 
 
-def test_bitstreams_and_pixels_cost_what_they_claim(prepare):
+def test_bitstreams_and_pixels_reserve_memory(prepare):
     files = [stream(100, 50), stream(60, 80)]
     assert prepare("bitstream_bytes", np.array(files, object)) == PIXEL_COST * (5000 + 4800)
     assert prepare("image", np.zeros((50, 100, 3), np.uint8)) == PIXEL_COST * 5000
@@ -198,7 +198,7 @@ def test_bitstreams_and_pixels_cost_what_they_claim(prepare):
     assert prepare("others", np.zeros((7, 50, 100, 3), np.uint8)) == PIXEL_COST * 35000
 
 
-def test_workers_take_no_more_than_may_wait():
+def test_workers_have_a_bounded_queue():
     leave = threading.Event()
     workers = Workers("test", 1, 2, "too many wait")
     jobs = [workers.submit(leave.wait, 30) for _ in range(3)]
@@ -211,12 +211,12 @@ def test_workers_take_no_more_than_may_wait():
 
 
 class Body(bytearray):
-    """Bytes that can be referred to weakly."""
+    """Bytes that support weak references."""
 
 
 @pytest.mark.parametrize("json", [False, True])
-def test_a_cancelled_job_lets_go_of_its_arguments(json):
-    """Also while it waits in the queue behind jobs that go on."""
+def test_cancelled_job_frees_its_arguments(json):
+    """This also holds while it is in the queue behind running jobs."""
     leave = threading.Event()
     workers = rest._converting if json else Workers("test", 2, 2, "too many wait")
     running = [workers.submit(leave.wait, 30) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The server, as its clients see it: official stubs, plain HTTP, our own client, signals."""
+"""Server from the view of its clients: official stubs, HTTP, the project's client, signals."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ model_config_list {{
 """
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
@@ -86,20 +86,20 @@ def channel(server):
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_the_client_gets_what_the_codec_gives(server, transport):
+def test_client_results_equal_the_codec(server, transport):
     codec = golden_codec(MANY_RATES)
     with clients.Client(getattr(server, transport), "many") as client:
         for quality in (None, 10, 90):
             data = client.compress(PNG, quality)
             assert data == codec.compress(PHOTO, quality)
-            picture = np.asarray(Image.open(io.BytesIO(client.decompress(data))))
-            # Compiled apart, float32 sums may round to the neighbouring grey level.
-            difference = picture.astype(int) - codec.decompress(data)
+            image = np.asarray(Image.open(io.BytesIO(client.decompress(data))))
+            # A separately compiled graph may round float32 sums to the next grey level.
+            difference = image.astype(int) - codec.decompress(data)
             assert np.abs(difference).max() <= 1
         assert client.status() == {"1": "AVAILABLE"}
         with pytest.raises(clients.ServerError, match="not a tfc-models file"):
             client.decompress(PNG)
-        with pytest.raises(clients.ServerError, match="not a picture that can be read"):
+        with pytest.raises(clients.ServerError, match="not an image that can be read"):
             client.compress(b"junk")
         with pytest.raises(clients.ServerError, match="choose a background colour"):
             client.compress(png(np.zeros((5, 5, 4), np.uint8)))
@@ -142,7 +142,7 @@ BAD = {
     '{"inputs": "x"}': (400, "shape"),
     '{"inputs": [["x"], "y"]}': (400, "incorrect level"),
     '{"inputs": [["x"], ["y", "z"]]}': (400, "unexpected size: 2"),
-    '{"instances": ["x"]}': (400, "not a picture that can be read"),
+    '{"instances": ["x"]}': (400, "not an image that can be read"),
     '{"instances": ["x"], "signature_name": "y"}': (
         400,
         'Serving signature name: "y" not found in signature def',
@@ -158,7 +158,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD, ids=lambda b: b[:40])
-def test_a_wrong_request_is_one_line(server, body):
+def test_invalid_requests_get_one_line(server, body):
     status, message = BAD[body]
     found = server.ask("/v1/models/one:predict", body.encode())
     assert found[0] == status
@@ -178,10 +178,10 @@ def test_a_wrong_request_is_one_line(server, body):
         ("/v1/models/one:predict", "GET", 400, "Malformed request: GET /v1/models/one:predict"),
         (f"/v1/models/one/versions/{'9' * 5000}", "GET", 400, "Failed to convert version: 999"),
         ("/v1/x", "POST", 400, "Malformed request: POST /v1/x"),
-        ("/x", "GET", 404, "there is no /x here"),
+        ("/x", "GET", 404, "there is no /x on this server"),
     ],
 )
-def test_paths_that_lead_nowhere(server, path, method, status, message):
+def test_unknown_paths(server, path, method, status, message):
     body = {"instances": ["x"]} if method == "POST" else None
     found = server.ask(path, body, method)
     assert (found[0], message in found[1]["error"]) == (status, True), found
@@ -200,21 +200,21 @@ def test_status_and_metadata_over_rest(server):
     assert server.ask("/v1/models")[1]["models"].keys() == {"one", "many"}
 
 
-def test_limits_of_size(server):
+def test_size_limits(server):
     status, answer = server.ask("/v1/models/one:predict", b"x" * 1_000_001)
-    assert status == 413 and "larger than the server's 1000000 bytes" in answer["error"]
-    # More than fits into the buffers between them: who is still sending gets the answer, too.
+    assert status == 413 and "larger than the server's limit of 1000000 bytes" in answer["error"]
+    # More than socket buffers hold: a client that is still sending gets the response too.
     for _ in range(5):
         assert server.ask("/v1/models/one:predict", b"x" * 1_900_000)[0] == 413
-    # A PNG that says it is large, and has nothing to show for it: no decoder is asked.
+    # A PNG with a large header and no data is rejected before decoding.
     header = b"IHDR" + (50_000).to_bytes(4, "big") * 2 + PNG[24:29]
     bomb = PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
-    for picture in (bomb, png(np.zeros((201, 201, 3), np.uint8))):
-        status, answer = server.ask("/v1/models/one:predict", {"instances": [b64(picture)]})
+    for image in (bomb, png(np.zeros((201, 201, 3), np.uint8))):
+        status, answer = server.ask("/v1/models/one:predict", {"instances": [b64(image)]})
         assert status == 400 and "over the limit" in answer["error"]
 
 
-def test_the_official_stubs(server, channel):
+def test_official_stubs(server, channel):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     request = predict_pb2.PredictRequest(output_filter=["bitstream_bytes"])
     request.model_spec.name = "one"
@@ -239,7 +239,7 @@ def test_the_official_stubs(server, channel):
         grpc.StatusCode.INVALID_ARGUMENT,
         "input 'image_bytes' is of type int32; the signature takes string.",
     )
-    # A few bytes that ask for all the memory there is.
+    # A message of a few bytes whose shape would need all memory.
     huge = tf.make_tensor_proto([PNG])
     huge.tensor_shape.dim[0].size = 2**40
     request.inputs["image_bytes"].CopyFrom(huge)
@@ -277,7 +277,7 @@ def test_metadata_status_and_health_over_grpc(channel):
         health.Check(health_pb2.HealthCheckRequest(service="none"), timeout=60)
 
 
-def test_junk_in_a_batch_harms_nobody(server):
+def test_invalid_file_in_a_batch_fails_alone(server):
     data = golden_codec(ONE_RATE).compress(PHOTO)
     bodies = [{"instances": [b64(PNG)]}, {"instances": [b64(b"junk")]}] * 12
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -291,7 +291,7 @@ def metrics(server) -> str:
         return answer.read().decode()
 
 
-def test_metrics_and_the_log(server):
+def test_metrics_and_log(server):
     server.ask("/v1/models/one:predict", {"instances": [b64(PNG)]})
     server.ask("/v1/models/../secret:predict", {"instances": ["x"]})
     text = metrics(server)
@@ -302,25 +302,25 @@ def test_metrics_and_the_log(server):
     assert "secret" not in text
     names = {line.partition("{")[0] for line in text.splitlines() if 'status="OK"' in line}
     assert names == {":tensorflow:serving:request_count"}
-    # From the first line on: the fixture's process has imported TensorFlow itself.
+    # JSON from the first line: the process imports TensorFlow itself.
     lines = [json.loads(line) for line in server.lines]
     assert any("tensorflow/" in line.get("message", "") for line in lines[:9])
     requests = [line for line in lines if line.get("method") == "POST" and "bytes_in" in line]
     assert {"time", "model", "status", "ms", "bytes_out"} <= requests[-1].keys()
 
 
-def test_versions_come_and_go_and_configurations_change(models, tmp_path):
+def test_version_and_configuration_changes(models, tmp_path):
     base = tmp_path / "swap"
     shutil.copytree(models / "one" / "3", base / "1")
     flags = (f"--model_base_path={base}", "--model_name=m", "--file_system_poll_wait_seconds=0.1")
     loading = running(*flags, until="listening")
     with loading as server, grpc.insecure_channel(server.grpc) as channel:
-        # Asked at once, while the first version loads.
+        # The first version is still loading.
         status, answer = server.ask("/v1/models/m")
         assert (status, answer["model_version_status"][0]["state"]) == (200, "LOADING")
         status, answer = server.ask("/v1/models/m:predict", {"instances": [b64(PNG)]})
         assert status == 503 and answer["error"] == "m is loading; try again later"
-        server.wait_for("ready: 1 of 1 models can be called")
+        server.wait_for("ready: 1 of 1 models are loaded")
         failures, stop = [], threading.Event()
         files = [golden_codec(name).compress(PHOTO) for name in (ONE_RATE, MANY_RATES)]
         right = [{"predictions": [b64(file)]} for file in files]
@@ -340,7 +340,7 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         assert server.ask("/v1/models/m")[1]["model_version_status"][0]["state"] == "END"
         scratch = shutil.copytree(models / "many" / "1", base / "writing-copy")
         assert exporting._move(scratch, base, None).name == "3"
-        server.wait_for("m version 1 is let go")
+        server.wait_for("m version 1 is unloaded")
         stop.set()
         for thread in threads:
             thread.join()
@@ -351,7 +351,7 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         request = model_management_pb2.ReloadConfigRequest()
         config = model_server_config_pb2.ModelServerConfig()
-        # What cannot be served changes nothing.
+        # An invalid configuration changes nothing.
         request.config.model_config_list.config.add(name="m", base_path="/no/such/folder")
         with pytest.raises(grpc.RpcError, match="m: there is no folder /no/such/folder") as caught:
             stub.HandleReloadConfigRequest(request, timeout=60)
@@ -369,7 +369,7 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         assert answer[0] == 200
         assert server.ask("/v1/models/m:predict", {"instances": ["x"]})[0] == 404
 
-        # What was accepted is answered, though the server has been told to end.
+        # Accepted requests are answered after the signal to stop.
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             large = {"instances": [b64(png(cropped(190, 200)))] * 10}
             waiting = [pool.submit(server.ask, "/v1/models/n:predict", large) for _ in range(4)]
@@ -389,14 +389,14 @@ def test_versions_come_and_go_and_configurations_change(models, tmp_path):
         (["--model_config_file=setup.py"], "setup.py: "),
     ],
 )
-def test_a_server_that_cannot_start_says_why(flags, message):
+def test_start_up_errors(flags, message):
     run = programs.run("-m", "serving.server", *flags)
     assert run.returncode == 1
     line = json.loads(run.stderr.strip().splitlines()[-1])
     assert message in line["message"]
 
 
-def test_a_taken_port_is_one_line(models):
+def test_port_in_use(models):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         flags = (f"--model_base_path={models}/many", f"--rest_api_port={port}", "--port=0")
@@ -405,7 +405,7 @@ def test_a_taken_port_is_one_line(models):
     assert "in use" in run.stderr
 
 
-def test_export_and_client_as_commands(server, tmp_path):
+def test_export_and_client_commands(server, tmp_path):
     def run(*command: object) -> subprocess.CompletedProcess[str]:
         return programs.run("-m", *map(str, command))
 
@@ -414,7 +414,7 @@ def test_export_and_client_as_commands(server, tmp_path):
     assert (first.returncode, first.stdout.strip()) == (0, f"{tmp_path}/m/1"), first.stderr
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1"]
     again = run("serving.export", f"--model={weights}", f"--base_path={tmp_path}/m", "--version=1")
-    assert again.returncode == 1 and "versions do not change" in again.stderr
+    assert again.returncode == 1 and "versions cannot be overwritten" in again.stderr
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1"]
     (tmp_path / "a.png").write_bytes(PNG)
     flags = (f"--server={server.grpc}", "--model=many")

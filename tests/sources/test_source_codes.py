@@ -1,4 +1,4 @@
-"""Codes of small sources: one interface, real bits, and what theory says of them."""
+"""Codes of small sources: common interface, real bits and known optima."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CODES = {
 
 
 def minimized(code, source, steps, rate=3e-3, batch=512):
-    """The code, trained for a little while."""
+    """Returns the code after a short training."""
     optimizer = tf.keras.optimizers.legacy.Adam(rate)
 
     @tf.function
@@ -53,7 +53,7 @@ def minimized(code, source, steps, rate=3e-3, batch=512):
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_one_interface(name):
+def test_all_codes_have_the_same_interface(name):
     tf.keras.utils.set_random_seed(1)
     code = CODES[name]()
     if name != "lloyd":
@@ -72,13 +72,13 @@ def test_one_interface(name):
     np.testing.assert_allclose(
         code.decompress(data, 5000, lmbda), coded.reconstruction, rtol=1e-5, atol=1e-5
     )
-    # A range coder's bits are those of its probabilities; values beyond the table take more.
+    # The range coder's size matches its probabilities; values outside the table take more bits.
     estimated = float(tf.reduce_sum(coded.rate))
     assert 0.99 * estimated < 8 * len(data) < 1.03 * estimated + 64
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_all_that_is_trained_has_gradients(name):
+def test_every_trained_variable_has_a_gradient(name):
     code = CODES[name]()
     code.losses_of(tf.constant(BANANA[:4]), tf.constant([0, 1]))
     with tf.GradientTape() as tape:
@@ -92,36 +92,36 @@ def test_all_that_is_trained_has_gradients(name):
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_training_sees_nearly_what_coding_gives(quantization):
-    """Bits under noise are above those of rounding, and near them where the prior fits."""
+def test_losses_in_training_approximate_those_of_coding(quantization):
+    """Bits with noise exceed those of rounding slightly where the prior fits."""
     tf.keras.utils.set_random_seed(1)
     code = minimized(networks(quantization=quantization, hidden=(30, 30)), sources.banana(), 400)
     samples = tf.constant(BANANA)
     losses = [code.losses_of(samples, tf.constant([3, i]))["rate"] for i in range(8)]
-    noisy, found = float(np.mean(losses)), sources.measured(code, BANANA)
-    assert 0.85 * noisy < found.bits < 1.03 * noisy
+    noisy, result = float(np.mean(losses)), sources.measured(code, BANANA)
+    assert 0.85 * noisy < result.bits < 1.03 * noisy
     if quantization == "universal":
-        assert 0.98 * noisy < found.bits  # With that noise itself.
+        assert 0.98 * noisy < result.bits  # Coding uses the same noise.
     else:
-        assert found.joint - 0.02 < found.bits
-    assert found.coded == pytest.approx(found.bits, rel=0.01)
+        assert result.joint - 0.02 < result.bits
+    assert result.coded == pytest.approx(result.bits, rel=0.01)
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_the_rate_is_of_what_the_density_is_of(quantization):
-    """Of soft rounded numbers and noise; what the synthesis sees is another thing."""
+def test_rates_are_computed_for_the_variable_of_the_density(quantization):
+    """The variable is the soft-rounded latent with noise, not the input of the synthesis."""
     tf.keras.utils.set_random_seed(1)
     code = networks(quantization=quantization)
     code.anneal(1.0)
     samples, seed = tf.constant(BANANA[:64]), tf.constant([3, 4])
-    found = float(code.losses_of(samples, seed)["rate"])
+    result = float(code.losses_of(samples, seed)["rate"])
     of_noise = tfp.random.split_seed(seed, n=2, salt="training")[0]
     y = code.analysis(samples, tf.zeros([64, 1]))
     noise = tf.random.stateless_uniform(y.shape, of_noise, -0.5, 0.5)
     sharpness = code.sharpness if quantization == "soft" else None
     noisy = noise + (y if sharpness is None else tfc.soft_round(y, sharpness))
     nats = code._prior(None, sharpness).log_prob(noisy)
-    assert found == pytest.approx(-float(tf.reduce_mean(tf.reduce_sum(nats, -1))) / math.log(2.0))
+    assert result == pytest.approx(-float(tf.reduce_mean(tf.reduce_sum(nats, -1))) / math.log(2.0))
 
 
 def test_priors_under_gains_are_densities():
@@ -131,7 +131,7 @@ def test_priors_under_gains_are_densities():
     for sharpness in (None, 5.0):
         mass = tf.reduce_sum(code._prior(times, sharpness).prob(z), 0) * 0.05
         np.testing.assert_allclose(mass, 1.0, atol=0.01)
-    # Of numbers twice as large, densities are half as high, where noise is nothing beside them.
+    # Densities of doubled values are halved, where the noise is negligible.
     one, two = (code._prior(t * tf.ones([2]), None) for t in (4.0, 8.0))
     np.testing.assert_allclose(one.prob([40.0] * 2), 2.0 * two.prob([80.0] * 2), rtol=0.02)
 
@@ -144,14 +144,14 @@ def test_a_single_code_vector_takes_no_bits():
     np.testing.assert_array_equal(code.decompress(data, 300), code.reconstruct(BANANA[:300]))
 
 
-def test_dither_is_uniform_and_tells_nothing_of_the_sample():
+def test_dither_errors_are_uniform_and_independent_of_the_sample():
     code = minimized(networks(quantization="universal", hidden=(20,)), sources.banana(), 200)
     place = code._one_place(None)
     samples = tf.constant(BANANA)
     y = code._latents(samples, place)
     y_hat, _ = code._entropy_model(place)(y, training=False)
     error = (y_hat - y).numpy()
-    # tfc draws from 15 levels of 16: what rounding leaves is nearly uniform.
+    # tfc draws from 15 of 16 levels, so the error is nearly uniform.
     assert np.abs(error).max() <= 0.5 + 1e-4
     assert error.mean() == pytest.approx(0.0, abs=0.01)
     assert error.var() == pytest.approx(1 / 12, rel=0.03)
@@ -161,8 +161,8 @@ def test_dither_is_uniform_and_tells_nothing_of_the_sample():
         assert abs(stats.spearmanr(column, fraction).statistic) < 0.1
 
 
-def test_soft_rounding_ends_where_rounding_is():
-    """Networks see the mean of what was rounded; at whole numbers that is the number itself."""
+def test_soft_rounding_approaches_rounding():
+    """At integers, the density of soft rounding with noise equals that of rounding."""
     code = networks()
     code.anneal(0.0)
     assert code.sharpness.numpy() == 0.0
@@ -170,13 +170,13 @@ def test_soft_rounding_ends_where_rounding_is():
     middle = code.sharpness.numpy()
     code.anneal(0.8)
     assert 0.0 < middle < code.sharpness.numpy()
-    # The density of soft rounded numbers and noise is, at whole numbers, rounding's.
+    # Both densities agree at integers.
     z = tf.constant([[-1.0, 0.0], [2.0, 1.0]])
     soft, hard = (code._prior(None, s).log_prob(z) for s in (code.sharpness, None))
     np.testing.assert_allclose(soft, hard, atol=1e-4)
 
 
-def test_tables_are_of_the_priors_that_there_are():
+def test_tables_are_rebuilt_when_priors_change():
     code = minimized(networks(), sources.banana(), 20)
     samples = tf.constant(BANANA[:500])
     before = code.compress(samples)
@@ -189,17 +189,17 @@ def test_tables_are_of_the_priors_that_there_are():
     )
 
 
-def test_lloyds_iteration_never_loses_and_finds_equal_arcs():
+def test_lloyds_iteration_never_increases_the_distortion_and_converges_to_equal_arcs():
     circle = sources.Sphere(2).sample(20_000, seed=(0, 1)).numpy()
     costs = []
     for rounds in (1, 2, 4, 8, 400):
         code = sources.lloyd(circle, 60, 100.0, rounds=rounds)
-        found = code.coded(circle)
-        costs.append(float(tf.reduce_mean(found.rate + 100.0 * found.distortion)))
+        result = code.coded(circle)
+        costs.append(float(tf.reduce_mean(result.rate + 100.0 * result.distortion)))
     assert all(after <= before + 1e-5 for before, after in zip(costs, costs[1:]))
     best = sources.circle_cost(100.0, sources.circle_cells(100.0))
     assert best - 0.02 < costs[-1] < best + 0.1
-    # Code vectors that nobody chooses are gone.
+    # Unused code vectors are removed.
     assert code.codebook.shape[0] < 40
     np.testing.assert_allclose(tf.reduce_sum(tf.nn.softmax(code.logits)), 1.0, rtol=1e-5)
 
@@ -209,15 +209,15 @@ def test_equal_arcs_of_a_circle():
         cells = sources.circle_cells(lmbda)
         costs = [sources.circle_cost(lmbda, k) for k in range(1, 80)]
         assert costs[cells - 1] == min(costs)
-    # An arc's error, by integration.
+    # The error of an arc, by integration.
     inner = integrate.quad(math.cos, -math.pi / 5, math.pi / 5)[0] * 5 / (2 * math.pi)
     assert sources.circle_cost(1.0, 5) - math.log2(5) == pytest.approx(1 - inner**2)
     with pytest.raises(ValueError, match="lmbda is 0 or more"):
         sources.circle_cells(-1.0)
 
 
-def test_lloyd_beside_the_best_scalar_quantizer_of_a_laplacian():
-    """Thresholds of equal steps with a wider middle are optimal there (Sullivan 1996)."""
+def test_lloyds_quantizer_matches_the_optimal_one_of_a_laplacian():
+    """Equal steps with a wider middle are optimal for it (Sullivan 1996)."""
     lmbda = 2.0
     samples = np.sort(sources.laplace(1).sample(40_000, seed=(0, 3)).numpy()[:, 0])
 
@@ -232,14 +232,14 @@ def test_lloyd_beside_the_best_scalar_quantizer_of_a_laplacian():
         return bits + lmbda * np.mean(np.square(samples - mean[index]))
 
     best = optimize.minimize(cost, [0.0, 0.0], method="Nelder-Mead").fun
-    found = sources.lloyd(samples[:, None], 60, lmbda).coded(samples[:, None])
-    assert float(tf.reduce_mean(found.rate + lmbda * found.distortion)) == pytest.approx(
+    result = sources.lloyd(samples[:, None], 60, lmbda).coded(samples[:, None])
+    assert float(tf.reduce_mean(result.rate + lmbda * result.distortion)) == pytest.approx(
         best, abs=0.01
     )
 
 
 def test_the_transform_of_a_normal_source_is_a_quarter_bit_above_its_bound():
-    """At high rates: ½ log2(πe/6) = 0.2546 bits for each number, by uniform quantizers."""
+    """At high rates, uniform quantizers lose ½ log2(πe/6) = 0.2546 bits per number."""
     deviations = np.array([4.0, 1.0, 2.0], np.float32)
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     samples = (np.random.default_rng(1).normal(size=(20_000, 3)) * deviations) @ turn.T
@@ -251,17 +251,17 @@ def test_the_transform_of_a_normal_source_is_a_quarter_bit_above_its_bound():
             return tf.gather(tf.constant(samples), chosen)
 
     code = minimized(sources.klt(samples, 3, 30.0), Normal(), 600, rate=2e-2)
-    found = sources.measured(code, samples)
-    bound = sources.water_filling(deviations**2, found.distortion)
-    assert 0.2 < (found.coded - bound) / 3 < 0.32
+    result = sources.measured(code, samples)
+    bound = sources.water_filling(deviations**2, result.distortion)
+    assert 0.2 < (result.coded - bound) / 3 < 0.32
 
 
 def test_a_network_of_gains_has_a_rate_for_every_lambda():
     tf.keras.utils.set_random_seed(1)
     code = minimized(networks(lmbda=(1.0, 32.0), hidden=(30, 30)), sources.banana(), 400)
-    found = [sources.measured(code, BANANA[:4000], lmbda) for lmbda in (1.0, 5.0, 32.0)]
-    assert found[0].bits + 0.5 < found[1].bits < found[2].bits - 0.5
-    assert found[0].distortion > found[1].distortion > found[2].distortion
+    result = [sources.measured(code, BANANA[:4000], lmbda) for lmbda in (1.0, 5.0, 32.0)]
+    assert result[0].bits + 0.5 < result[1].bits < result[2].bits - 0.5
+    assert result[0].distortion > result[1].distortion > result[2].distortion
     with pytest.raises(ValueError, match="lmbda is from 1 to 32: 64"):
         code.coded(tf.constant(BANANA[:4]), 64.0)
 
@@ -280,6 +280,6 @@ def test_a_network_of_gains_has_a_rate_for_every_lambda():
         (lambda: sources.lloyd(BANANA, 5, 8.0, rounds=1).coded(BANANA, 9.0), "lmbda of 8 alone"),
     ],
 )
-def test_what_is_no_code(make, says):
+def test_invalid_codes_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()

@@ -1,4 +1,4 @@
-"""Coders of one codec's latents, trained side by side."""
+"""Entropy coders of one codec's latents, trained on the same batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOLDEN_CODEC = str(GOLDEN / "gained-checkerboard.npz")
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for folder, size in (("train", (290, 280)), ("validation", (190, 200))):
         (tmp_path / folder).mkdir()
         Image.fromarray(cropped(*size)).save(tmp_path / folder / "a.png")
@@ -33,25 +33,26 @@ def flags(folder, **more):
     return flagsaver.flagsaver(output=str(folder), codec=GOLDEN_CODEC, **more)
 
 
-def test_coders_learn_and_are_written_down(pictures):
-    with flags(pictures, first_steps=2, steps=2, models=["gained-raster"]):
+def test_the_experiment_writes_its_results(images):
+    with flags(images, first_steps=2, steps=2, models=["gained-raster"]):
         contexts.write()
-    with (pictures / "contexts.csv").open() as file:
+    with (images / "contexts.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = ["gained-stem4"] * 5 + ["gained-raster"] * 5
     assert [row["model"] for row in rows] == names
     for row in rows:
         assert 0.01 < float(row["bpp"]) < 10.0 and 15.0 < float(row["psnr"]) < 50.0
-    # Two steps from the same start: both still tell about the same.
+    # After two steps from equal weights, the rates are similar.
     assert {row["bd_rate"] for row in rows[:5]} == {"0.0"}
     ratio = [float(b["bpp"]) / float(a["bpp"]) for a, b in zip(rows, rows[5:])]
     assert np.all(np.abs(np.log(ratio)) < 0.2)
 
 
-def test_normalizing_changes_what_is_read_and_nothing_else(pictures):
+def test_normalizing_changes_only_the_scale_of_the_context_s_inputs(images):
     codec, _ = zoo.find(GOLDEN_CODEC)
-    side = contexts.Side("gained-stem4", codec, contexts.without_context(codec))
-    model, rate = side.model, tf.constant([50.0])
+    state = contexts.without_context(codec)
+    trainer = contexts.CoderTrainer("gained-stem4", codec, state, steps=1)
+    model, rate = trainer.model, tf.constant([50.0])
     crops = tf.constant(cropped(256, 256)[None], tf.float32)
     y = model.to_latents(crops, rate)
     before = model.coder(y, rate=rate)[1]["y"]

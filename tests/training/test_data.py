@@ -1,4 +1,4 @@
-"""Crops of image files: which ones, how often an image is decoded, and the cache on disk."""
+"""Crops of image files: selection, number of decodings, and the disk cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from tests.conftest import cropped
 from tfc_models.training import data, pixel_cache
 from tfc_models.training.config import Config
-from tfc_models.training.crops import SLOTS, Crops, Files, image_of
+from tfc_models.training.crops import SLOTS, Crops, Files, image_position
 from tfc_models.training.pixel_cache import PixelCache
 
 SIDE, DOWNSCALE, SEED = 64, 2.0, 7
@@ -63,7 +63,7 @@ def entries(cache: PixelCache) -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize("per_image", [1, 3, 8])
-def test_the_number_of_an_example_decides_its_crop(folder, per_image):
+def test_the_number_of_an_example_determines_its_crop(folder, per_image):
     every = crops(folder, 0, 300, per_image=per_image)
     assert every.shape == (300, SIDE, SIDE, 3) and every.dtype == np.uint8
     np.testing.assert_array_equal(crops(folder, 137, 50, per_image=per_image), every[137:187])
@@ -73,7 +73,7 @@ def test_the_number_of_an_example_decides_its_crop(folder, per_image):
     assert len(np.unique(every[:100].reshape(100, -1), axis=0)) == 100
 
 
-def test_a_pipeline_ends_without_waiting_for_the_tuning_of_its_parallelism(folder):
+def test_a_pipeline_ends_without_waiting_for_autotuning(folder):
     batches = data.crops(str(folder), SIDE, DOWNSCALE, SEED).batch(2).prefetch(4)
     assert batches.options().autotune.enabled is False
 
@@ -89,36 +89,38 @@ def test_any_order_of_requests_gives_the_same_crops(folder):
         np.testing.assert_array_equal(found[n], crop)
 
 
-def test_every_image_is_in_use_for_the_same_number_of_crops():
+def test_every_image_has_the_same_number_of_crops():
     per_image, rounds = 8, 5
     numbers = range(SLOTS * per_image, SLOTS * per_image * (1 + rounds))
-    used = collections.Counter(image_of(n, per_image)[0] for n in numbers)
+    used = collections.Counter(image_position(n, per_image)[0] for n in numbers)
     whole = [count for image, count in used.items() if SLOTS * 2 <= image < SLOTS * rounds]
     assert set(whole) == {per_image}
     for n in numbers:
-        assert n in image_of(n, per_image)[1]
+        assert n in image_position(n, per_image)[1]
     # Consecutive examples come from different images, and changes of image are spread evenly.
     for first in range(0, len(numbers), 32):
-        assert len({image_of(n, per_image)[0] for n in range(first, first + 32)}) == 32
-    changes = collections.Counter(n // SLOTS for n in numbers if image_of(n, per_image)[1][0] == n)
+        assert len({image_position(n, per_image)[0] for n in range(first, first + 32)}) == 32
+    changes = collections.Counter(
+        n // SLOTS for n in numbers if image_position(n, per_image)[1][0] == n
+    )
     assert set(changes.values()) == {SLOTS // per_image}
 
 
-def test_one_crop_per_image_takes_every_image_once_an_epoch():
-    assert [image_of(n, 1) for n in range(200)] == [(n, [n]) for n in range(200)]
+def test_one_crop_per_image_uses_every_image_once_per_epoch():
+    assert [image_position(n, 1) for n in range(200)] == [(n, [n]) for n in range(200)]
 
 
 def test_an_image_is_decoded_once_for_its_crops(folder, decoder):
-    """Neither memory nor disk holds images here, as with a folder larger than both."""
+    """No images are cached, as with a folder larger than the caches."""
     files = Files(data.find(str(folder)), SIDE, decoder, cache_bytes=0)
     few, count = Crops(files, SEED, DOWNSCALE, 8), 8 * SLOTS * 4
     for n in range(count):
         few.crop(n)
-    # The one that was decoded last stays, and with five files is often the next one.
+    # The last decoded image stays in memory and is often the next one with five files.
     assert 0.5 * count / 8 < sum(decoder.counts.values()) <= count / 8 + SLOTS
 
 
-def test_the_images_in_use_are_not_kept_whole(folder):
+def test_only_the_crops_of_images_in_use_are_stored(folder):
     files = Files(data.find(str(folder)), SIDE, data.pixels_of)
     made = Crops(files, SEED, 1.0, 2)
     assert all(made.crop(n).base is None for n in range(20))
@@ -128,10 +130,10 @@ def test_decoded_images_in_memory_are_bounded(folder):
     files = Files(data.find(str(folder)), SIDE, data.pixels_of, cache_bytes=100_000)
     for number in range(20):
         files.example(number, 0)
-    assert sum(p.nbytes for p in files._kept.values()) == files._bytes <= 100_000
+    assert sum(p.nbytes for p in files._cached.values()) == files._bytes <= 100_000
 
 
-def test_the_cache_changes_no_crop_and_decodes_once_for_all_runs(folder, tmp_path, decoder):
+def test_the_cache_does_not_change_crops_and_serves_all_runs(folder, tmp_path, decoder):
     expected = crops(folder, 0, 100)
     for _ in range(3):
         cache = PixelCache(tmp_path / "cache", 2**30)
@@ -139,13 +141,13 @@ def test_the_cache_changes_no_crop_and_decodes_once_for_all_runs(folder, tmp_pat
         read_all(folder, cache, decoder)
     assert not decoder.counts  # The first run decoded them.
     assert len(entries(cache)) == FILES
-    # Memory holds no second copy of what the operating system keeps.
+    # Memory-mapped images are not copied to memory.
     files = Files(data.find(str(folder)), SIDE, lambda path: cache.read(path, decoder))
     files.example(0, 0)
     assert files._bytes == 0
 
 
-def test_a_file_that_changed_is_decoded_again(folder, tmp_path, decoder):
+def test_a_changed_file_is_decoded_again(folder, tmp_path, decoder):
     before = read_all(folder, PixelCache(tmp_path / "cache", 2**30), decoder)
     path = data.find(str(folder))[2]
     facts = path.stat()
@@ -173,18 +175,18 @@ def test_a_damaged_entry_is_decoded_again(folder, tmp_path, decoder, damage):
     assert set(decoder.counts.values()) == {2}
 
 
-def test_a_full_cache_keeps_what_it_holds_and_decodes_the_rest(folder, tmp_path, decoder, caplog):
+def test_a_full_cache_keeps_its_entries_and_decodes_other_images(folder, tmp_path, decoder, caplog):
     sizes = [data.pixels_of(path).nbytes for path in data.find(str(folder))]
     limit = sum(sizes[:2]) + 1000
     for _ in range(3):
         read_all(folder, PixelCache(tmp_path / "cache", limit), decoder)
     assert sum(p.stat().st_size for p in entries(PixelCache(tmp_path / "cache", 0))) <= limit
     assert sorted(decoder.counts.values()) == [1, 1, 3, 3, 3]
-    lines = [line for line in caplog.messages if "holds its limit" in line]
+    lines = [line for line in caplog.messages if "has reached its limit" in line]
     assert len(lines) == 3 and all("decoded for each use" in line for line in lines)
 
 
-def test_entries_that_no_run_uses_make_room(folder, tmp_path, decoder):
+def test_unused_entries_are_removed_from_a_full_cache(folder, tmp_path, decoder):
     folder_of = tmp_path / "cache"
     cache = PixelCache(folder_of, 2**30)
     read_all(folder, cache)
@@ -202,7 +204,7 @@ def test_entries_that_no_run_uses_make_room(folder, tmp_path, decoder):
     assert not list(folder_of.glob("*.part"))
 
 
-def test_a_full_disk_ends_the_cache_and_not_the_run(folder, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_disables_the_cache(folder, tmp_path, monkeypatch, caplog):
     expected = crops(folder, 0, 50)
 
     def full(file, pixels):
@@ -217,7 +219,7 @@ def test_a_full_disk_ends_the_cache_and_not_the_run(folder, tmp_path, monkeypatc
     assert not list(cache.folder.iterdir())
 
 
-def test_the_last_of_a_disk_is_left_to_others(folder, tmp_path, monkeypatch, caplog):
+def test_the_cache_leaves_disk_space_free(folder, tmp_path, monkeypatch, caplog):
     usage = shutil.disk_usage(tmp_path)._replace(free=pixel_cache.DISK_RESERVE)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     cache = PixelCache(tmp_path / "cache", 2**30)
@@ -225,12 +227,12 @@ def test_the_last_of_a_disk_is_left_to_others(folder, tmp_path, monkeypatch, cap
     assert not entries(cache) and "of its disk free" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_no_obstacle(folder, tmp_path, caplog):
+def test_an_unwritable_cache_is_ignored(folder, tmp_path, caplog):
     (tmp_path / "file").write_text("not a folder")
     cache = PixelCache(tmp_path / "file" / "cache", 2**30)
     np.testing.assert_array_equal(crops(folder, 0, 50, cache=cache), crops(folder, 0, 50))
     (line,) = caplog.messages
-    assert "cannot be written to (Not a directory)" in line
+    assert "is not writable (Not a directory)" in line
 
 
 def test_runs_share_the_cache_while_both_fill_it(folder, tmp_path):
@@ -259,17 +261,17 @@ def test_a_run_uses_the_cache_of_the_user_up_to_its_limit(folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"crops_per_image": 0}, "crops_per_image is 1 or more; got 0"),
-        ({"cache_gigabytes": -1.0}, "cache_gigabytes is 0 or more; got -1.0"),
-        ({"cache_gigabytes": "big"}, "cache_gigabytes is of type float; got 'big'"),
+        ({"crops_per_image": 0}, "crops_per_image must be 1 or more; got 0"),
+        ({"cache_gigabytes": -1.0}, "cache_gigabytes must be 0 or more; got -1.0"),
+        ({"cache_gigabytes": "big"}, "cache_gigabytes must be of type float; got 'big'"),
     ],
 )
-def test_a_setting_out_of_range_is_refused(setting, says):
+def test_settings_out_of_range_are_refused(setting, says):
     with pytest.raises(ValueError, match=says):
         Config("bls2017", steps=1, **setting)
 
 
-def test_small_and_damaged_files_are_named_and_left_out(folder, caplog):
+def test_small_and_damaged_files_are_logged_and_left_out(folder, caplog):
     Image.fromarray(cropped(50, 200)).save(folder / "small.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     found = data.Files(data.find(str(folder)), 64, data.pixels_of)
@@ -279,5 +281,5 @@ def test_small_and_damaged_files_are_named_and_left_out(folder, caplog):
     assert {p.name for p in found.unusable} == {"small.png", "broken.jpg"}
     assert data.find(str(folder / "*.jpg")) == [folder / "broken.jpg"]
     only = data.Files(data.find(str(folder / "*.jpg")), 64, data.pixels_of)
-    with pytest.raises(data.DataError, match=r"of 1, 1 are broken or smaller.*broken\.jpg"):
+    with pytest.raises(data.DataError, match=r"1 of 1 are damaged or smaller.*broken\.jpg"):
         only.example(0, 0)

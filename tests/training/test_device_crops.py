@@ -1,4 +1,4 @@
-"""Training with crops that are cut on the device, by the runner that leaves TensorFlow."""
+"""Crops on the device, in the runner of exported steps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def folder(tmp_path) -> pathlib.Path:
 
 
 class Cutter:
-    """Cuts crops of a folder in a process with jax."""
+    """Crops the images of a folder in a process with jax."""
 
     def __init__(self, python: str, folder: pathlib.Path, output: pathlib.Path) -> None:
         self._python, self._output = python, output
@@ -102,7 +102,7 @@ def cutter(jax_python, folder, tmp_path) -> Cutter:  # noqa: F811
     return Cutter(jax_python, folder, tmp_path / "crops.npz")
 
 
-def test_crops_lie_in_their_images_and_reach_every_place(cutter):
+def test_crops_are_within_images_and_reach_all_positions(cutter):
     crops = cutter.crops(steps=list(range(40))).reshape(-1, SIDE, SIDE, 3).astype(int)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     mirrored = crops[:, 0, 0, 2] > crops[:, 0, -1, 2]
@@ -115,7 +115,7 @@ def test_crops_lie_in_their_images_and_reach_every_place(cutter):
     pixels = np.array([height * width for height, width in SIZES])
     for i, (height, width) in enumerate(SIZES):
         found = corners[corners[:, 0] == i]
-        # As often as its pixels are of all pixels.
+        # Proportional to its number of pixels.
         assert abs(len(found) / len(corners) - pixels[i] / pixels.sum()) < 0.04
         most = np.array([height - SIDE, width - SIDE])
         assert (found[:, 1:] <= most).all()
@@ -124,11 +124,11 @@ def test_crops_lie_in_their_images_and_reach_every_place(cutter):
             assert (found[:, 1:].max(axis=0) >= 0.9 * most).all()
 
 
-def test_seed_and_step_decide_a_crop_whatever_came_before(cutter):
+def test_seed_and_step_determine_a_crop(cutter):
     every = cutter.crops(downscale=2.0)
     assert cutter.capacity == PIXELS
     again = cutter.crops(downscale=2.0, steps=[2, 3], megapixels=1.0)
-    assert cutter.capacity == 1_000_000  # Not a matter of the capacity either.
+    assert cutter.capacity == 1_000_000  # The capacity does not matter.
     np.testing.assert_array_equal(again, every[2:])
     assert (every[0] != every[1]).any()
     assert (cutter.crops(downscale=2.0, seed=4) != every).any()
@@ -162,7 +162,7 @@ def test_scaling_down_is_pillows_box_filter(jax_python, tmp_path):  # noqa: F811
         assert np.abs(np.array(ours) - theirs).max() <= 1
 
 
-def test_unusable_images_are_named_and_a_lack_of_room_is_one_line(cutter, folder):
+def test_unusable_images_are_logged_and_a_full_device_is_an_error(cutter, folder):
     said = cutter.process().stderr
     assert "damaged.png" in said and "small.png: 31 pixels on its short side" in said
     done = cutter.process(megapixels=0.05)
@@ -180,7 +180,7 @@ def converted(jax_python, exported) -> pathlib.Path:  # noqa: F811
 
 
 class Runner:
-    """Runs the runner with crops of the device."""
+    """Runs the runner with crops on the device."""
 
     def __init__(self, python: str, folder: pathlib.Path, data: pathlib.Path, cache: str) -> None:
         self._command = [python, folder / "runner.py", f"--data={data}"]
@@ -208,12 +208,12 @@ def runner(jax_python, converted, pictures, tmp_path_factory) -> Runner:  # noqa
 
 def final(workdir: pathlib.Path, folder: pathlib.Path) -> dict[str, np.ndarray]:
     path = workdir / "checkpoint.npz"
-    digest = values.manifest_of(folder)["digest"]
-    return values.checkpoint_of(path, path.read_bytes(), digest)[0]
+    digest = values.read_manifest(folder)["digest"]
+    return values.read_checkpoint(path, path.read_bytes(), digest)[0]
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(runner, converted, tmp_path):
+def test_a_resumed_run_ends_with_the_values_of_an_uninterrupted_one(runner, converted, tmp_path):
     code, _, said = runner.run(tmp_path / "whole", "--split_mebibytes=0.01")
     assert code == 0, said
     with runner.begin(tmp_path / "parts") as process:
@@ -222,27 +222,27 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runner, converted, tmp_
         _, said = process.communicate()
     assert (process.returncode, said.strip()) == (143, "SIGTERM: saved at step 5.")
     code, output, _ = runner.run(tmp_path / "parts")
-    assert code == 0 and "going on from step 5" in output
+    assert code == 0 and "resuming from step 5" in output
     whole, parts = (final(tmp_path / name, converted) for name in ("whole", "parts"))
     assert int(whole["step"]) == 20
     for name, value in whole.items():
         np.testing.assert_array_equal(parts[name], value, err_msg=name)
 
-    # The averages for transfer are those of the checkpoint.
+    # The split averages equal those of the checkpoint.
     written = sorted((tmp_path / "whole").glob("average.npz.*"))
     assert len(written) > 1 and max(p.stat().st_size for p in written) <= 0.01 * 2**20
-    model = step.trained_model(converted, tmp_path / "whole" / "average.npz")
+    model = step.load_trained_model(converted, tmp_path / "whole" / "average.npz")
     for i, variable in enumerate(model.trainable_variables):
         np.testing.assert_array_equal(variable, whole[f"average/{i:03}"])
 
-    # Other crops than the host's.
+    # They differ from the host's crops.
     code, _, said = runner.run(tmp_path / "parts", "--crops=host", "--steps=30")
     assert (code, len(said.splitlines())) == (1, 1)
     assert "is of a run with --crops=device" in said
 
 
 @pytest.mark.slow
-def test_another_folder_takes_the_compiled_program(runner, jax_python, converted, tmp_path):  # noqa: F811
+def test_another_folder_uses_the_same_compiled_program(runner, jax_python, converted, tmp_path):  # noqa: F811
     runner.run(tmp_path / "first", "--steps=5")
     programs = {p.name for p in runner.cache.iterdir() if p.name.endswith("-cache")}
     assert any("call" in name for name in programs)
@@ -258,22 +258,22 @@ def test_another_folder_takes_the_compiled_program(runner, jax_python, converted
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--steps=0"], "--steps: a number above 0; got 0"),
-        (["--minutes=inf"], "--minutes: a number above 0; got inf"),
+        (["--steps=0"], "--steps: must be above 0; got 0"),
+        (["--minutes=inf"], "--minutes: must be above 0; got inf"),
         (["--threads=two"], "--threads: invalid int value: 'two'"),
-        (["--decay=1.5"], "--decay: a number at least 0 and at most 1; got 1.5"),
+        (["--decay=1.5"], "--decay: must be at least 0 and at most 1; got 1.5"),
         (["--device_megapixels=3000"], "at most 2147.48; got 3000"),
         (["--crops=host", "--device_megapixels=3"], "is for --crops=device"),
         (["--device_megapixels=0.01"], "more than 0.01 megapixels"),
     ],
 )
-def test_a_mistake_is_one_line(runner, tmp_path, flags, says):
+def test_errors_are_reported_in_one_line(runner, tmp_path, flags, says):
     code, _, said = runner.run(tmp_path / "out", *flags)
     assert code in (1, 2) and says in said.splitlines()[-1]
     assert "Traceback" not in said
 
 
-def test_a_step_that_was_not_converted_says_so(jax_python, exported, pictures, tmp_path):  # noqa: F811
+def test_an_unconverted_step_is_an_error(jax_python, exported, pictures, tmp_path):  # noqa: F811
     folder = tmp_path / "step"
     shutil.copytree(exported, folder, ignore=shutil.ignore_patterns("*.stablehlo"))
     made = Runner(jax_python, folder, pictures, str(tmp_path))

@@ -1,4 +1,4 @@
-"""A training step that leaves TensorFlow: what is exported, and that it is the same step."""
+"""Export of training steps to jax: contents, and equality with TensorFlow's step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tfc_models.training import data
 from tfc_models.training.config import Config
 from tfc_models.training.trainer import Trainer
 from tfc_models.zoo import files
-from training.portable import pieces, step, values
+from training.portable import split_files, step, values
 
 CONFIG = Config(
     model="mbt2018-mean",
@@ -62,17 +62,17 @@ def exported(tmp_path_factory) -> pathlib.Path:
 
 
 def checkpoint(folder: pathlib.Path, path: pathlib.Path, digest: str = "") -> dict:
-    """Writes the initial values as a checkpoint, with averages of their own; returns them."""
-    manifest = values.manifest_of(folder)
+    """Writes a checkpoint with the initial values and other averages; returns the averages."""
+    manifest = values.read_manifest(folder)
     found = values.initial(folder, manifest)
     found.update({k: v + 0.25 for k, v in found.items() if k.startswith("average/")})
     meta = {"digest": digest or manifest["digest"], "seconds": 1.0, "crops": "host"}
-    path.write_bytes(values.content_of(found, meta))
+    path.write_bytes(values.checkpoint_bytes(found, meta))
     return found
 
 
 @pytest.mark.slow
-def test_the_compiled_step_is_the_plain_one(pictures):
+def test_the_compiled_step_equals_the_plain_one(pictures):
     plain, compiled = trainer(), trainer()
     call = tf.function(compiled.train_step, jit_compile=True, autograph=False)
     crops = data.crops(str(pictures), CONFIG.crop, CONFIG.downscale, CONFIG.seed)
@@ -84,14 +84,14 @@ def test_the_compiled_step_is_the_plain_one(pictures):
             np.testing.assert_allclose(losses[name], value, rtol=1e-4, err_msg=name)
     for ours, theirs in zip(compiled.average, plain.average):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    # Two draws a step, and the same of both.
+    # Both make two draws per step, with equal results.
     np.testing.assert_array_equal(
         compiled.model.coder.noise.generator.state, plain.model.coder.noise.generator.state
     )
 
 
-def test_the_manifest_says_what_the_step_takes_and_changes(exported):
-    manifest = values.manifest_of(exported)
+def test_the_manifest_describes_inputs_and_outputs(exported):
+    manifest = values.read_manifest(exported)
     batch, rates, *variables = manifest["inputs"]
     assert (batch["shape"], batch["dtype"]) == ([2, 64, 64, 3], "uint8")
     assert rates["shape"] == [len(manifest["groups"])]
@@ -106,25 +106,28 @@ def test_the_manifest_says_what_the_step_takes_and_changes(exported):
     for i in range(len(fresh.variables)):
         assert {f"weights/{i:03}", f"average/{i:03}"} <= changed
     assert {"step", "running_loss"} <= changed
-    # The noise's state goes along: what is random is decided by it alone.
+    # The state of the noise is an input, and determines all random numbers.
     assert sum(v["dtype"] == "int64" and v["shape"] == [3] for v in variables) == 2
     assert json.loads(json.dumps(CONFIG.schedule)) == manifest["schedule"]
-    assert {p.name for p in exported.iterdir()} >= {"step.hlo", *(p.name for p in step.TRAVELLERS)}
+    assert {p.name for p in exported.iterdir()} >= {
+        "step.hlo",
+        *(p.name for p in step.PORTABLE_FILES),
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bls2017", "gained-stem4"])
-def test_the_step_of_either_kind_of_model_leaves_tensorflow(name, tmp_path):
+def test_steps_of_single_and_variable_rate_models_are_exported(name, tmp_path):
     config = Config(name, SMALL[name], start="random", steps=1, batch=1, crop=176)
     tf.keras.utils.set_random_seed(1)
     model = models.build(name, **SMALL[name], distortion="ms-ssim")
     model.set_bfloat16("on")
-    # Refuses a step whose compiled inputs are not those that it was traced with.
+    # The export fails if the compiled inputs differ from the traced ones.
     manifest = step.write(Trainer(model, config), tmp_path, steps_per_call=1)
     assert (manifest["computes_in"], len(manifest["losses"])) == ("bfloat16", 5)
 
 
-def test_a_changed_order_of_arguments_is_noticed():
+def test_a_wrong_order_of_arguments_is_an_error():
     text = "HloModule step\n\nENTRY %main {\n  %a = u8[2]{0} parameter(0)\n"
     text += "  %b = f32[] parameter(1), metadata={}\n"
     inputs = [
@@ -138,9 +141,9 @@ def test_a_changed_order_of_arguments_is_noticed():
         step._check(text, inputs, losses=2)
 
 
-def test_a_checkpoint_comes_back_as_a_weights_file(exported, tmp_path):
+def test_a_checkpoint_is_converted_to_a_weights_file(exported, tmp_path):
     expected = checkpoint(exported, tmp_path / "checkpoint.npz")
-    model = step.trained_model(exported, tmp_path / "checkpoint.npz")
+    model = step.load_trained_model(exported, tmp_path / "checkpoint.npz")
     for i, variable in enumerate(model.trainable_variables):
         np.testing.assert_array_equal(variable, expected[f"average/{i:03}"])
     files.save(model, tmp_path / "weights.npz")
@@ -152,21 +155,21 @@ def test_a_checkpoint_comes_back_as_a_weights_file(exported, tmp_path):
 def test_another_steps_checkpoint_is_refused(exported, tmp_path):
     checkpoint(exported, tmp_path / "checkpoint.npz", digest="0" * 64)
     with pytest.raises(ValueError, match="another step"):
-        step.trained_model(exported, tmp_path / "checkpoint.npz")
+        step.load_trained_model(exported, tmp_path / "checkpoint.npz")
     with pytest.raises(ValueError, match="not a checkpoint of the runner"):
-        step.trained_model(exported, exported / "initial.npz")
+        step.load_trained_model(exported, exported / "initial.npz")
     with pytest.raises(FileNotFoundError, match="no exported step"):
-        step.trained_model(tmp_path, tmp_path / "checkpoint.npz")
+        step.load_trained_model(tmp_path, tmp_path / "checkpoint.npz")
     with pytest.raises(FileNotFoundError, match=r"no .*other.npz, and no other.npz.1-of-"):
-        step.trained_model(exported, tmp_path / "other.npz")
+        step.load_trained_model(exported, tmp_path / "other.npz")
     (tmp_path / "manifest.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match="has format 1; this reads 2: export it again"):
-        step.trained_model(tmp_path, tmp_path / "checkpoint.npz")
+    with pytest.raises(ValueError, match="has format 1, not 2: export it again"):
+        step.load_trained_model(tmp_path, tmp_path / "checkpoint.npz")
 
 
-def test_an_export_leaves_out_what_can_be_made_again(exported):
-    """Moments begin at zero and averages at the weights: two thirds and more of all values."""
-    manifest = values.manifest_of(exported)
+def test_an_export_omits_redundant_values(exported):
+    """Moments are zero and averages equal the weights: more than two thirds of all values."""
+    manifest = values.read_manifest(exported)
     first, made = values.initial(exported, manifest), trainer()
     with np.load(exported / "initial.npz") as arrays:
         stored = set(arrays.files)
@@ -178,7 +181,7 @@ def test_an_export_leaves_out_what_can_be_made_again(exported):
         np.testing.assert_array_equal(first[f"average/{i:03}"], average)
 
 
-def test_weights_become_float16_where_that_is_exact_or_asked_for():
+def test_weights_are_float16_if_exact_or_requested():
     rng = np.random.default_rng(0)
     rough = rng.normal(size=2000).astype(np.float16).astype(np.float32)
     fine = rng.normal(size=2000).astype(np.float32)
@@ -186,7 +189,7 @@ def test_weights_become_float16_where_that_is_exact_or_asked_for():
     found.update({"average/1": fine + 1, "optimizer/0": 0 * fine, "step": np.int64(3)})
 
     def dtypes(half: bool) -> dict[str, str]:
-        kept, origins = values.compacted(found, half)
+        kept, origins = values.compact(found, half)
         assert origins["optimizer/0"] == "zeros" and "optimizer/0" not in kept
         return {name: kept[name].dtype.name for name in kept}
 
@@ -197,35 +200,35 @@ def test_weights_become_float16_where_that_is_exact_or_asked_for():
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 1000])
-def test_a_file_in_pieces_is_the_file(tmp_path, limit):
+def test_a_split_file_is_restored(tmp_path, limit):
     path, content = tmp_path / "average.npz", bytes(range(100))
-    pieces.write(path, content * 2, limit)  # An earlier, longer one.
-    written = pieces.write(path, content, limit)
+    split_files.write(path, content * 2, limit)  # Earlier, longer contents.
+    written = split_files.write(path, content, limit)
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert max(p.stat().st_size for p in written) <= limit
-    assert pieces.read(path) == content
+    assert split_files.read(path) == content
 
 
 def test_pieces_that_do_not_fit_together_are_refused(tmp_path):
     path = tmp_path / "average.npz"
-    first, second, _ = pieces.write(path, bytes(30), 10)
+    first, second, _ = split_files.write(path, bytes(30), 10)
     second.unlink()
     with pytest.raises(FileNotFoundError, match=r"average\.npz\.2-of-3 is missing"):
-        pieces.read(path)
+        split_files.read(path)
     second.write_bytes(bytes(10))
     first.with_name("average.npz.1-of-1").write_bytes(bytes(10))
     with pytest.raises(FileNotFoundError, match="two sets"):
-        pieces.read(path)
+        split_files.read(path)
 
 
-@pytest.mark.parametrize("path", step.TRAVELLERS, ids=lambda path: path.name)
-def test_what_travels_needs_jax_numpy_and_pillow_alone(path):
+@pytest.mark.parametrize("path", step.PORTABLE_FILES, ids=lambda path: path.name)
+def test_exported_programs_need_only_jax_numpy_and_pillow(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))
     found = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     found |= {n.module for n in nodes if isinstance(n, ast.ImportFrom)}
     packages = {module.split(".")[0] for module in found}
-    ours = {path.stem for path in step.TRAVELLERS}
+    ours = {path.stem for path in step.PORTABLE_FILES}
     allowed = {"jax", "jaxlib", "numpy", "PIL", *ours}
     if sys.version_info < (3, 10):
         pytest.skip("sys.stdlib_module_names came with Python 3.10")
@@ -234,36 +237,34 @@ def test_what_travels_needs_jax_numpy_and_pillow_alone(path):
 
 @pytest.fixture(scope="module")
 def jax_python() -> str:
-    """A Python with jax: it needs NumPy 2, so it is never the one that TensorFlow is in."""
+    """Python with jax, in another environment than TensorFlow, because jax needs NumPy 2."""
     python = os.environ.get("TFC_MODELS_JAX_PYTHON")
     if not python:
         pytest.skip("needs TFC_MODELS_JAX_PYTHON, a Python with jax: `make portable-test` has one")
-    # The tests run elsewhere than where the variable was set.
+    # The tests may run in another folder than the one in which the variable was set.
     return str(pathlib.Path(python).absolute())
 
 
 def environment() -> dict[str, str]:
-    # Nobody waits for 20 steps of a small model to be fast, but for its compilation.
+    # Compilation takes longer than 20 steps of a small model.
     return {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.mark.slow
-def test_the_runner_takes_the_steps_that_the_trainer_takes(
-    jax_python, exported, pictures, tmp_path
-):
-    """20 steps, with a SIGTERM in between, against 20 steps of TensorFlow's plain graph."""
+def test_the_runner_takes_the_same_steps_as_the_trainer(jax_python, exported, pictures, tmp_path):
+    """Compares 20 steps, interrupted by SIGTERM, to 20 steps of TensorFlow's graph."""
     subprocess.run([jax_python, exported / "convert.py"], check=True, env=environment())
     command = [jax_python, exported / "runner.py", f"--data={pictures}", f"--workdir={tmp_path}"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as run:
-        # Said before the first call is compiled, after which the run sees the signal.
+        # Printed before the first call is compiled, after which the run handles the signal.
         assert "3 files" in run.stdout.readline()
         run.send_signal(signal.SIGTERM)
         errors = run.communicate()[1]
     assert (run.returncode, errors.strip()) == (143, "SIGTERM: saved at step 5.")
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
-    assert "going on from step 5" in done.stdout
+    assert "resuming from step 5" in done.stdout
     with (tmp_path / "losses.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, 21))
@@ -276,6 +277,6 @@ def test_the_runner_takes_the_steps_that_the_trainer_takes(
             np.testing.assert_allclose(
                 float(rows[i][name]), value, rtol=1e-3, err_msg=f"{name} of step {i + 1}"
             )
-    model = step.trained_model(exported, tmp_path / "checkpoint.npz")
+    model = step.load_trained_model(exported, tmp_path / "checkpoint.npz")
     for ours, theirs in zip(model.trainable_variables, plain.average):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)

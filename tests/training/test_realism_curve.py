@@ -1,4 +1,4 @@
-"""A curve of realism decoders: its table, figure and knee, and the program that makes it."""
+"""Curves of realism decoders: table, figure, knee, and the program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE = GOLDEN / "gained-checkerboard.npz"
 
 
 def panel(mse: list[float], perception: list[float], quality: int | None = 15) -> Panel:
-    """Of made-up points on two pictures, the second of which is worse throughout."""
+    """Returns a panel of invented points on two images, of which the second is worse."""
     gammas = [math.inf, *(10.0**-i for i in range(len(mse) - 1))]
     points = [
         Point(g, {"mse": np.array([a, 3 * a]), "psnr": np.array([30.0, 20.0]), PERCEPTION: both})
@@ -35,7 +35,7 @@ def panel(mse: list[float], perception: list[float], quality: int | None = 15) -
 
 
 def read(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a table."""
+    """Returns the rows of a CSV file."""
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
@@ -43,20 +43,20 @@ BENT = panel([80.0, 81.0, 88.0, 100.0], [0.2, 0.1, 0.08, 0.07])
 STRAIGHT = panel([80.0, 90.0, 100.0], [0.3, 0.2, 0.1], quality=None)
 
 
-def test_the_knee_is_marked_and_how_sharp_it_is():
-    text = realism_curve_table.table_of(BENT, "lpips")
+def test_the_table_marks_and_describes_the_knee():
+    text = realism_curve_table.panel_table(BENT, "lpips")
     assert "| **1, the knee** |" in text and "| ∞ | 25.00 dB | 160.00 | 0.3000 |" in text
     assert text.count("the knee**") == 1 and "| LPIPS, trained for | PIM-BANDS, not |" in text
     assert "Knee: γ = 1, 0.72 below the chord; next 0.1, 0.52." in text
-    assert text.endswith("Of each of the 2 pictures alone: 2 × 1.")
+    assert text.endswith("Knees of the 2 single images: 2 × 1.")
     assert BENT.knee() == knee(*BENT.axes()) == 1
-    text = realism_curve_table.table_of(STRAIGHT, "lpips")
+    text = realism_curve_table.panel_table(STRAIGHT, "lpips")
     assert "the knee" not in text and "No knee: a curve that is nowhere below" in text
-    two = realism_curve_table.table_of(panel([80.0, 81.0], [0.1, 0.2]), "lpips")
+    two = realism_curve_table.panel_table(panel([80.0, 81.0], [0.1, 0.2]), "lpips")
     assert "No knee: a knee needs three points" in two
 
 
-def test_how_far_below_the_chord():
+def test_distances_below_the_chord():
     below = below_chord([0.0, 9.0, 0.1, 0.5, 1.0], [1.0, 0.5, 0.2, 0.1, 0.0])
     np.testing.assert_allclose(below, [0.0, np.nan, 0.7, 0.4, 0.0], atol=1e-12)
 
@@ -67,7 +67,7 @@ def test_the_csv_and_the_figure(tmp_path):
     assert [row["quality"] for row in rows] == ["15"] * 4 + [""] * 3
     assert [row["knee"] for row in rows] == list("0100000")
     assert float(rows[0]["gamma"]) == math.inf and rows[1]["perception"] == "0.15"
-    realism_curve_table.draw([BENT, STRAIGHT], "lpips", tmp_path / "f.webp")
+    realism_curve_table.plot([BENT, STRAIGHT], "lpips", tmp_path / "f.webp")
     with Image.open(tmp_path / "f.webp") as picture:
         assert picture.width > 800
     assert (tmp_path / "f.webp").stat().st_size < 25_000
@@ -75,7 +75,7 @@ def test_the_csv_and_the_figure(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
-    """Pictures, others, and a config for the small model."""
+    """Training images, validation images, and a config for the small model."""
     folder = tmp_path_factory.mktemp("curve")
     photo = cropped(400, 512)
     for part, where in (("data", photo[:, :320]), ("other", photo[100:196, 330:460])):
@@ -103,7 +103,7 @@ def run(folder: pathlib.Path, *flags: str, code: int = 0) -> subprocess.Complete
 
 
 @pytest.mark.exhaustive
-def test_a_run_as_a_user_makes_it(folder):
+def test_the_program_at_one_quality(folder):
     flags = [f"--workdir={folder / 'short'}", "--steps=1", "--set=warmup=0.0", "--judges="]
     done = run(folder, *flags, "--gammas=1e-3,0,1e-2", "--qualities=20")
     rows = read(folder / "short" / "curve.csv")
@@ -113,7 +113,7 @@ def test_a_run_as_a_user_makes_it(folder):
 
 
 @pytest.mark.exhaustive
-def test_a_run_and_the_same_again(folder):
+def test_a_repeated_run_gives_the_same_results(folder):
     picture = folder / "f.webp"
     flags = ["--gammas=1e-3,0,1e-2", "--qualities=20,60", f"--figure={picture}"]
     done = run(folder, *flags)
@@ -123,7 +123,7 @@ def test_a_run_and_the_same_again(folder):
     for quality in ("20", "60"):
         points = [row for row in rows if row["quality"] == quality]
         assert len({(row["bytes"], row["bpp"]) for row in points}) == 1
-        # Decoders differ, and from the base's.
+        # All decoders differ, also from the base's.
         assert len({row["mse"] for row in points}) == 4
         try:
             best = knee(*([float(row[n]) for row in points] for n in ("mse", "perception")))
@@ -135,62 +135,66 @@ def test_a_run_and_the_same_again(folder):
 
     before = [path.read_bytes() for path in sorted(folder.glob("out/*/weights.npz"))]
     again = run(folder, *flags)
-    assert again.stderr.count("the budget is spent: step 2") == 3
+    assert again.stderr.count("the budget is used up: step 2") == 3
     assert again.stdout == done.stdout
     assert [path.read_bytes() for path in sorted(folder.glob("out/*/weights.npz"))] == before
 
 
-def test_a_folder_s_decoders_share_all_but_gamma(tmp_path):
+def test_a_folder_s_decoders_have_the_same_settings_except_gamma(tmp_path):
     config = RealismTraining(model="gained-checkerboard", steps=2, crop=48)
-    realism_curve.keep_settings(tmp_path / "out", config)
-    realism_curve.keep_settings(tmp_path / "out", dataclasses.replace(config, gamma=3.0))
+    realism_curve.store_settings(tmp_path / "out", config)
+    realism_curve.store_settings(tmp_path / "out", dataclasses.replace(config, gamma=3.0))
     other = dataclasses.replace(config, steps=3, qualities=(5.0, 40.0))
     with pytest.raises(ValueError, match="holds a curve with another qualities, steps: choose"):
-        realism_curve.keep_settings(tmp_path / "out", other)
+        realism_curve.store_settings(tmp_path / "out", other)
 
 
-def test_what_the_config_cannot_say():
+def test_changes_without_effect_are_refused():
     config = RealismTraining(model="gained-checkerboard", steps=2)
-    assert realism_curve.shared(config, ["rate=1e-3"]) == dataclasses.replace(config, realism=1.0)
+    assert realism_curve.common_config(config, ["rate=1e-3"]) == dataclasses.replace(
+        config, realism=1.0
+    )
     for changes, words in (
-        (["rate=1e-3", "gamma=1"], "--set gamma=1 has no meaning for a curve: --gammas has them"),
-        (["minutes=1"], "all decoders take as many steps"),
+        (["rate=1e-3", "gamma=1"], "--set gamma=1 is not possible here: use --gammas"),
+        (["minutes=1"], "all decoders take the same number of steps"),
     ):
         with pytest.raises(ValueError, match=words):
-            realism_curve.shared(config, changes)
-    of_minutes = dataclasses.replace(config, steps=0, minutes=1.0)
-    with pytest.raises(ValueError, match="give --steps, of each training"):
-        realism_curve.shared(of_minutes, [])
+            realism_curve.common_config(config, changes)
+    config_in_minutes = dataclasses.replace(config, steps=0, minutes=1.0)
+    with pytest.raises(ValueError, match="give --steps, the number for each decoder"):
+        realism_curve.common_config(config_in_minutes, [])
 
 
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
         (["1", "0.1"], "a knee needs three --gammas or more; got 1,0.1"),
-        (["1", "0", "-1"], "--gammas are 0 or more"),
-        (["1", "0", "nan"], "--gammas are 0 or more"),
-        (["1", "0", "1.0"], "--gammas are different numbers; got 1,0,1.0"),
-        (["1", "0", "much"], "--gammas are numbers"),
+        (["1", "0", "-1"], "--gammas must be 0 or more"),
+        (["1", "0", "nan"], "--gammas must be 0 or more"),
+        (["1", "0", "1.0"], "--gammas must be different numbers; got 1,0,1.0"),
+        (["1", "0", "much"], "--gammas must be numbers"),
     ],
 )
-def test_what_are_no_gammas(texts, says):
+def test_invalid_gammas_are_refused(texts, says):
     assert realism_curve.checked_gammas(["0", "1e-3", "1"]) == [1.0, 1e-3, 0.0]
     with pytest.raises(ValueError, match=says):
         realism_curve.checked_gammas(texts)
 
 
-def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatch):
+def test_other_invalid_flags_are_refused_before_training(folder, monkeypatch):
     base, single = golden_model("gained-checkerboard"), golden_model("mbt2018-mean")
     assert realism_curve.checked_qualities(None, base) == [15, 40]
     assert realism_curve.checked_qualities(None, single) == []
-    with pytest.raises(ValueError, match="has one rate: it takes no --qualities"):
+    with pytest.raises(ValueError, match="is a single-rate model: leave out --qualities"):
         realism_curve.checked_qualities(["15"], single)
     for texts in (["15", "101"], ["15", "15"], ["1.5"], [], ["-1"]):
-        with pytest.raises(ValueError, match="--qualities are different whole numbers"):
+        with pytest.raises(ValueError, match="--qualities must be different integers"):
             realism_curve.checked_qualities(texts, base)
     for names in (["lpips"], ["psnr"], ["pim-bands", "pim-bands"]):
         monkeypatch.setenv("TFC_MODELS_LPIPS", "")
-        with pytest.raises(ValueError, match="--judges are metrics that are not trained for"):
+        with pytest.raises(
+            ValueError, match="--judges must be different metrics that are not trained for"
+        ):
             realism_curve.checked_judges(names, {"lpips": 1.0})
     with pytest.raises(ValueError, match="there is no metric 'vmaf'; the metrics are: mse"):
         realism_curve.checked_judges(["vmaf"], {"lpips": 1.0})
@@ -198,7 +202,9 @@ def test_other_flags_are_looked_at_before_anything_is_trained(folder, monkeypatc
         realism_curve.prepare({"lpips": 1.0})
     with pytest.raises(ValueError, match="give --validation"):
         realism_curve.checked_images(None, ["mse"])
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         realism_curve.checked_images(str(folder / "none"), ["mse"])
-    with pytest.raises(ValueError, match=r"a\.png is 130 × 96: the metrics need 176 a side"):
+    with pytest.raises(
+        ValueError, match=r"a\.png has 130×96 pixels: the metrics need at least 176×176"
+    ):
         realism_curve.checked_images(str(folder / "other"), ["mse", "ms-ssim"])

@@ -1,4 +1,4 @@
-"""Runs: what is trained on, and that being killed, a full disk or a NaN lose nothing."""
+"""Runs: configs, resuming, and safety against signals, full disks and NaNs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.conftest import ROOT, completed, cropped
 from tfc_models import models
 from tfc_models.training import config as configs
 from tfc_models.training import configs as named_configs
-from tfc_models.training import data, identity, source_codes
+from tfc_models.training import data, run_identity, source_codes
 from tfc_models.training.config import Config
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.loop import Run, _is_chief
-from tfc_models.training.stopping import NOT_NUMBERS, Stopped
+from tfc_models.training.stopped import MAX_NONFINITE_STEPS, TrainingStopped
 from tfc_models.training.trainer import Trainer
 from tfc_models.zoo import files
 
@@ -35,7 +35,7 @@ STEPS = 8
 
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
-    path = tmp_path / "pictures"
+    path = tmp_path / "images"
     path.mkdir()
     for i in range(5):
         Image.fromarray(cropped(100 + 10 * i, 130)).save(path / f"{i}.png")
@@ -52,7 +52,7 @@ def new_run(workdir: pathlib.Path, folder: pathlib.Path, **changes) -> Run:
     workdir.mkdir(exist_ok=True)
     run = Run(trainer, workdir, str(folder), None)
     if not run.restore():
-        trainer.start_average()
+        trainer.reset_average()
     return run
 
 
@@ -61,7 +61,7 @@ def values(run: Run) -> list[np.ndarray]:
 
 
 def stop_at(run: Run, step: int, action) -> None:
-    """Lets `action` happen after a step."""
+    """Calls `action` after a step."""
     train = run.trainer.train
 
     def trained(batch, rates):
@@ -85,25 +85,25 @@ def test_a_run_anneals_universal_quantization(tmp_path, folder):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(tmp_path, folder):
-    many = {"model": "gained-stem4"}  # Which draws a rate for every step, too.
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, folder):
+    many = {"model": "gained-stem4"}  # It also draws a rate in every step.
     whole = new_run(tmp_path / "whole", folder, **many)
     whole.train()
     first = new_run(tmp_path / "parts", folder, **many)
     stop_at(first, 3, lambda losses: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped, match="SIGTERM: saved at step 3") as stopped:
+    with pytest.raises(TrainingStopped, match="SIGTERM: saved at step 3") as stopped:
         first.train()
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     second = new_run(tmp_path / "parts", folder, **many)
     assert second.trainer.steps_taken == 3
     second.train()
-    # The same crops, rates, noise, moments and learning rates: the same weights.
+    # Equal crops, rates, noise, moments and learning rates give equal weights.
     for ours, theirs in zip(values(second), values(whole)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path, folder):
+def test_a_killed_process_resumes_from_its_last_checkpoint(tmp_path, folder):
     command = [
         *(sys.executable, "-m", "training.main", "--config=mbt2018_mean"),
         *("--set=arguments.channels=8", "--set=arguments.latents=12", "--set=crop=64"),
@@ -111,7 +111,7 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path, folder):
         *(f"--data={folder}", f"--workdir={tmp_path / 'out'}"),
     ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        # Not before a second checkpoint is there: the kill may then meet the third.
+        # Waits for the second checkpoint, so that the kill may occur while the third is written.
         while not list((tmp_path / "out" / "checkpoints").glob("ckpt-2.index")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
@@ -122,10 +122,10 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path, folder):
     assert files.read(tmp_path / "out" / "weights.npz").model == "mbt2018-mean"
     command[command.index("--steps=100000")] = f"--steps={step + 2}"
     done = completed(command, 0)
-    assert f"going on from step {step}" in done.stderr
+    assert f"resuming from step {step}" in done.stderr
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
+def test_a_nonfinite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
     run = new_run(tmp_path / "out", folder, steps=1000, checkpoint_minutes=0.0)
 
     train = run.trainer.train
@@ -136,15 +136,15 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_p
         return train(batch, rates)
 
     run.trainer.train = diverging
-    with pytest.raises(Stopped, match="the loss is not a number since step 3: lower the"):
+    with pytest.raises(TrainingStopped, match="the loss has not been finite since step 3: lower"):
         run.train()
-    assert run.trainer.steps_taken == 2 + NOT_NUMBERS
+    assert run.trainer.steps_taken == 2 + MAX_NONFINITE_STEPS
     again = new_run(tmp_path / "out", folder)
     assert again.trainer.steps_taken == 2
     assert all(np.all(np.isfinite(v)) for v in values(again)[:1])
 
 
-def test_a_critic_whose_loss_is_no_number_stops_the_run_too(tmp_path, folder):
+def test_a_nonfinite_critic_loss_stops_the_run(tmp_path, folder):
     run = new_run(tmp_path / "out", folder, steps=1000)
 
     def train(batch, rates):
@@ -153,23 +153,25 @@ def test_a_critic_whose_loss_is_no_number_stops_the_run_too(tmp_path, folder):
         return {"loss": 1.0, "norm": 1.0, "critic_norm": np.nan if broken else 1.0}
 
     run.trainer.train = train
-    with pytest.raises(Stopped, match="the critic's loss is not a number since step 3: lower"):
+    with pytest.raises(
+        TrainingStopped, match="the critic's loss has not been finite since step 3: lower"
+    ):
         run.train()
 
 
 @pytest.mark.slow
 def test_a_full_disk_stops_and_keeps_the_last_good_checkpoint(tmp_path, folder):
-    """Files of more than 50 kB cannot be written: what a full disk says, without filling one."""
+    """Simulates a full disk by a limit of 50 kB on files."""
     new_run(tmp_path / "out", folder, steps=2).train()
     before = sorted(p.name for p in (tmp_path / "out" / "checkpoints").iterdir())
     weights = (tmp_path / "out" / "weights.npz").read_bytes()
     code = (
         "import pathlib, resource, sys\n"
-        "from tests.training.test_run import new_run, Stopped\n"
+        "from tests.training.test_run import new_run, TrainingStopped\n"
         "run = new_run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), steps=4)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "try:\n    run.train()\n"
-        "except Stopped as error:\n    print(error)\n"
+        "except TrainingStopped as error:\n    print(error)\n"
     )
     done = programs.run("-c", code, str(tmp_path / "out"), str(folder))
     assert "cannot write to" in done.stdout, done.stderr[-2000:]
@@ -191,7 +193,7 @@ def test_spikes_are_skipped(tmp_path, folder):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_what_learns_at_a_rate_of_0_stays_as_it_is(tmp_path, folder):
+def test_groups_with_learning_rate_0_are_not_trained(tmp_path, folder):
     rates = {**configs.RATES, "transforms": 0.0, "blocks": 0.0, "gains": 0.0}
     run = new_run(tmp_path / "out", folder, model="gained-stem4", rates=rates)
     before = run.trainer.model.state()
@@ -202,7 +204,7 @@ def test_what_learns_at_a_rate_of_0_stays_as_it_is(tmp_path, folder):
     assert changed and not any(n.startswith(("analysis", "synthesis")) for n in changed)
 
 
-def test_rates_warm_up_wait_and_decay():
+def test_learning_rates_warm_up_wait_and_decay():
     config = Config(model="m", steps=1, head_start=0.2, warmup=0.1, decay=0.5, last_rate=0.1)
     peaks = config.rates
 
@@ -216,29 +218,32 @@ def test_rates_warm_up_wait_and_decay():
     assert at(1.0, "gains") == at(2.0, "gains") == pytest.approx(0.1)
 
 
-def test_metrics_that_are_trained_for_are_a_part_of_a_run(tmp_path, monkeypatch):
+def test_weights_of_metrics_in_the_loss_must_not_change(tmp_path, monkeypatch):
     config = configs.Config("bls2017", {"distortion": "mse + 40*lpips"}, steps=1)
     for name in ("a", "b"):
         np.savez(tmp_path / f"{name}.npz", np.array(name))
     monkeypatch.setenv("TFC_MODELS_LPIPS", str(tmp_path / "a.npz"))
-    identity.keep(tmp_path, config)
-    identity.check(tmp_path, config)
+    run_identity.write(tmp_path, config)
+    run_identity.check(tmp_path, config)
     monkeypatch.setenv("TFC_MODELS_LPIPS", str(tmp_path / "b.npz"))
     with pytest.raises(ValueError, match="a run with another lpips: choose another"):
-        identity.check(tmp_path, config)
-    assert set(identity.of(configs.Config("bls2017", steps=1))) == {"model", "optimizer"}
-    # The critic that a run does not have, and names that contain another metric's.
+        run_identity.check(tmp_path, config)
+    assert set(run_identity.identity_of(configs.Config("bls2017", steps=1))) == {
+        "model",
+        "optimizer",
+    }
+    # A critic without weight does not count, nor do names contained in other names.
     bands = {"distortion": "mse + 2*pim-bands"}
-    assert {*identity.of(configs.Config("bls2017", bands, steps=1))} >= {"pim-bands"}
-    assert "pim" not in identity.of(configs.Config("bls2017", bands, steps=1))
+    assert {*run_identity.identity_of(configs.Config("bls2017", bands, steps=1))} >= {"pim-bands"}
+    assert "pim" not in run_identity.identity_of(configs.Config("bls2017", bands, steps=1))
     idle = configs.RealismTraining("realism", perceptual="ssim", critic="pim", steps=1)
-    assert not {"pim", "pim-bands", "ssim"} & {*identity.of(idle)}
+    assert not {"pim", "pim-bands", "ssim"} & {*run_identity.identity_of(idle)}
     busy = dataclasses.replace(idle, adversarial=0.1)
-    assert "pim" in identity.of(busy)
+    assert "pim" in run_identity.identity_of(busy)
 
 
 @pytest.mark.usefixtures("eager")
-def test_validation_measures_what_is_trained_for(tmp_path):
+def test_validation_measures_the_metrics_in_the_distortion(tmp_path):
     Image.fromarray(cropped(64, 64)).save(tmp_path / "photo.png")
     model = models.build("bls2017", channels=4, latents=4, distortion="mse + 4*pim-bands + 10*ssim")
     trainer = Trainer(model, configs.Config("bls2017", steps=1))
@@ -260,7 +265,7 @@ def test_configs_are_read_and_changed():
 
 
 @pytest.mark.parametrize("path", named_configs.names().values(), ids=lambda p: p.stem)
-def test_every_config_says_what_it_takes_and_reaches(path):
+def test_every_config_states_its_command_machine_and_results(path):
     config = configs.read(str(path), [], configs.RunConfig)
     if isinstance(config, configs.SourceTraining):
         known, words = source_codes.MODELS, ("training.sources", "bits")
@@ -278,7 +283,7 @@ def test_every_config_says_what_it_takes_and_reaches(path):
         assert word in text
 
 
-def test_weights_that_are_not_numbers_are_never_saved(tmp_path, folder):
+def test_nonfinite_weights_are_never_saved(tmp_path, folder):
     run = new_run(tmp_path / "out", folder)
 
     def spoil(losses):
@@ -287,19 +292,19 @@ def test_weights_that_are_not_numbers_are_never_saved(tmp_path, folder):
 
     stop_at(run, 2, lambda losses: run._save())
     stop_at(run, 3, spoil)
-    with pytest.raises(Stopped, match="SIGTERM"):
+    with pytest.raises(TrainingStopped, match="SIGTERM"):
         run.train()
     again = new_run(tmp_path / "out", folder)
     assert again.trainer.steps_taken == 2
     assert again.trainer.is_finite()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, folder):
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path, folder):
     run = new_run(tmp_path / "out", folder)
     for step in (2, 4):
         stop_at(run, step, lambda losses: run._save())
     stop_at(run, 4, lambda losses: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         run.train()
     files_of = sorted((tmp_path / "out" / "checkpoints").glob("ckpt-*.index"))
     files_of[-1].write_bytes(files_of[-1].read_bytes()[:100])
@@ -320,7 +325,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, folder):
         ({"chief": ["c:1"], "worker": ["a:1"]}, ("worker", 0), False),
     ],
 )
-def test_one_of_the_workers_keeps_the_weights(cluster, task, chief):
+def test_one_worker_writes_the_weights(cluster, task, chief):
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec(cluster), task_type=task[0], task_id=task[1]
     )
@@ -355,7 +360,7 @@ class SmallPhotos:
         SmallPhotos(data_dir=folder).download_and_prepare()
 
 
-def test_tfds_gives_crops_too(tmp_path, monkeypatch):
+def test_crops_of_a_tfds_dataset(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     SmallPhotos(tmp_path)
@@ -366,7 +371,7 @@ def test_tfds_gives_crops_too(tmp_path, monkeypatch):
     np.testing.assert_array_equal(crops[2:], again)
     (crop,) = data.crops("tfds:small_photos:test[:1]", 64, 1.0, 0).take(1)
     assert crop.shape == (64, 64, 3)
-    with pytest.raises(data.DataError, match="no pictures of 128 pixels"):
+    with pytest.raises(data.DataError, match="no images of at least 128×128 pixels"):
         data.crops("tfds:small_photos", 128, 1.0, 0)
     for source, says in (("none_such", "none_such"), ("small_photos:holiday", "holiday")):
         with pytest.raises(data.DataError, match=says):

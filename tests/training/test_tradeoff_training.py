@@ -1,4 +1,4 @@
-"""Decoders that a critic trains come to what is known of their sources; the program, too."""
+"""Decoders trained with a critic approach the theoretical trade-off of their sources."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ GAMMAS = [10.0, 1.0, 0.3]
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_codes_are_those_that_theory_is_of(name):
-    """Errors of the mean given the code are what `rest` says, and of its own law X is real."""
+def test_codes_match_the_theory(name):
+    """The error of E[X|Y] is `rest`, and X has the source's distribution."""
     tf.random.set_seed(0)
     task = TASKS[name]()
     y, mean = task.coded([1, 200_000])
@@ -30,44 +30,44 @@ def test_codes_are_those_that_theory_is_of(name):
     assert mean.shape == y.shape == real.shape
     # E var(X|Y) = E X² − E E[X|Y]².
     rest = np.mean(real**2) - np.mean(mean.numpy() ** 2)
-    assert rest == pytest.approx(task.known.rest, abs=0.01)
+    assert rest == pytest.approx(task.theory.rest, abs=0.01)
     assert np.mean(real) == pytest.approx(np.mean(mean), abs=0.01)
     if task.values:
         assert set(np.unique(real)) == set(task.values)
 
 
-def test_betas_are_gammas_on_a_scale_of_their_own():
+def test_beta_and_gamma_are_inverse_mappings():
     for gamma in GAMMAS:
         assert float(gamma_of(beta_of(gamma, GAMMAS), GAMMAS)) == pytest.approx(gamma, rel=1e-5)
     assert beta_of(10.0, GAMMAS) == 0.0 and beta_of(0.3, GAMMAS) == pytest.approx(1.0)
 
 
-def test_networks_side_by_side_know_nothing_of_one_another():
+def test_parallel_networks_are_independent():
     networks = tradeoff_decoders.Networks(3, 2, seed=0)
     x = tf.random.normal([3, 5])
-    made = networks(x, x)
+    outputs = networks(x, x)
     other = networks(tf.tensor_scatter_nd_update(x, [[1]], [x[0]]), x).numpy()
-    np.testing.assert_array_equal(made.numpy()[[0, 2]], other[[0, 2]])
-    assert not np.allclose(made[1], other[1]) and not np.allclose(made[0], made[2])
+    np.testing.assert_array_equal(outputs.numpy()[[0, 2]], other[[0, 2]])
+    assert not np.allclose(outputs[1], other[1]) and not np.allclose(outputs[0], outputs[2])
 
 
 @pytest.mark.parametrize(("name", "conditioned"), [("channel", False), ("binary", True)])
-def test_a_short_training_comes_near_what_is_best(name, conditioned):
+def test_a_short_training_approaches_the_optimum(name, conditioned):
     decoders = Decoders(TASKS[name](), "jensen-shannon", GAMMAS, conditioned)
     decoders.train(600, 128)
-    known = decoders.task.known
+    theory = decoders.task.theory
     reached = []
     for i, gamma in enumerate(GAMMAS):
         which = beta_of(gamma, GAMMAS) if conditioned else i
-        reached.append(decoders.reached(which, 2**16))
-        best = known.best(gamma, "jensen-shannon")
-        assert reached[-1].perception == pytest.approx(best.perception, abs=0.4 * known.gap)
-        above = reached[-1].distortion - known.bound(reached[-1].perception)
+        reached.append(decoders.measure(which, 2**16))
+        best = theory.best(gamma, "jensen-shannon")
+        assert reached[-1].perception == pytest.approx(best.perception, abs=0.4 * theory.gap)
+        above = reached[-1].distortion - theory.bound(reached[-1].perception)
         assert -0.005 < above < 0.02
     assert reached[0].distortion < reached[2].distortion
-    assert reached[0].perception > reached[2].perception + 0.2 * known.gap
+    assert reached[0].perception > reached[2].perception + 0.2 * theory.gap
     assert reached == [
-        decoders.reached(beta_of(gamma, GAMMAS) if conditioned else i, 2**16)
+        decoders.measure(beta_of(gamma, GAMMAS) if conditioned else i, 2**16)
         for i, gamma in enumerate(GAMMAS)
     ]
 
@@ -82,31 +82,31 @@ def test_a_short_training_comes_near_what_is_best(name, conditioned):
         ([1.0, 2.0], "wasserstein", "one of kl, reverse-kl"),
     ],
 )
-def test_what_is_no_training(gammas, divergence, says):
+def test_invalid_settings_are_refused(gammas, divergence, says):
     with pytest.raises(ValueError, match=says):
         Decoders(TASKS["sign"](), divergence, gammas, conditioned=False)
 
 
-def made(shift: float = 0.0) -> Comparison:
-    """Of decoders that are best, but for a shift of their distortion."""
+def comparison(shift: float = 0.0) -> Comparison:
+    """Returns a comparison of optimal decoders with a shift of their distortion."""
     task, gammas = TASKS["sign"](), [100.0, 3.0, 0.3, 0.01]
-    best = [task.known.best(gamma, "gan") for gamma in gammas]
+    best = [task.theory.best(gamma, "gan") for gamma in gammas]
     shifted = [Reached(p.distortion + shift, p.perception) for p in best]
     return Comparison(task, "gan", gammas, best, shifted, shifted, shifted)
 
 
 def test_tables_and_gates(tmp_path):
-    asked = tradeoff_table.gates_of(made())
-    assert len(asked) == 6 and all(gate.met for gate in asked), asked
-    text = tradeoff_table.table_of(made())
+    gates = tradeoff_table.comparison_gates(comparison())
+    assert len(gates) == 6 and all(gate.met for gate in gates), gates
+    text = tradeoff_table.comparison_table(comparison())
     assert "| 100 | 0.00 |" in text and "| 0.01 | 1.00 |" in text
-    assert "Knee over these γ: 3 of the best" in text
-    # Lower than can be, and higher than it should: each misses gates.
+    assert "Knee over these γ: 3 of the optimum" in text
+    # Below the bound, and too far above it.
     for shift in (-0.02, 0.05):
-        assert not all(gate.met for gate in tradeoff_table.gates_of(made(shift)))
-    tradeoff_table.draw([made(), made(0.05)], tmp_path / "f.webp")
-    with Image.open(tmp_path / "f.webp") as picture:
-        assert picture.width > 800
+        assert not all(gate.met for gate in tradeoff_table.comparison_gates(comparison(shift)))
+    tradeoff_table.plot([comparison(), comparison(0.05)], tmp_path / "f.webp")
+    with Image.open(tmp_path / "f.webp") as image:
+        assert image.width > 800
 
 
 def run(*flags: str, code: int) -> subprocess.CompletedProcess[str]:
@@ -114,29 +114,29 @@ def run(*flags: str, code: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_far_too_short_says_so(tmp_path):
-    picture = tmp_path / "f.webp"
+def test_a_far_too_short_run_fails_its_gates(tmp_path):
+    image = tmp_path / "f.webp"
     flags = ["--only=binary", "--steps=1", "--batch=8", "--gammas=1,0.1", "--samples=4096"]
-    done = run(*flags, f"--output={picture}", code=1)
+    done = run(*flags, f"--output={image}", code=1)
     assert "| binary: γ |" in done.stdout and "**no**" in done.stdout
     assert "not met: binary: " in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-    assert picture.stat().st_size < 40_000
+    assert image.stat().st_size < 40_000
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"only": ["cherry"]}, "no source cherry; there are channel, sign, binary"),
-        ({"only": []}, "no source to do"),
+        ({"only": ["cherry"]}, "no source cherry; the sources are channel, sign, binary"),
+        ({"only": []}, "--only is empty"),
         ({"divergence": "wasserstein"}, "a divergence is one of kl"),
         ({"gammas": ["1"]}, "two or more different numbers above 0; got 1"),
         ({"gammas": ["1", "much"]}, "different numbers above 0; got 1,much"),
-        ({"output": pathlib.Path("/nowhere/f.webp")}, "in a folder that there is"),
-        ({"output": pathlib.Path("f.png")}, "a figure is a .webp"),
+        ({"output": pathlib.Path("/nowhere/f.webp")}, "in an existing folder"),
+        ({"output": pathlib.Path("f.png")}, "must be a .webp file"),
     ],
 )
-def test_flags_are_looked_at_before_anything_is_trained(changes, says):
+def test_invalid_flags_are_refused_before_training(changes, says):
     flags = {"only": ["sign"], "divergence": "gan", "gammas": ["1", "0.3"], "output": None}
-    assert tradeoff_table.checked(**flags) == [1.0, 0.3]
+    assert tradeoff_table.check_settings(**flags) == [1.0, 0.3]
     with pytest.raises(ValueError, match=says):
-        tradeoff_table.checked(**{**flags, **changes})
+        tradeoff_table.check_settings(**{**flags, **changes})

@@ -1,4 +1,4 @@
-"""The linear start, and fit → publish → codec as a user runs them."""
+"""The linear start, and training, publishing and coding with the programs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def crops() -> np.ndarray:
-    picture = photo()
-    tiles = [
-        picture[i : i + 128, j : j + 128] for i in range(0, 384, 64) for j in range(0, 384, 64)
-    ]
+    image = photo()
+    tiles = [image[i : i + 128, j : j + 128] for i in range(0, 384, 64) for j in range(0, 384, 64)]
     return np.stack(tiles).astype(np.float32)
 
 
-def test_the_linear_start_is_a_transform_that_inverts():
+def test_the_linear_start_is_an_invertible_transform():
     tf.keras.utils.set_random_seed(0)
     model = models.build("mbt2018-mean", channels=64, latents=96, lmbda=0.01)
     model.set_bfloat16("off")
@@ -44,11 +42,11 @@ def test_the_linear_start_is_a_transform_that_inverts():
     y = model.to_latents(crops()[:4])
     linear = float(tf.reduce_mean(tf.square(model.to_images(tf.round(y)) - crops()[:4])))
     assert linear < 0.1 * random
-    # Rounding costs about step²/12 for each coefficient that is not below a step anyway.
+    # Rounding adds about step²/12 for each coefficient that is larger than a step.
     assert linear < 1.5 * quantization_step(0.01) ** 2 / 12
 
 
-# Of networks that begin otherwise than those of the sample, beside it.
+# gained-stem4 is always tested, because its networks start differently from the sampled ones.
 @pytest.mark.parametrize(
     "name",
     [
@@ -57,22 +55,22 @@ def test_the_linear_start_is_a_transform_that_inverts():
         if name != "hific"
     ],
 )
-def test_every_model_but_one_has_a_linear_start(name):
+def test_all_models_except_hific_have_a_linear_start(name):
     tf.keras.utils.set_random_seed(0)
     model = models.build(name, channels=48, latents=96)
     model.set_bfloat16("off")
     linear_start(model, crops())
-    picture = crops()[:4]
-    # Between the linear parts only normalizations, near the identity: without rounding the
-    # picture comes back but for the components that were cut off.
-    back = model.to_images(model.to_latents(picture))
-    assert float(tf.reduce_mean(tf.square(back - picture))) < 60.0
+    image = crops()[:4]
+    # Without rounding, only the truncated components are lost, because all other layers are near
+    # the identity.
+    back = model.to_images(model.to_latents(image))
+    assert float(tf.reduce_mean(tf.square(back - image))) < 60.0
     for training in (True, False):
-        bits = sum(tf.reduce_sum(b) for b in model(picture, training=training).bits.values())
-        assert float(bits) < 4.0 * picture.size / 3
+        bits = sum(tf.reduce_sum(b) for b in model(image, training=training).bits.values())
+        assert float(bits) < 4.0 * image.size / 3
 
 
-def test_a_model_without_a_linear_start_says_so_in_a_line(folder, tmp_path):
+def test_a_missing_linear_start_is_reported_in_one_line(folder, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
         "from tfc_models.training.config import Config\n"
@@ -98,14 +96,14 @@ def test_help_lists_the_flags_of_a_program(program):
 
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
-    """Pictures of several sizes and kinds in nested folders, one too small and one broken."""
-    path = tmp_path / "pictures"
+    """Images of several sizes and modes in nested folders, one too small and one damaged."""
+    path = tmp_path / "images"
     (path / "more").mkdir(parents=True)
     for i, crop in enumerate(crops()[::6]):
         large = np.kron(crop, np.ones([2, 2 + i % 2, 1])).astype(np.uint8)
         Image.fromarray(large).convert("L" if i == 2 else "RGB").save(path / "more" / f"{i}.png")
     Image.fromarray(crops()[0].astype(np.uint8)[:40]).save(path / "small.jpg")
-    (path / "broken.png").write_bytes(b"not a picture")
+    (path / "broken.png").write_bytes(b"not an image")
     return path
 
 
@@ -117,11 +115,11 @@ SMALL_RUN = [
 
 
 @pytest.mark.slow
-def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
+def test_the_programs_train_publish_and_code(folder, tmp_path):
     train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}"]
     apart = tmp_path / "apart"
     apart.mkdir()
-    for size in (200, 90):  # One of them is too small for MS-SSIM.
+    for size in (200, 90):  # The second is too small for MS-SSIM.
         Image.fromarray(cropped(size, size + 30)).save(apart / f"{size}.png")
     said = run("training.main", *train, f"--validation={apart}", "--steps=10")
     for text in (
@@ -141,8 +139,8 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
     rows = (tmp_path / "out" / "validation.csv").read_text().splitlines()
     assert rows[0].startswith("step,seconds,rate,bpp,psnr") and rows[1].startswith("10,")
     assert "nan" not in rows[1]
-    assert "the budget is spent" in run("training.main", *train, "--steps=10")
-    assert "going on from step 10" in run("training.main", *train, "--steps=12")
+    assert "the budget is used up" in run("training.main", *train, "--steps=10")
+    assert "resuming from step 10" in run("training.main", *train, "--steps=12")
     publish = [
         f"--weights={tmp_path / 'out' / 'weights.npz'}",
         "--name=small",
@@ -158,8 +156,8 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
         assert (entry["version"], entry["default"]) == (version, True)
     codec = Codec(zoo.build_model(files.read(tmp_path / entry["file"])), entry["name"])
     assert codec.digest == entry["digest"]
-    picture = cropped(70, 50)
-    assert codec.decompress(codec.compress(picture)).shape == picture.shape
+    image = cropped(70, 50)
+    assert codec.decompress(codec.compress(image)).shape == image.shape
     assert "| mean |" in (tmp_path / "small.v2.md").read_text()
 
 
@@ -168,18 +166,18 @@ def test_train_publish_and_code_as_a_user_does(folder, tmp_path):
     [
         (["--set=nonsense=1"], "--set takes key=value"),
         (["--steps=3", "--minutes=1"], "not both"),
-        (["--steps=3", "--data=/nowhere"], "no pictures in /nowhere"),
+        (["--steps=3", "--data=/nowhere"], "no images in /nowhere"),
         (["--set=arguments.depth=3", "--steps=3"], "depth"),
-        (["--set=rates.blocks=fast", "--steps=3"], "rates.blocks is a number"),
+        (["--set=rates.blocks=fast", "--steps=3"], "rates.blocks must be a number"),
         ([f"--set=rates.{kind}=0" for kind in configs.RATES], "nothing to train"),
-        (["--set=batch=two", "--steps=3"], "batch is of type int; got 'two'"),
-        (["--set=warmup=-1", "--steps=3"], "warmup is a fraction"),
-        (["--set=validation_rates=(0,200)", "--steps=3"], "validation_rates are 0 to 100"),
-        (["--steps=3", "--validation=DATA/more"], "pictures of --validation are in --data"),
-        (["--steps=3", "--validation=DATA/none"], "no pictures in"),
+        (["--set=batch=two", "--steps=3"], "batch must be of type int; got 'two'"),
+        (["--set=warmup=-1", "--steps=3"], "warmup must be a fraction"),
+        (["--set=validation_rates=(0,200)", "--steps=3"], "validation_rates must be 0 to 100"),
+        (["--steps=3", "--validation=DATA/more"], "images of --validation are also in --data"),
+        (["--steps=3", "--validation=DATA/none"], "no images in"),
     ],
 )
-def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
+def test_errors_of_training_are_reported_in_one_line(folder, tmp_path, arguments, says):
     arguments = [argument.replace("DATA", str(folder)) for argument in arguments]
     train = [*SMALL_RUN, f"--data={folder}", f"--workdir={tmp_path / 'out'}", *arguments]
     said = run("training.main", *train, code=1)
@@ -192,12 +190,12 @@ def test_a_mistake_is_one_line(folder, tmp_path, arguments, says):
     [
         (["--folder=/nowhere"], "there is no folder /nowhere"),
         (["--weights=/nowhere.npz"], "nowhere.npz"),
-        (["--validation=/typo", "--selected=nothing"], "no pictures in /typo"),
-        (["--validation=/typo"], "say with --selected"),
-        (["--calibration=EMPTY"], "no pictures in"),
+        (["--validation=/typo", "--selected=nothing"], "no images in /typo"),
+        (["--validation=/typo"], "state with --selected"),
+        (["--calibration=EMPTY"], "no images in"),
     ],
 )
-def test_a_mistake_in_publishing_is_one_line(tmp_path, arguments, says):
+def test_errors_of_publishing_are_reported_in_one_line(tmp_path, arguments, says):
     (tmp_path / "empty").mkdir()
     flags = {
         "--name": "x",
@@ -212,7 +210,7 @@ def test_a_mistake_in_publishing_is_one_line(tmp_path, arguments, says):
 
 
 @pytest.mark.slow
-def test_two_workers_take_the_step_of_one(folder, tmp_path):
+def test_two_workers_take_the_same_step_as_one(folder, tmp_path):
     """One SGD step on the same four crops, in one process and in two."""
     train = [
         *SMALL_RUN,
@@ -231,7 +229,7 @@ def test_two_workers_take_the_step_of_one(folder, tmp_path):
         flags = [*train, "--strategy=multiworker", f"--workdir={tmp_path / 'two'}"]
         environment = {**os.environ, "TF_CONFIG": task}
         workers.append(programs.Program("-m", "training.main", *flags, environment=environment))
-    # Both are read at once: each waits for the other.
+    # The outputs are read in parallel, because the workers wait for each other.
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda w: w.communicate(), [stack.enter_context(w) for w in workers])
         for worker, (_, said) in zip(workers, found):

@@ -1,4 +1,4 @@
-"""Weights by name, by path and by address: what was asked for, or an error."""
+"""Loading weights by name, path and address."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Response(io.BytesIO):
 
 @pytest.fixture
 def web(monkeypatch, tmp_path):
-    """An internet that holds one file; the list says what was fetched."""
+    """Replaces downloads by one file; the list records the fetched addresses."""
     fetched = []
 
     def urlopen(url, timeout):
@@ -50,7 +50,7 @@ def web(monkeypatch, tmp_path):
     return fetched
 
 
-def test_an_address_is_fetched_once_and_kept(web, tmp_path):
+def test_an_address_is_fetched_once_and_cached(web, tmp_path):
     codec = tfc_models.load(ADDRESS)
     assert codec.model_name == "bls2017"
     assert codec.digest == tfc_models.load(str(SOURCE)).digest
@@ -64,7 +64,7 @@ def test_an_address_is_fetched_once_and_kept(web, tmp_path):
     )
     assert web == ["https://example.org/weights.npz"]
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [f"{SHA256}.npz"]
-    # What was kept and then damaged is fetched again.
+    # Damaged files in the cache are fetched again.
     (tmp_path / "cache" / f"{SHA256}.npz").write_bytes(b"damaged")
     assert tfc_models.load(ADDRESS).digest == codec.digest
     assert len(web) == 2
@@ -79,14 +79,14 @@ def test_an_address_is_fetched_once_and_kept(web, tmp_path):
         (ADDRESS.replace("weights", "others"), "no such host"),
     ],
 )
-def test_what_is_not_the_file_that_was_meant_is_refused(web, tmp_path, address, says):
+def test_wrong_and_damaged_downloads_are_refused(web, tmp_path, address, says):
     with pytest.raises((ValueError, OSError), match=says):
         tfc_models.load(address)
     assert not list((tmp_path / "cache").glob("*"))
 
 
 def test_every_version_of_a_name_decodes(monkeypatch, tmp_path):
-    """Its newest version is what a name loads; a file finds the version that made it."""
+    """A name loads its newest version; a file loads the version that wrote it."""
     entries = []
     for version, source in ((1, "bls2017"), (2, "bmshj2018-factorized")):
         path = tmp_path / f"photo.v{version}.npz"
@@ -107,42 +107,42 @@ def test_every_version_of_a_name_decodes(monkeypatch, tmp_path):
         assert zoo.list_models() == ["photo"]
         assert tfc_models.load("photo").digest == entries[1]["digest"]
         old = zoo.build_model(zoo.read(zoo.entries()[1]))
-        picture = cropped(40, 50)
-        data = tfc_models.Codec(old, "photo").compress(picture)
+        image = cropped(40, 50)
+        data = tfc_models.Codec(old, "photo").compress(image)
         assert codec_for(data).digest == entries[0]["digest"]
-        assert codec_for(data).decompress(data).shape == picture.shape
+        assert codec_for(data).decompress(data).shape == image.shape
     finally:
         zoo.entries.cache_clear()
 
 
-def test_every_realism_decoder_of_the_zoo_is_what_its_entry_says():
+def test_realism_decoders_of_the_zoo_match_their_entries():
     having = [entry for entry in zoo.entries() if entry.realism]
     assert any(entry.default for entry in having)
     for entry in having:
-        path = zoo.realism_of(entry)  # Which looks at its SHA-256.
+        path = zoo.realism_of(entry)  # Checks its SHA-256.
         assert path.stat().st_size <= 6 << 20 and path.with_suffix(".md").is_file()
-        found = decoder_file.read(path)
-        assert (found.model, found.digest) == (entry.model, entry.digest)
+        weights = decoder_file.read(path)
+        assert (weights.model, weights.digest) == (entry.model, entry.digest)
 
 
 @pytest.fixture(scope="module")
 def shipped() -> list[tuple[np.ndarray, float, np.ndarray, np.ndarray]]:
-    """Pieces of two photos, bits per pixel, and what the default model decodes at realism 0 and 1.
+    """Crops of two photos with bits per pixel and the default model's images at realism 0 and 1.
 
-    Without graphs, which take most of the time to build.
+    Eager, because building graphs takes most of the time.
     """
-    codec, found = tfc_models.load(), []
+    codec, results = tfc_models.load(), []
     with without_graphs():
         for name, quality in (("chelsea.png", 30), ("coffee.png", 20)):
-            picture = images.read(samples.files()[name]).pixels[:256, :320].copy()
-            data = codec.compress(picture, quality)
+            image = images.read(samples.files()[name]).pixels[:256, :320].copy()
+            data = codec.compress(image, quality)
             both = (codec.decompress(data, realism=realism) for realism in (0.0, 1.0))
-            found.append((picture, 8.0 * len(data) / (256 * 320), *both))
-    return found
+            results.append((image, 8.0 * len(data) / (256 * 320), *both))
+    return results
 
 
-def test_the_default_model_s_realism_is_worth_what_it_costs(shipped):
-    """A fifth less of PIM-bands, and of LPIPS where its weights are at hand, for 0.7 dB at most."""
+def test_realism_of_the_default_model_trades_psnr_for_perceptual_distance(shipped):
+    """Realism 1 reduces PIM-bands, and LPIPS if available, by a fifth for at most 0.7 dB."""
     names = ["pim-bands", *(["lpips"] if os.environ.get(metrics.LPIPS_VARIABLE) else [])]
 
     def measured(metric: str, column: int) -> float:
@@ -157,7 +157,7 @@ def test_the_default_model_s_realism_is_worth_what_it_costs(shipped):
         assert measured(name, 3) <= 0.8 * measured(name, 2)
 
 
-def test_large_arrays_lie_by_bytes_and_come_back(tmp_path):
+def test_large_arrays_are_stored_by_byte_planes_and_restored(tmp_path):
     model = models.build("bls2017", channels=16, latents=16)
     files.save(model, tmp_path / "weights.npz")
     with np.load(tmp_path / "weights.npz") as arrays:
@@ -185,7 +185,7 @@ def test_a_distortion_of_an_earlier_release_keeps_its_meaning(tmp_path):
         assert config == {"distortion": f"mse + 40*{metric}"}
 
 
-def test_the_op_library_may_come_before_the_codecs():
-    """TensorFlow would load a library twice, and lose its operations, by another path."""
+def test_the_op_library_may_be_loaded_before_the_codec():
+    """TensorFlow would load the library twice, and lose its operations, by another path."""
     code = "import tfc_models; tfc_models.register_ops(); import tensorflow_compression"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)

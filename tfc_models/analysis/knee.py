@@ -34,8 +34,8 @@ def below_chord(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
     kept = order[curve[order, 1] < lowest]
     if len(kept) < 3:
         raise ValueError(
-            f"a knee needs three points that no others dominate; of {len(curve)} there are "
-            f"{len(kept)}."
+            f"a knee needs three points that are not dominated by others; {len(kept)} of "
+            f"{len(curve)} are not."
         )
     curve = curve[kept]
     curve = (curve - curve.min(axis=0)) / np.ptp(curve, axis=0)

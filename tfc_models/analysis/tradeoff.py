@@ -51,7 +51,7 @@ GENERATORS = {
     ),
     "gan": Generator(lambda u: _xlogx(u) - (u + 1.0) * np.log(1.0 + u), np.expm1),
 }
-"""The divergences of tfc_models.perceptual.DIVERGENCES, without TensorFlow."""
+"""The divergences of tfc_models.realism.DIVERGENCES, without TensorFlow."""
 
 
 class Reached(NamedTuple):
@@ -243,8 +243,8 @@ class Binary:
     def __init__(self, probability: float, least: float) -> None:
         if not 0.0 < least < probability < 0.5:
             raise ValueError(
-                "errors are fewer than ones, and these fewer than half: 0 < least < probability < "
-                f"0.5; got {least} and {probability}."
+                "the share of errors must be below that of ones, and that below 0.5: 0 < least < "
+                f"probability < 0.5; got {least} and {probability}."
             )
         self.probability, self.least = probability, least
         self.rest = least * (1.0 - least)

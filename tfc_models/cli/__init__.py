@@ -1,5 +1,5 @@
-"""The command line, `tfc-models`. `tfc-models --help` says what it does.
+"""Command line of the package: `tfc-models`.
 
-Each command is a module of tfc_models.cli.commands. Imports everything else in the library;
-TensorFlow, and packages of extras, only when a command needs them.
+Each command is a module of tfc_models.cli.commands. This package may import every other package
+of the library. It imports TensorFlow and optional packages only when a command needs them.
 """

@@ -1,4 +1,4 @@
-"""`python -m tfc_models.cli`."""
+"""Entry point of `python -m tfc_models.cli`."""
 
 import sys
 

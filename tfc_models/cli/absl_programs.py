@@ -1,4 +1,4 @@
-"""Entry of the absl programs: flags in --help, one line per error, and the exit status."""
+"""Entry point of the absl programs: help, one-line errors and exit status."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from tfc_models.training.stopping import Stopped
+from tfc_models.training.stopped import TrainingStopped
 
-ERRORS = (ValueError, OSError, TypeError, Stopped)
+ERRORS = (ValueError, OSError, TypeError, TrainingStopped)
 
-# absl then attributes the flags that `run` adopts to the program that calls it.
+# Without this, absl attributes the flags that `run` adopts to this module, not to the program.
 flags.disclaim_key_flags()
 
 
@@ -31,21 +31,21 @@ def run(
 
     Args:
         job: the program. It returns an exit status, or None for 0.
-        *flag_modules: modules whose flags --help lists beside those of the program itself.
-        words: whether `job` takes the arguments that are not flags, as a list.
-        beam: whether unknown flags are among those arguments, for Apache Beam.
-        errors: exceptions that are reported in one line. An attribute `exit_code` of theirs is
+        *flag_modules: modules whose flags --help lists in addition to the program's own.
+        words: whether `job` takes a list of the positional arguments.
+        beam: whether unknown flags are passed to `job` as arguments for Apache Beam.
+        errors: exceptions that are reported in one line. Their attribute `exit_code`, if any, is
             the exit status.
         report: prints an error.
-        verbosity: of absl's log.
-        status: exit status of errors without such an attribute.
+        verbosity: verbosity of absl's log.
+        status: exit status of errors without an `exit_code`.
     """
     for module in flag_modules:
         flags.adopt_module_key_flags(module)
 
     def main(argv: list[str]) -> None:
         if argv[1:] and not words:
-            raise app.UsageError(f"what is {argv[1]!r}? Everything is a flag; see --help.")
+            raise app.UsageError(f"unexpected argument {argv[1]!r}: use flags only; see --help.")
         if verbosity is not None:
             logging.set_verbosity(verbosity)
         try:
@@ -74,6 +74,6 @@ def print_error(error: Exception) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its type where it has none."""
+    """Returns the first line of an error's message, or the error's type if it is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

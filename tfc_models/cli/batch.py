@@ -1,4 +1,4 @@
-"""Work on many files, for the commands that compress and decompress."""
+"""Processing of many files by the commands compress and decompress."""
 
 from __future__ import annotations
 
@@ -12,30 +12,37 @@ from typing import Any
 import tfc_models
 from tfc_models.cli.errors import FAILED, CommandError, ModelError, UsageError, one_line
 from tfc_models.cli.output import Reporter, print_json, size_text
+from tfc_models.cli.output_files import STANDARD_STREAM, make_folder, write_file, write_stdout
 from tfc_models.cli.plan import Job, find_inputs, plan
-from tfc_models.cli.writing import STANDARD_STREAM, make_folder, write_file, write_stdout
 
 Work = Callable[[Job], "tuple[bytes, dict[str, Any]]"]
-"""Returns the content of a job's output, and what --json says of it."""
+"""Returns the content of a job's output, and its fields in the --json output."""
 
 
 def plan_jobs(
-    options: argparse.Namespace, wanted: Callable[[pathlib.Path], bool], kind: str, suffix: str
+    options: argparse.Namespace, accepts: Callable[[pathlib.Path], bool], kind: str, suffix: str
 ) -> list[Job]:
-    """Returns the jobs of the options."""
+    """Returns one job per input file.
+
+    Args:
+        options: options of the command.
+        accepts: whether to take a file in a folder, by its name.
+        kind: kind of the inputs, for messages.
+        suffix: suffix of the outputs.
+    """
     if options.inputs.count(STANDARD_STREAM) and len(options.inputs) > 1:
-        raise UsageError("standard input is one file: it cannot be read beside others.")
+        raise UsageError("standard input cannot be combined with other inputs.")
     many = len(options.inputs) > 1 or os.path.isdir(options.inputs[0])
     if options.force and options.skip_existing:
-        raise UsageError("--force replaces outputs that exist and --skip-existing keeps them.")
-    found = find_inputs(options.inputs, wanted, kind)
+        raise UsageError("--force and --skip-existing contradict each other.")
+    inputs = find_inputs(options.inputs, accepts, kind)
     existing = "replace" if options.force else "skip" if options.skip_existing else "refuse"
-    jobs = plan(found, options.output, many, suffix, wanted, existing)
+    jobs = plan(inputs, options.output, many, suffix, accepts, existing)
     if any(job.target is None and not job.error for job in jobs):
         if options.json:
-            raise UsageError("--json needs standard output for itself: give a file with -o.")
+            raise UsageError("--json writes to standard output: give an output file with -o.")
         if sys.stdout.isatty():
-            raise UsageError("binary data are not written to a terminal: give a file with -o.")
+            raise UsageError("refusing to write binary data to a terminal: give a file with -o.")
     return jobs
 
 
@@ -51,8 +58,8 @@ def read_input(path: pathlib.Path | None) -> bytes:
     return data
 
 
-def result_of(header: tfc_models.Header, seconds: float) -> dict[str, Any]:
-    """Returns the `--json` record of a file: `bytes` compressed, `seconds` of the codec."""
+def file_record(header: tfc_models.Header, seconds: float) -> dict[str, Any]:
+    """Returns the --json record of a file: `bytes` compressed, `seconds` of the codec."""
     return {
         "model": header.model,
         "bytes": header.bytes_total,
@@ -67,7 +74,7 @@ def result_of(header: tfc_models.Header, seconds: float) -> dict[str, Any]:
 def run_jobs(
     jobs: list[Job], work: Work, options: argparse.Namespace, reporter: Reporter, verb: str
 ) -> int:
-    """Does all jobs; returns the exit code."""
+    """Runs all jobs. Returns the exit code."""
     results = []
     with reporter.progress(jobs, verb) as steps:
         for job in steps:
@@ -96,7 +103,7 @@ def run_jobs(
                 reporter.error(f"{job.source_name}: {result['error']}")
             else:
                 result.update(facts)
-                if job.target is not None:  # In a pipe nobody waits for a line.
+                if job.target is not None:  # No summary for standard output: it is in a pipe.
                     reporter.line(_summary(result))
             results.append(result)
     if options.json:

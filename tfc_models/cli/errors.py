@@ -1,4 +1,4 @@
-"""What can go wrong in a command, and the one line that is printed for it."""
+"""Errors of the commands, their exit codes, and their one-line messages."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from tfc_models.codec.container import UnknownModelError
 from tfc_models.images import ImageError, ImageTooLargeError, TransparencyError
 
 FAILED = 1
-"""Exit code: a file could not be done; the others were."""
+"""Exit code: a file failed; the others were processed."""
 USAGE = 2
-"""Exit code: the command makes no sense as it stands; nothing was done."""
+"""Exit code: invalid arguments; nothing was done."""
 INTERRUPTED = 130
-"""Exit code: Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, the one that shells use."""
 
 BACKGROUND = "For example --background white."
-"""Remedy for a transparent picture."""
+"""Advice for a transparent image."""
 
 
 class CommandError(Exception):
-    """A file cannot be done, or the whole command cannot."""
+    """Failure of one file or of the whole command."""
 
     exit_code = FAILED
 
 
 class UsageError(CommandError):
-    """The command makes no sense as it stands."""
+    """Invalid arguments of a command."""
 
     exit_code = USAGE
 
 
 class ModelError(CommandError):
-    """The model that all files need cannot be had."""
+    """Failure to load the model that all files need."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, for a person: one line, no type where we wrote the message."""
+    """Describes an exception in one line, without its type if the message is from this package."""
     if isinstance(error, (CommandError, BitstreamError, ImageError)):
         return printable(str(error) + _remedy(error))
     if isinstance(error, MemoryError):
@@ -52,7 +52,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _remedy(error: BaseException) -> str:
-    """The option of this command that helps with an error of the library."""
+    """Returns the option that resolves an error of the library."""
     if isinstance(error, ImageTooLargeError):
         return f" --{error.limit.replace('_', '-')} raises it."
     if isinstance(error, TransparencyError):
@@ -61,7 +61,7 @@ def _remedy(error: BaseException) -> str:
 
 
 def encodable(value: Any) -> Any:
-    """A JSON value whose strings can be encoded: other bytes of file names become \\xNN."""
+    r"""Makes the strings of a JSON value encodable: other bytes of file names become \xNN."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
@@ -70,5 +70,5 @@ def encodable(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: file names may hold some, to fool a terminal."""
+    """Escapes control characters, which file names may contain to manipulate a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Models of the commands, and TensorFlow without its start-up messages."""
+"""Loading of models, without TensorFlow's start-up messages."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def check_model(name: str) -> None:
-    """Refuses a model that does not exist, before TensorFlow is loaded."""
+    """Checks that a model exists, before TensorFlow is loaded."""
     names = tfc_models.list_models()
     known = name in names or (names and name == "default") or remote.is_address(name)
     if not known and not os.path.isfile(name):
         raise UsageError(
-            f"there is no model {name!r}, nor a weights file of that name; "
+            f"there is no model {name!r} and no weights file with that name; "
             f"the models are: {', '.join(names) or 'none'}."
         )
 
 
 def check_realism_weights(name: str | None) -> None:
-    """Refuses a realism decoder that is not there, before TensorFlow is loaded."""
+    """Checks that the weights of a realism decoder exist, before TensorFlow is loaded."""
     try:
         if name:
             remote.check_there(name, "a realism decoder")
@@ -35,7 +35,11 @@ def check_realism_weights(name: str | None) -> None:
 
 
 def load_model(name: str, realism: str | None = None) -> Codec:
-    """The codec that every file of the command needs: without it there is nothing to do."""
+    """Returns the codec that all files of the command need.
+
+    Raises:
+        ModelError: the command cannot continue.
+    """
     silence_tensorflow()
     try:
         return tfc_models.load(name, realism)
@@ -44,7 +48,7 @@ def load_model(name: str, realism: str | None = None) -> Codec:
 
 
 def load_model_of(data: bytes, realism: str | None) -> Codec:
-    """Returns the codec that a file needs."""
+    """Returns the codec that compressed a file."""
     silence_tensorflow()
     from tfc_models.codec import codec_for
 
@@ -52,8 +56,11 @@ def load_model_of(data: bytes, realism: str | None) -> Codec:
 
 
 def silence_tensorflow() -> None:
-    """Before TensorFlow is imported: no start-up chatter, but what the user has set stays set."""
-    # 3 leaves out errors too: "Unable to register cuDNN factory" is one, on every machine.
+    """Disables TensorFlow's start-up messages. Call it before TensorFlow is imported.
+
+    A log level that the user has set stays in effect.
+    """
+    # Level 3 hides errors too: every machine logs "Unable to register cuDNN factory" as one.
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Logs of long commands, for a person."""
+"""Log output of long-running commands."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def shown(quiet: bool = False) -> Iterator[None]:
-    """Prints messages of absl's log on standard error, as plain lines.
+def to_stderr(quiet: bool = False) -> Iterator[None]:
+    """Prints absl's log messages to standard error, as plain lines.
 
     Args:
-        quiet: leaves out all but errors.
+        quiet: prints errors only.
     """
-    from absl import logging as absl_logging  # Replaces the class of loggers.
+    from absl import logging as absl_logging  # The import replaces Python's logger class.
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -1,7 +1,7 @@
-"""The command `tfc-models`: its options, its help, its signals and its exit codes.
+"""Command `tfc-models`: options, help, signals and exit codes.
 
-Exit codes: 0 all went well; 1 something could not be done (the rest was); 2 the command
-makes no sense, nothing was done; 130 Ctrl-C; 143 terminated.
+Exit codes: 0 success; 1 a file failed (the others were processed); 2 invalid arguments, nothing
+was done; 130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from PIL import Image
 
 import tfc_models
-from tfc_models.cli import searching, signals
+from tfc_models.cli import search_options, signals
 from tfc_models.cli.commands import (
     bulk,
     compare,
@@ -54,34 +54,34 @@ COMMANDS: dict[str, Any] = {
 OVERVIEW = """\
 usage: tfc-models COMMAND [options] [files]
 
-Learned image compression: pictures to small .tfcm files, and back.
+Learned image compression: compresses images to .tfcm files and decompresses them.
 
 commands:
-  compress     pictures to .tfcm files
-  decompress   .tfcm files to pictures
-  info         what a .tfcm file holds
-  models       the models there are
-  export       a model as a TensorFlow SavedModel, for servers
-  evaluate     models beside JPEG, WebP, AVIF, JPEG XL, HEIC … over a folder of pictures
-  compare      one picture by all of them, at one size and at one quality
-  metrics      how far pictures are from others: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
-  judge        how good metrics are: monotone in corruptions, near to people
-  recover      what metrics do not see: pictures found by minimizing them
-  train        a codec, a realism decoder, a metric: as a named config says
-  serve        a model by REST and gRPC, with a page for browsers
-  bulk         compress, decompress or evaluate many files, on Apache Beam
+  compress     compress images to .tfcm files
+  decompress   decompress .tfcm files to images
+  info         show the headers of .tfcm files
+  models       list the available models
+  export       export a model as a TensorFlow SavedModel for serving
+  evaluate     compare models with JPEG, WebP, AVIF, JPEG XL, HEIC … on a folder of images
+  compare      compare codecs on one image, at equal size and at equal quality
+  metrics      measure image quality: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
+  judge        evaluate metrics: monotonicity under corruptions, agreement with people
+  recover      recover an image by minimizing each metric
+  train        train a codec, a realism decoder or a metric from a named config
+  serve        serve a model over REST and gRPC, with a web page
+  bulk         compress, decompress or evaluate many files with Apache Beam
 
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
-  tfc-models decompress photo.tfcm --realism 1     sharp in place of blurred
-  tfc-models compress photos/ -o small/            a whole folder
+  tfc-models decompress photo.tfcm --realism 1     synthesizes sharp detail
+  tfc-models compress photos/ -o small/            compresses a folder
 
-tfc-models COMMAND --help says more; tfc-models --version, which release this is.
+Run tfc-models COMMAND --help for the options of a command, tfc-models --version for the release.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of one line, as everywhere else in this command."""
+    """Parser that reports errors in one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -91,7 +91,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Overview(argparse.Action):
-    """`tfc-models --help`: short; the options are in the help of each command."""
+    """Prints the overview for `tfc-models --help`. Each command's help lists its options."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, *unused: Any, **also_unused: Any
@@ -101,13 +101,16 @@ class _Overview(argparse.Action):
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Runs a command. Returns its exit code."""
     try:
         options = _options(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     try:
-        with _process_settings(options.handles_signals), searching.named_weights(options):
+        with (
+            _process_settings(options.handles_signals),
+            search_options.weights_environment(options),
+        ):
             return options.run(options)
     except signals.Terminated as end:
         return end.exit_code
@@ -115,7 +118,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{NAME}: interrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python must not try again at the end.
+        # The reader has closed the pipe. Python must not flush standard output again at exit.
         _discard_stdout()
         return FAILED
     except Exception as error:
@@ -131,11 +134,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _process_settings(handles_signals: bool) -> Iterator[None]:
-    """Sets signals, warnings and limits of Pillow for the process while a command runs."""
-    # Our own limits, which --max-pixels raises, take the place of Pillow's.
+    """Sets signal handlers, warning filters and Pillow's limits while a command runs."""
+    # The limits of --max-pixels and --max-side replace Pillow's.
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        handled = contextlib.nullcontext() if handles_signals else signals.handled()
+        handled = contextlib.nullcontext() if handles_signals else signals.raise_on_signals()
         with handled, warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
@@ -152,7 +155,7 @@ def _discard_stdout() -> None:
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the options; of a command that takes other ones too, those are in `others`."""
+    """Parses the arguments. `others` holds the unknown options of commands that accept some."""
     parser = _parser()
     options, others = parser.parse_known_args(words)
     options.others = others
@@ -190,5 +193,5 @@ def _command(
     )
     command.set_defaults(run=run)
     command.add_argument("--json", action="store_true", help="print results as JSON")
-    command.add_argument("--traceback", action="store_true", help="show where an error came from")
+    command.add_argument("--traceback", action="store_true", help="print the traceback of an error")
     return command

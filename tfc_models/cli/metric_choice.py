@@ -1,4 +1,4 @@
-"""Metrics of --metric, and the weights of their options."""
+"""Metrics selected by --metric, with the weights of --weights."""
 
 from __future__ import annotations
 
@@ -18,37 +18,51 @@ UNTRAINED = {"pim-untrained": "pim", "pim-bands-untrained": "pim-bands"}
 def metric_names(
     options: argparse.Namespace, reporter: Reporter, more: tuple[str, ...] = ()
 ) -> list[str]:
-    """Those of --metric, of the table and `more`; "all" is what there are weights for."""
-    asked = dict.fromkeys(n.strip().lower() for n in options.metric.split(",") if n.strip())
+    """Returns the metrics of --metric. "all" means all metrics whose weights are available.
+
+    Args:
+        options: options of the command.
+        reporter: reports the metrics that "all" leaves out.
+        more: names that are valid in addition to the registered metrics.
+    """
+    requested = dict.fromkeys(n.strip().lower() for n in options.metric.split(",") if n.strip())
     known = (*METRICS, *more)
-    for name in asked:
+    for name in requested:
         if name != ALL and name not in known:
             raise UsageError(
                 f"there is no metric {name!r}; the metrics are: {', '.join(known)}, or {ALL}."
             )
-    if not asked:
-        raise UsageError("there is nothing to measure: give --metric.")
-    names = list(known) if ALL in asked else list(asked)
+    if not requested:
+        raise UsageError("--metric names no metric.")
+    names = list(known) if ALL in requested else list(requested)
     for name in [n for n in names if n in METRICS and n not in options.weights]:
         text = METRICS[name].missing_weights
-        if text and name in asked:
+        if text and name in requested:
             raise UsageError(f"{text}.")
         if text:
             names.remove(name)
-            reporter.line(f"{text}. It is left out.")
+            reporter.line(f"{text}. It is skipped.")
     return names
 
 
-def metrics_of(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the metrics by name, with the weights of the options or the default ones."""
+def load_metrics(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the metrics by name, with the weights of --weights or the default weights."""
     try:
         return {name: named(name, options.weights.get(name)) for name in names}
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
 
 
-def learned_of(name: str, options: argparse.Namespace, **changes: Any) -> Any:
-    """The pim or pim-bands of its option, of the environment, or else the one that is shipped."""
+def load_learned_metric(name: str, options: argparse.Namespace, **changes: Any) -> Any:
+    """Returns the model of pim or pim-bands.
+
+    Its weights are those of --weights, of the environment variable, or those in the package.
+
+    Args:
+        name: "pim" or "pim-bands".
+        options: options of the command.
+        **changes: settings to override.
+    """
     from tfc_models.metrics.pim import LEARNED
 
     learned = LEARNED[name]
@@ -61,8 +75,8 @@ def learned_of(name: str, options: argparse.Namespace, **changes: Any) -> Any:
 def distance_names(
     options: argparse.Namespace, reporter: Reporter, more: tuple[str, ...] = ()
 ) -> list[str]:
-    """Returns the metrics that are distances: all but PSNR, which is MSE in other words."""
+    """Returns the selected metrics that have distances: all but PSNR, whose distance is MSE."""
     names = [name for name in metric_names(options, reporter, more) if name != "psnr"]
     if not names:
-        raise UsageError("psnr is no distance: take mse.")
+        raise UsageError("psnr is not a distance: use mse.")
     return names

@@ -1,4 +1,7 @@
-"""What a command says: results on standard output only as JSON, all else on standard error."""
+"""Messages, progress bars, tables and JSON of the commands.
+
+Messages and progress go to standard error. Tables and JSON go to standard output.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,40 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from tfc_models.cli.errors import encodable, printable
-from tfc_models.cli.searching import ExpectedTime
+from tfc_models.cli.search_options import ExpectedTime
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
-LONG_SECONDS = 5.0  # A search that takes longer is announced.
+LONG_SECONDS = 5.0  # A longer search prints its expected time.
 
 
 class Reporter:
-    """Lines for people on standard error, with a progress bar where that is a terminal."""
+    """Prints messages to standard error, with a progress bar if that is a terminal."""
 
     def __init__(self, command: str, quiet: bool = False) -> None:
         self._prefix = f"tfc-models {command}: "
         self._quiet = quiet
-        self._bar: Any = None  # While it is shown, lines go above it.
+        self._bar: Any = None  # While a bar is active, messages are printed above it.
         self.failures = 0
 
     def line(self, text: str) -> None:
-        """A result or a note; `--quiet` drops it."""
+        """Prints a result or a note. --quiet suppresses it."""
         if not self._quiet:
             self._print(printable(text))
 
     def warn(self, text: str) -> None:
-        """A remark that is always shown, and is no failure."""
+        """Prints a warning, even with --quiet. It does not count as a failure."""
         self._print(printable(self._prefix + text))
 
     def error(self, text: str) -> None:
-        """A failure, which is counted and always shown."""
+        """Prints an error, even with --quiet, and counts a failure."""
         self.failures += 1
         self.warn(text)
 
     @contextlib.contextmanager
     def progress(self, jobs: list[Any], verb: str) -> Iterator[Iterable[Any]]:
-        """The jobs, one by one, while a bar shows how far they are."""
+        """Yields the jobs and shows their progress in a bar."""
         progress = None if self._quiet else _progress_bar()
         if progress is None:
             yield jobs
@@ -56,18 +59,18 @@ class Reporter:
 
     @contextlib.contextmanager
     def search(self, text: str, remark: str = "") -> Iterator[Callable[[int, int], None] | None]:
-        """Shows how far the search for one image is.
+        """Shows the progress of the encoder search for one image.
 
-        On a terminal by a bar; elsewhere by one line with the expected time, if that is long.
+        A terminal shows a bar. Otherwise a long search prints one line with its expected time.
 
         Args:
-            text: the image and its effort.
-            remark: follows the time.
+            text: image and effort.
+            remark: text after the expected time.
         """
         if self._quiet:
             yield None
         elif self._bar is None:
-            yield self._announced(text, remark)
+            yield self._time_announcer(text, remark)
         else:
             task = self._bar.add_task(printable(text), total=None)
             try:
@@ -75,14 +78,14 @@ class Reporter:
             finally:
                 self._bar.remove_task(task)
 
-    def _announced(self, text: str, remark: str) -> Callable[[int, int], None]:
-        expected, is_said = ExpectedTime(), False
+    def _time_announcer(self, text: str, remark: str) -> Callable[[int, int], None]:
+        expected, is_announced = ExpectedTime(), False
 
         def progress(done: int, total: int) -> None:
-            nonlocal is_said
+            nonlocal is_announced
             seconds = expected.seconds(done, total)
-            if not is_said and seconds is not None and seconds > LONG_SECONDS:
-                is_said = True
+            if not is_announced and seconds is not None and seconds > LONG_SECONDS:
+                is_announced = True
                 self.line(f"{text}, about {seconds:.0f} s{remark}")
 
         return progress
@@ -95,7 +98,7 @@ class Reporter:
 
 
 def _progress_bar() -> Any | None:
-    """None where standard error is not a terminal."""
+    """Returns a progress bar, or None if standard error is not a terminal."""
     if not sys.stderr.isatty():
         return None
     from rich.console import Console
@@ -120,12 +123,12 @@ def _progress_bar() -> Any | None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Prints a JSON document to standard output."""
     print(json.dumps(encodable(document), indent=2), flush=True)
 
 
 def print_table(columns: Mapping[str, str], rows: Iterable[Iterable[str]], title: str = "") -> None:
-    """A table on standard output; `columns` maps a heading to "left" or "right"."""
+    """Prints a table to standard output. `columns` maps headings to "left" or "right"."""
     import rich.box
     from rich.console import Console
     from rich.table import Table
@@ -138,13 +141,13 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Iterable[str]], title
         table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
-        # Whoever reads a pipe wants whole lines, however long.
+        # Programs that read a pipe need unwrapped lines.
         console = Console(width=max(console.width, 160))
     console.print(table)
 
 
 def size_text(count: int) -> str:
-    """A number of bytes for people: 1,234 B, 56.7 kB, 8.9 MB."""
+    """Formats a number of bytes: 1,234 B, 56.7 kB, 8.9 MB."""
     if count < 10_000:
         return f"{count:,} B"
     if count < 10_000_000:

@@ -1,4 +1,4 @@
-"""From what was asked for to a list of jobs, so that what cannot work stops before any work."""
+"""Planning of jobs: finds inputs, chooses outputs, and detects errors before any work starts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tfc_models.cli.errors import CommandError, UsageError, one_line, printable
-from tfc_models.cli.writing import STANDARD_STREAM, check_new, check_place
+from tfc_models.cli.output_files import STANDARD_STREAM, check_new, check_writable
 from tfc_models.file_names import UNREADABLE, renamed
 from tfc_models.images import has_image_suffix, has_unreadable_suffix
 
 
 class Job(NamedTuple):
-    """One file to read and one to write; None is standard input or output.
+    """One input and one output file.
 
-    A job with an error is one that cannot be done, as is clear before it is begun. One that is
-    done has an output, which stays.
+    Attributes:
+        source: input file; None for standard input.
+        target: output file; None for standard output.
+        error: reason why the job cannot run, known before it starts; empty if there is none.
+        is_done: whether the output exists and is kept.
     """
 
     source: pathlib.Path | None
@@ -27,15 +30,23 @@ class Job(NamedTuple):
 
     @property
     def source_name(self) -> str:
+        """Name of the input in messages."""
         return _name(self.source)
 
     @property
     def target_name(self) -> str:
+        """Name of the output in messages."""
         return _name(self.target)
 
 
-class Found(NamedTuple):
-    """An input file and where it lies below the folder that was named."""
+class InputFile(NamedTuple):
+    """An input file.
+
+    Attributes:
+        path: the file; None for standard input.
+        relative: path relative to the folder that the user named.
+        error: reason why the file cannot be read; empty if there is none.
+    """
 
     path: pathlib.Path | None
     relative: pathlib.Path
@@ -43,65 +54,65 @@ class Found(NamedTuple):
 
 
 def find_inputs(
-    arguments: Iterable[str], wanted: Callable[[pathlib.Path], bool], kind: str
-) -> list[Found]:
-    """The files that the arguments name: files as they are, folders searched for what is wanted.
+    arguments: Iterable[str], accepts: Callable[[pathlib.Path], bool], kind: str
+) -> list[InputFile]:
+    """Returns the named files and the accepted files of the named folders.
 
     Args:
         arguments: files, folders, or "-" for standard input.
-        wanted: whether a file in a folder is taken, by its name.
-        kind: what is searched for, for messages: "pictures".
+        accepts: whether to take a file in a folder, by its name.
+        kind: kind of the inputs, for messages, such as "images".
     """
-    found: list[Found] = []
+    inputs: list[InputFile] = []
     for argument in arguments:
         path = pathlib.Path(argument)
         if argument == STANDARD_STREAM:
-            found.append(Found(None, pathlib.Path(STANDARD_STREAM)))
+            inputs.append(InputFile(None, pathlib.Path(STANDARD_STREAM)))
         elif not argument:
-            # An unset shell variable, not the current folder.
-            found.append(Found(path, path, "an empty name; the current folder is '.'."))
+            # Probably an unset shell variable; pathlib would read it as the current folder.
+            inputs.append(InputFile(path, path, "an empty name; the current folder is '.'."))
         elif path.is_dir():
-            files = list(_search(path, wanted))
+            files = list(_search(path, accepts))
             if not files:
-                files.append(Found(path, path, f"there are no {kind} in this folder."))
-            found.extend(files)
+                files.append(InputFile(path, path, f"there are no {kind} in this folder."))
+            inputs.extend(files)
         else:
             try:
                 path.stat()
             except OSError as error:
-                found.append(Found(path, path, one_line(error)))
+                inputs.append(InputFile(path, path, one_line(error)))
             else:
-                found.append(Found(path, pathlib.Path(path.name)))
-    # The same file by two arguments is one job.
-    unique = {_identity(file): file for file in reversed(found)}
+                inputs.append(InputFile(path, pathlib.Path(path.name)))
+    # A file that is named twice is one job.
+    unique = {_identity(file): file for file in reversed(inputs)}
     return list(reversed(unique.values()))
 
 
 def plan(
-    found: list[Found],
+    inputs: list[InputFile],
     output: str | None,
     many: bool,
     suffix: str,
     stripped: Callable[[pathlib.Path], bool],
     existing: str,
 ) -> list[Job]:
-    """Where every input goes.
+    """Assigns an output to each input.
 
     Args:
-        found: the inputs.
-        output: the argument of `-o`: a file for one input, a folder for many, "-" for standard
-            output; None puts outputs beside their inputs.
-        many: whether outputs go into a folder even if only one input was found.
-        suffix: of the outputs.
-        stripped: whether an input's own suffix is replaced, rather than kept.
-        existing: what happens to outputs that exist: "refuse", "replace" or "skip".
+        inputs: input files.
+        output: argument of -o: a file for one input, a folder for several, "-" for standard
+            output; None writes outputs next to their inputs.
+        many: whether -o names a folder even if there is only one input.
+        suffix: suffix of the outputs.
+        stripped: whether the suffix of an input is replaced rather than kept.
+        existing: what happens to existing outputs: "refuse", "replace" or "skip".
 
     Raises:
-        UsageError: the request contradicts itself; nothing must be done.
+        UsageError: the arguments contradict each other.
     """
     folder = _output_folder(output, many)
     jobs = []
-    for source, relative, error in found:
+    for source, relative, error in inputs:
         is_done = False
         if error:
             jobs.append(Job(source, None, error))
@@ -111,20 +122,20 @@ def plan(
         elif folder is None:
             target = None if output == STANDARD_STREAM else pathlib.Path(output)
         elif source is None:
-            raise UsageError("what comes from standard input needs a file with -o, not a folder.")
+            raise UsageError("with standard input, -o must name a file, not a folder.")
         else:
             target = folder / renamed(relative, suffix, stripped)
         if target is not None:
             is_done = existing == "skip" and os.path.isfile(target)
             may_exist = is_done or existing == "replace"
-            error = _obstacle(source, target, may_exist, may_make_folder=folder is not None)
+            error = _target_error(source, target, may_exist, may_make_folder=folder is not None)
             if not error and not is_done:
-                error = _closed(target)
+                error = _permission_error(target)
         jobs.append(Job(source, target, error, is_done))
     return _without_collisions(jobs)
 
 
-def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Iterable[Found]:
+def _search(folder: pathlib.Path, accepts: Callable[[pathlib.Path], bool]) -> Iterable[InputFile]:
     problems: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=problems.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -132,16 +143,16 @@ def _search(folder: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Ite
             path = pathlib.Path(parent, name)
             if name.startswith("."):
                 continue
-            if wanted(path):
-                yield Found(path, path.relative_to(folder))
-            elif wanted is has_image_suffix and has_unreadable_suffix(path):
-                yield Found(path, path.relative_to(folder), UNREADABLE)
+            if accepts(path):
+                yield InputFile(path, path.relative_to(folder))
+            elif accepts is has_image_suffix and has_unreadable_suffix(path):
+                yield InputFile(path, path.relative_to(folder), UNREADABLE)
     for problem in problems:
         unreadable = pathlib.Path(problem.filename)
-        yield Found(unreadable, unreadable, one_line(problem))
+        yield InputFile(unreadable, unreadable, one_line(problem))
 
 
-def _identity(file: Found) -> object:
+def _identity(file: InputFile) -> object:
     return None if file.path is None else os.path.realpath(file.path)
 
 
@@ -153,13 +164,13 @@ def _output_folder(output: str | None, many: bool) -> pathlib.Path | None:
         is_folder = path.is_dir() or output.endswith(os.sep)
         return path if is_folder and output != STANDARD_STREAM else None
     if output == STANDARD_STREAM:
-        raise UsageError("many files do not fit into standard output: give a folder with -o.")
+        raise UsageError("standard output takes one file only: give a folder with -o.")
     if path.exists() and not path.is_dir():
-        raise UsageError(f"with many inputs -o names a folder, and {output} is a file.")
+        raise UsageError(f"with several inputs, -o must name a folder; {output} is a file.")
     return path
 
 
-def _obstacle(
+def _target_error(
     source: pathlib.Path | None, target: pathlib.Path, force: bool, may_make_folder: bool
 ) -> str:
     try:
@@ -173,16 +184,16 @@ def _obstacle(
     return ""
 
 
-def _closed(target: pathlib.Path) -> str:
+def _permission_error(target: pathlib.Path) -> str:
     try:
-        check_place(target)
+        check_writable(target)
     except (CommandError, OSError) as error:
         return one_line(error)
     return ""
 
 
 def _without_collisions(jobs: list[Job]) -> list[Job]:
-    """Jobs of one target fail: which of them should it hold?"""
+    """Marks all jobs that share an output as failed."""
     by_target: dict[str, list[Job]] = {}
     for job in jobs:
         if job.target is not None:

@@ -1,9 +1,8 @@
-"""Ctrl-C and SIGTERM: an end without half files, and without a long wait.
+"""Handling of Ctrl-C and SIGTERM: the process ends promptly and leaves no partial files.
 
-Python runs its signal handlers between two of its own steps; a large picture may be minutes in
-one step of TensorFlow. So a thread watches for signals as well. If the main thread has not
-come to its end after a moment of grace, the thread ends the process, as soon as no file is
-being written.
+Python runs signal handlers between two of its own instructions, and a large image may spend
+minutes in one TensorFlow call. Therefore a thread watches for signals too. If the main thread has
+not finished after a grace period, the thread ends the process as soon as no file is being written.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from tfc_models.cli import writing
+from tfc_models.cli import output_files
 
 GRACE_SECONDS = 1.0
 SHOW_CURSOR = "\x1b[?25h"
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came: clean up and end."""
+    """Raised in the main thread by SIGTERM and SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -31,20 +30,20 @@ class Terminated(BaseException):
 
 
 def exit_code(number: int) -> int:
-    """Of a process that a signal has ended, as shells have it."""
+    """Returns the exit code of a process that a signal has ended, as shells report it."""
     return 128 + number
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
-    """Signals end the block by an exception, KeyboardInterrupt or Terminated."""
+def raise_on_signals() -> Iterator[None]:
+    """Makes signals end the block with an exception, KeyboardInterrupt or Terminated."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread handle signals.
+        yield  # Python allows only the main thread to handle signals.
         return
     handlers = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # nohup has a program ignore SIGHUP: so be it.
+        # A signal that is ignored already, as by nohup, stays ignored.
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             handlers[number] = signal.signal(number, _terminate)
     try:
@@ -66,11 +65,11 @@ def _watched(numbers: set[int]) -> Iterator[None]:
     ended = threading.Event()
 
     def watch() -> None:
-        # Python writes a signal's number at once, whatever the main thread is doing; the end
-        # of the block closes the pipe.
+        # Python writes the number of a signal to the pipe immediately, even while the main thread
+        # is inside a C call. The end of the block closes the pipe.
         while number := os.read(reader, 1):
             if number[0] in numbers and not ended.wait(GRACE_SECONDS):
-                with writing.UNDERWAY:
+                with output_files.WRITE_LOCK:
                     _end(number[0])
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -43,14 +43,14 @@ class Codec(tf.Module):
     """Frozen model with a file format, as used by the command line and the servers.
 
     >>> codec = Codec(models.build("mbt2018-mean"))   # or tfc_models.load(name)
-    >>> data = codec.compress(picture)
-    >>> picture = codec.decompress(data)
+    >>> data = codec.compress(image)
+    >>> image = codec.decompress(data)
 
     Args:
         model: model, which is frozen if it was not. A frozen model does not train: to continue
             training, pass a copy (`models.build` and `assign_state`).
         name: model name that files contain; by default the model's own.
-        pictures: argument of `model.freeze`.
+        images: argument of `model.freeze`.
         realism: realism decoder for the same files, its weights file, or a zoo entry that has
             one. Files are read on first use.
     """
@@ -59,7 +59,7 @@ class Codec(tf.Module):
         self,
         model: CompressionModel,
         name: str | None = None,
-        pictures: tf.Tensor | None = None,
+        images: tf.Tensor | None = None,
         realism: RealismDecoder | str | os.PathLike[str] | zoo.Entry | None = None,
     ) -> None:
         super().__init__(name="codec")
@@ -67,7 +67,7 @@ class Codec(tf.Module):
             raise TypeError(f"Codec takes a model; for the zoo's, tfc_models.load({model!r}).")
         self.model_name = name or model.name
         container.pack_name(self.model_name)
-        model.freeze(pictures=pictures)
+        model.freeze(images=images)
         self.model = model
         self.digest_bytes = model.digest()
         if isinstance(realism, RealismDecoder) and realism.base is not model:
@@ -91,7 +91,7 @@ class Codec(tf.Module):
             input_signature=[GREY_OR_RGB, tf.TensorSpec([], tf.int32)],
             autograph=False,
         )
-        hyper_channels = model.coder.hyperprior.channels if "z" in model.coder.parts else 1
+        hyper_channels = model.coder.hyperprior.channels if "z" in model.coder.streams else 1
         integers, hyper_integers = (
             tf.TensorSpec([1, None, None, channels], tf.float32)
             for channels in (model.latent_channels, hyper_channels)
@@ -138,7 +138,7 @@ class Codec(tf.Module):
 
     def compress(
         self,
-        picture: np.ndarray,
+        image: np.ndarray,
         quality: int | None = None,
         effort: int = 0,
         tune: str | None = None,
@@ -147,7 +147,7 @@ class Codec(tf.Module):
         """Returns the file of an sRGB image.
 
         Args:
-            picture: uint8, height × width × 3, or height × width of a grey image.
+            image: uint8, height × width × 3, or height × width of a grey image.
             quality: 0 to 100, for models of many rates; 50 by default.
             effort: 0, a single pass, to 9. Higher levels search better integers for this image
                 (see `tfc_models.codec.refinement`): smaller files at equal quality, more time to
@@ -161,22 +161,20 @@ class Codec(tf.Module):
             tuning_of(tune, self.model)
             if not effort:
                 raise ValueError("tune needs an effort above 0: a single pass has nothing to tune.")
-        picture = np.asarray(picture)
-        is_image = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
-        if picture.dtype != np.uint8 or not is_image:
+        image = np.asarray(image)
+        is_image = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if image.dtype != np.uint8 or not is_image:
             raise ValueError(
-                "a picture is a uint8 array of height × width × 3, or height × width if grey; "
-                f"got {picture.dtype} of shape {picture.shape}."
+                "an image is a uint8 array of height × width × 3, or height × width if grey; "
+                f"got {image.dtype} of shape {image.shape}."
             )
-        if not 1 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= container.MAX_SIDE:
-            raise ValueError(
-                f"a picture has sides of 1 to {container.MAX_SIDE}; got {picture.shape}."
-            )
-        pixels = tf.constant(picture[..., None] if picture.ndim == 2 else picture)
+        if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= container.MAX_SIDE:
+            raise ValueError(f"an image has sides of 1 to {container.MAX_SIDE}; got {image.shape}.")
+        pixels = tf.constant(image[..., None] if image.ndim == 2 else image)
         try:
             rate = self.rate_setting(quality)
             data = self._compress(pixels, rate).numpy()
-            return self._refined(picture, data, rate, effort, tune, progress) if effort else data
+            return self._refined(image, data, rate, effort, tune, progress) if effort else data
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(reason(error)) from None
 
@@ -189,7 +187,7 @@ class Codec(tf.Module):
 
     def _refined(
         self,
-        picture: np.ndarray,
+        image: np.ndarray,
         data: bytes,
         rate: int,
         effort: int,
@@ -198,9 +196,9 @@ class Codec(tf.Module):
     ) -> bytes:
         """Returns the file that a search found, or `data` if that costs less."""
         tuning = tuning_of(tune, self.model)
-        check_size(tuning, picture.shape)
+        check_size(tuning, image.shape)
         refiner = self.refiner(tuning)
-        pixels = tf.constant(picture[..., None] if picture.ndim == 2 else picture)
+        pixels = tf.constant(image[..., None] if image.ndim == 2 else image)
         y = self._analyse(pixels, rate)
         total, done = refiner.ticks(y.shape[1], y.shape[2], effort), 0
 
@@ -211,14 +209,14 @@ class Codec(tf.Module):
                 progress(done, total)
 
         setting = tf.constant(rate, tf.float32)
-        rgb = as_rgb(picture)
+        rgb = as_rgb(image)
         symbols, z = refiner.search(rgb[None], y, setting, tf.constant(effort), tick)
         result = self._write_symbols(pixels, rate, symbols, z).numpy()
 
         def cost_of(file: bytes) -> float:
             decoded = as_rgb(self.decompress(file, 2**62, 2**62))
             distortion = distortion_of(tuning, rgb, decoded)
-            bits = 8.0 * len(file) / (picture.shape[0] * picture.shape[1])
+            bits = 8.0 * len(file) / (image.shape[0] * image.shape[1])
             return bits + float(squared_error_weight(self.model, setting)) * distortion
 
         return result if cost_of(result) < cost_of(data) else data
@@ -264,10 +262,10 @@ class Codec(tf.Module):
             self.realism_decoder()  # Read here, where errors can be reported.
             decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
-            picture = decode(*arguments).numpy()
+            image = decode(*arguments).numpy()
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
-        return picture[..., 0] if picture.shape[2] == 1 else picture
+        return image[..., 0] if image.shape[2] == 1 else image
 
     def latents(
         self,
@@ -281,26 +279,26 @@ class Codec(tf.Module):
         except tf.errors.OpError as error:
             raise BitstreamError(reason(error)) from None
 
-    def _compress_one(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        y = self._analysed(picture, rate)
+    def _compress_one(self, image: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        y = self._analysed(image, rate)
         encoded = self.model.coder.encode(y, tf.cast(rate, tf.float32))
-        return self._file(picture, rate, *encoded)
+        return self._file(image, rate, *encoded)
 
     def _compress_symbols(
-        self, picture: tf.Tensor, rate: tf.Tensor, symbols: tf.Tensor, z: tf.Tensor
+        self, image: tf.Tensor, rate: tf.Tensor, symbols: tf.Tensor, z: tf.Tensor
     ) -> tf.Tensor:
         """Returns the file of given integers; only the shape of the image is used."""
         encoded = self.model.coder.encode_symbols(symbols, z, tf.cast(rate, tf.float32))
-        return self._file(picture, rate, *encoded)
+        return self._file(image, rate, *encoded)
 
     def _file(
         self,
-        picture: tf.Tensor,
+        image: tf.Tensor,
         rate: tf.Tensor,
         strings: tuple[tf.Tensor, ...],
         y_hat: tf.Tensor,
     ) -> tf.Tensor:
-        height, width, channels = tf.unstack(tf.shape(picture))
+        height, width, channels = tf.unstack(tf.shape(image))
         return graph.write(
             self.model_name,
             self.digest_bytes,
@@ -312,16 +310,16 @@ class Codec(tf.Module):
             tf.cast(y_hat * LATENT_UNITS, tf.int32),
         )
 
-    def _analysed(self, picture: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    def _analysed(self, image: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         """Returns latents of an image before quantization."""
-        height, width = tf.shape(picture)[0], tf.shape(picture)[1]
-        picture = graph.checked(picture, height * width > 0, "the picture has no pixels")
-        channels = tf.shape(picture)[2]
+        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        image = graph.checked(image, height * width > 0, "the image has no pixels")
+        channels = tf.shape(image)[2]
         grey = tf.equal(channels, 1)
         known = grey | tf.equal(channels, 3)
-        picture = graph.checked(picture, known, "a picture has one channel or three")
-        picture = tf.ensure_shape(tf.repeat(picture, tf.where(grey, 3, 1), axis=2), RGB_IMAGE.shape)
-        padded = pad_to_multiple(picture[None], STRIDE)
+        image = graph.checked(image, known, "an image has one channel or three")
+        image = tf.ensure_shape(tf.repeat(image, tf.where(grey, 3, 1), axis=2), RGB_IMAGE.shape)
+        padded = pad_to_multiple(image[None], STRIDE)
         latents = tf.TensorSpec([None, None, self.model.latent_channels], tf.float32)
         setting = tf.cast(rate, tf.float32)
 
@@ -338,7 +336,7 @@ class Codec(tf.Module):
     ) -> tuple[tf.Tensor, graph.Fields]:
         coder = self.model.coder
         largest = LARGEST_QUALITY if self.many_rates else 0
-        streams = len(coder.parts)
+        streams = len(coder.streams)
         fields = graph.read(
             data, self.model_name, self.digest_bytes, streams, max_pixels, max_side, largest
         )
@@ -375,11 +373,11 @@ class Codec(tf.Module):
             decoder = self.realism_decoder()
             return decoded(lambda latents: decoder.to_images(latents, rate, realism), decoder.halo)
 
-        picture = faithful() if realism is None else tf.cond(realism > 0.0, sharp, faithful)
-        picture = picture[0, : fields.height, : fields.width]
+        image = faithful() if realism is None else tf.cond(realism > 0.0, sharp, faithful)
+        image = image[0, : fields.height, : fields.width]
         grey = tf.equal(tf.bitwise.bitwise_and(fields.flags, container.GREY), container.GREY)
-        picture = tf.cond(grey, lambda: _channel_mean(picture), lambda: picture)
-        return tf.ensure_shape(picture, GREY_OR_RGB.shape)
+        image = tf.cond(grey, lambda: _channel_mean(image), lambda: image)
+        return tf.ensure_shape(image, GREY_OR_RGB.shape)
 
     def save(
         self,
@@ -437,9 +435,9 @@ def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ..
     return tf.constant(container.as_bytes(data)), *limits
 
 
-def _channel_mean(picture: tf.Tensor) -> tf.Tensor:
+def _channel_mean(image: tf.Tensor) -> tf.Tensor:
     """Returns the rounded mean of the three channels, as an image of one channel."""
-    total = tf.reduce_sum(tf.cast(picture, tf.int32), axis=2, keepdims=True)
+    total = tf.reduce_sum(tf.cast(image, tf.int32), axis=2, keepdims=True)
     return tf.cast((total + 1) // 3, tf.uint8)
 
 

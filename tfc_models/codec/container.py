@@ -10,7 +10,7 @@ bytes                   what
 4                       digest of the weights
 varint, varint          height, width
 varint                  rate setting of a variable-rate model; 0 for the others
-varint                  in version 2: flags, at least one; bit 0: the picture is grey
+varint                  in version 2: flags, at least one; bit 0: the image is grey
 varint + n, …           each stream's length and bytes
 4                       fingerprint of the decoded latent
 4                       fingerprint of everything before it
@@ -37,7 +37,7 @@ MAGIC = b"\xf1TC"
 VERSION, FLAGS_VERSION = 1, 2
 """Format versions: of files without flags, of files with flags."""
 GREY = 1
-"""Flag: the picture has one channel."""
+"""Flag: the image has one channel."""
 KNOWN_FLAGS = GREY
 SUFFIX = ".tfcm"
 LETTERS = "\0abcdefghijklmnopqrstuvwxyz0123456789-._"
@@ -163,9 +163,9 @@ def inspect(data: bytes) -> Header:
     if data[3] == FLAGS_VERSION:
         flags, at = _read_varint(data, at, end)
         if not flags:
-            raise BitstreamError("damaged: it has no flags, and its version says that it has.")
+            raise BitstreamError("damaged: the flags that its version requires are missing.")
         if flags & ~KNOWN_FLAGS:
-            raise BitstreamError(f"made by a newer release (flags {flags:#x}): install that.")
+            raise BitstreamError(f"written by a newer release (flags {flags:#x}): install it.")
     streams = []
     while at < end:
         length, at = _read_varint(data, at, end)

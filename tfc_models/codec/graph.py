@@ -154,7 +154,7 @@ def read(
     flags, at = tf.where(flagged, flags, 0), tf.where(flagged, after, at)
     legal = (height >= 1) & (width >= 1)
     legal &= (height <= container.MAX_SIDE) & (width <= container.MAX_SIDE)
-    height = checked(height, legal, "damaged: its picture would have no pixels, or too many")
+    height = checked(height, legal, "damaged: its image would have no pixels, or too many")
     size = tf.strings.join([tf.strings.as_string(width), "x", tf.strings.as_string(height)])
     within = (height * width <= max_pixels) & (tf.maximum(height, width) <= max_side)
     limits = tf.strings.join(
@@ -166,7 +166,7 @@ def read(
         ]
     )
     height = checked(
-        height, within, "over the limit: the picture is ", size, "; the decoder allows ", limits
+        height, within, "over the limit: the image is ", size, "; the decoder allows ", limits
     )
     setting = tf.strings.as_string(rate)
     known = f"0 to {largest_rate}" if largest_rate else "one rate, setting 0"
@@ -174,10 +174,10 @@ def read(
         height, rate <= largest_rate, "rate setting ", setting, f": this model has {known}"
     )
     there = tf.equal(flagged, flags > 0)
-    height = checked(height, there, "damaged: it has no flags, and its version says that it has")
+    height = checked(height, there, "damaged: the flags that its version requires are missing")
     known = flags <= container.KNOWN_FLAGS
     number = tf.strings.as_string(flags)
-    height = checked(height, known, "made by a newer release (flags ", number, "): install that")
+    height = checked(height, known, "written by a newer release (flags ", number, "): install it")
     streams = []
     for _ in range(stream_count):
         length, at = _read_varint(padded, at, end)
@@ -207,7 +207,7 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
     data = checked(
         data,
         tf.reduce_any(readable) | (tf.strings.length(data) < 4),
-        f"made by a newer release: this one reads format versions {known[0]} and {known[1]}",
+        f"written by a newer release: this one reads format versions {known[0]} and {known[1]}",
     )
     long_enough = tf.strings.length(data) >= 20
     data = checked(data, long_enough, "damaged: the file was cut short")

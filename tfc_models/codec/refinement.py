@@ -58,7 +58,7 @@ Repeat = Callable[..., Any]
 class Window(NamedTuple):
     """Part of an image, with what its search does not change."""
 
-    picture: tf.Tensor  # 1 × height × width × 3, float32, 0 to 255
+    image: tf.Tensor  # 1 × height × width × 3, float32, 0 to 255
     rate: tf.Tensor
     weight: tf.Tensor  # bits that one unit of distortion is worth
     free: tf.Tensor  # 1 where latents may change, 1 × rows × columns × 1
@@ -96,7 +96,7 @@ class Refiner(tf.Module):
         super().__init__(name="refiner")
         self._model, self._tuning = model, tuning
         self._differentiable = differentiable_copy(model)
-        self._hyper = "z" in self._coder.parts
+        self._hyper = "z" in self._coder.streams
         step = tf.function(self._hyper_step, autograph=False, reduce_retracing=True)
         search = tf.function(self._pass, autograph=False, reduce_retracing=True)
         begin = tf.function(self._begin_group, autograph=False, reduce_retracing=True)
@@ -116,7 +116,7 @@ class Refiner(tf.Module):
 
     def search(
         self,
-        picture: tf.Tensor,
+        image: tf.Tensor,
         y: tf.Tensor,
         rate: tf.Tensor,
         effort: tf.Tensor,
@@ -125,7 +125,7 @@ class Refiner(tf.Module):
         """Returns integers of the latents and of the hyper-latents.
 
         Args:
-            picture: 1 × height × width × 3, 0 to 255, not padded.
+            image: 1 × height × width × 3, 0 to 255, not padded.
             y: latents from the analysis, not quantized.
             rate: rate setting of the file.
             effort: 1 to 9.
@@ -149,7 +149,7 @@ class Refiner(tf.Module):
 
         def one(i: tf.Tensor, whole: Latents) -> Latents:
             place = Place.of(i // columns, i % columns, shape)
-            window, latents = self._cut(place, picture, whole, levels, rate)
+            window, latents = self._cut(place, image, whole, levels, rate)
             result = self._searched(window, latents, effort, functions, repeat)
             return place.put(result, whole, self._hyper)
 
@@ -170,12 +170,12 @@ class Refiner(tf.Module):
     def _cut(
         self,
         place: Place,
-        picture: tf.Tensor,
+        image: tf.Tensor,
         whole: Latents,
         levels: tf.Tensor,
         rate: tf.Tensor,
     ) -> tuple[Window, Latents]:
-        pixels = place.picture(picture)
+        pixels = place.image(image)
         count = tf.cast(tf.reduce_prod(tf.shape(pixels)[1:3]), tf.float32)
         weight = count * squared_error_weight(self._model, rate)
         free, hyper_free = place.free()
@@ -250,10 +250,10 @@ class Refiner(tf.Module):
 
     def _distortion(self, window: Window, decoded: tf.Tensor) -> tf.Tensor:
         """Returns the distortion of a window in bits."""
-        shape = tf.shape(window.picture)
-        pictures = self._differentiable.to_images(decoded, window.rate)
-        pictures = tf.clip_by_value(pictures[:, : shape[1], : shape[2]], 0.0, 255.0)
-        total, _ = distortions(self._tuning.weights, window.picture, pictures)
+        shape = tf.shape(window.image)
+        images = self._differentiable.to_images(decoded, window.rate)
+        images = tf.clip_by_value(images[:, : shape[1], : shape[2]], 0.0, 255.0)
+        total, _ = distortions(self._tuning.weights, window.image, images)
         return window.weight * total[0]
 
     def _hyper_step(

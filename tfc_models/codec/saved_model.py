@@ -79,14 +79,14 @@ class Exported(tf.Module):
             known = (effort >= 0) & (effort <= max_effort)
             line = f"effort is a whole number from 0 to {max_effort}; got "
             effort = graph.checked(effort, known, line, tf.strings.as_string(effort))
-            picture = _decoded_image(data, max_pixels, max_side)
+            image = _decoded_image(data, max_pixels, max_side)
             setting = checked_quality(quality) if codec.many_rates else rate
-            return compress_with_effort(picture, setting, effort)
+            return compress_with_effort(image, setting, effort)
 
         def decompress_file(data: tf.Tensor, realism: tf.Tensor | None = None) -> tf.Tensor:
-            picture = decode(data, max_pixels, max_side, realism)
+            image = decode(data, max_pixels, max_side, realism)
             # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
-            return tf.io.encode_png(picture, compression=1)
+            return tf.io.encode_png(image, compression=1)
 
         def decompress_pair(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             data, realism = pair
@@ -158,21 +158,21 @@ class Exported(tf.Module):
 
 def _decoded_image(data: tf.Tensor, max_pixels: tf.Tensor, max_side: tf.Tensor) -> tf.Tensor:
     """Returns an image file as uint8, RGB or grey; see `Codec.save` for formats."""
-    too_large = "the picture is over the limit of this model"
+    too_large = "the image is over the limit of this model"
     claimed = graph.claimed_size(data)
     within = (claimed[0] * claimed[1] <= max_pixels) & (tf.reduce_max(claimed) <= max_side)
     data = graph.checked(data, within, too_large)  # Checked before memory is allocated.
-    picture = tf.io.decode_image(data, channels=0, expand_animations=False)
-    shape = tf.shape(picture, tf.int64)
+    image = tf.io.decode_image(data, channels=0, expand_animations=False)
+    shape = tf.shape(image, tf.int64)
     channels = shape[2]
     within = (shape[0] * shape[1] <= max_pixels) & (tf.reduce_max(shape[:2]) <= max_side)
-    picture = graph.checked(picture, within, too_large)
+    image = graph.checked(image, within, too_large)
     colours = tf.where(channels > 2, tf.constant(3, tf.int64), 1)
-    opaque = tf.reduce_all(picture[..., colours:] == 255)
-    picture = graph.checked(
-        picture, opaque, "the picture has transparency: flatten it on a background first"
+    opaque = tf.reduce_all(image[..., colours:] == 255)
+    image = graph.checked(
+        image, opaque, "the image has transparency: flatten it on a background first"
     )[..., :colours]
-    return tf.ensure_shape(picture, GREY_OR_RGB.shape)
+    return tf.ensure_shape(image, GREY_OR_RGB.shape)
 
 
 def _searching(
@@ -182,30 +182,30 @@ def _searching(
     encode: Callable[..., tf.Tensor],
     decode: Callable[..., tf.Tensor],
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function from a picture, a rate setting and an effort to a file."""
+    """Returns a function from an image, a rate setting and an effort to a file."""
     unlimited = tf.constant(2**62, tf.int64)
 
-    def rgb(picture: tf.Tensor) -> tf.Tensor:
-        picture = tf.repeat(picture, tf.where(tf.equal(tf.shape(picture)[2], 1), 3, 1), axis=2)
-        return tf.cast(tf.ensure_shape(picture, [None, None, 3]), tf.float32)[None]
+    def rgb(image: tf.Tensor) -> tf.Tensor:
+        image = tf.repeat(image, tf.where(tf.equal(tf.shape(image)[2], 1), 3, 1), axis=2)
+        return tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)[None]
 
-    def compressed(picture: tf.Tensor, rate: tf.Tensor, effort: tf.Tensor) -> tf.Tensor:
+    def compressed(image: tf.Tensor, rate: tf.Tensor, effort: tf.Tensor) -> tf.Tensor:
         setting = tf.cast(rate, tf.float32)
-        pixels = tf.cast(tf.reduce_prod(tf.shape(picture)[:2]), tf.float32)
+        pixels = tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float32)
 
         def cost_of(file: tf.Tensor) -> tf.Tensor:
             decoded = rgb(decode(file, unlimited, unlimited))
             bits = 8.0 * tf.cast(tf.strings.length(file), tf.float32) / pixels
-            distortion, _ = distortions(tuning.weights, rgb(picture), decoded)
+            distortion, _ = distortions(tuning.weights, rgb(image), decoded)
             return bits + squared_error_weight(codec.model, setting) * distortion[0]
 
         def searched(plain: tf.Tensor) -> tf.Tensor:
-            y = codec._analysed(picture, rate)
-            integers = refiner.search(rgb(picture), y, setting, effort)
-            file = codec._compress_symbols(picture, rate, *integers)
+            y = codec._analysed(image, rate)
+            integers = refiner.search(rgb(image), y, setting, effort)
+            file = codec._compress_symbols(image, rate, *integers)
             return tf.where(cost_of(file) < cost_of(plain), file, plain)
 
-        plain = encode(picture, rate)
+        plain = encode(image, rate)
         return tf.cond(effort > 0, lambda: searched(plain), lambda: plain)
 
     return compressed

@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 def compress_to_bytes(
     codec: Codec,
-    picture: np.ndarray,
+    image: np.ndarray,
     size: int,
     effort: int = 0,
     tune: str | None = None,
@@ -46,7 +46,7 @@ def compress_to_bytes(
 
     Args:
         codec: codec of a model of many rates.
-        picture: see `Codec.compress`.
+        image: see `Codec.compress`.
         size: limit in bytes.
         effort: see `Codec.compress`.
         tune: see `Codec.compress`.
@@ -55,11 +55,11 @@ def compress_to_bytes(
     Raises:
         ValueError: the model has one rate, or the lowest quality takes more bytes.
     """
-    files = plain = _files(codec, picture)
-    few = picture.shape[0] * picture.shape[1] <= SMALL
+    files = plain = _files(codec, image)
+    few = image.shape[0] * image.shape[1] <= SMALL
     quality = start = _highest_within(plain, size, few)
     if effort:
-        files = _files(codec, picture, effort=effort, tune=tune, progress=progress)
+        files = _files(codec, image, effort=effort, tune=tune, progress=progress)
         ratio = len(files(start or 0)) / len(plain(start or 0))
         corrected = _last(lambda q: ratio * len(plain(q)) <= size, 0, LARGEST_QUALITY + 1)
         quality = _edge(lambda q: len(files(q)) <= size, corrected, 1)
@@ -68,13 +68,15 @@ def compress_to_bytes(
     if quality is None:
         least = min(len(plain(q)) for q in range(LARGEST_QUALITY + 1 if few else 1))
         least = min(least, len(files(0)))
-        raise ValueError(f"the picture takes at least {least} bytes: {size} are too few.")
+        raise ValueError(
+            f"the target of {size} bytes is too small: the image needs at least {least}."
+        )
     return Found(files(quality), quality)
 
 
 def compress_to_psnr(
     codec: Codec,
-    picture: np.ndarray,
+    image: np.ndarray,
     psnr: float,
     effort: int = 0,
     tune: str | None = None,
@@ -86,7 +88,7 @@ def compress_to_psnr(
 
     Args:
         codec: codec of a model of many rates.
-        picture: see `Codec.compress`.
+        image: see `Codec.compress`.
         psnr: target in decibels.
         effort: see `Codec.compress`.
         tune: see `Codec.compress`.
@@ -95,15 +97,15 @@ def compress_to_psnr(
     Raises:
         ValueError: the model has one rate, or the highest quality has a lower PSNR.
     """
-    files = single = _files(codec, picture)
-    reached = plain = _psnr_of(codec, picture, files)
+    files = single = _files(codec, image)
+    reached = plain = _psnr_of(codec, image, files)
     start = None
     if plain(LARGEST_QUALITY) >= psnr:
         start = _last(lambda q: plain(q) >= psnr, LARGEST_QUALITY, -1)
     quality = start
     if effort:
-        files = _files(codec, picture, effort=effort, tune=tune, progress=progress)
-        reached = _psnr_of(codec, picture, files)
+        files = _files(codec, image, effort=effort, tune=tune, progress=progress)
+        reached = _psnr_of(codec, image, files)
         first = LARGEST_QUALITY if start is None else start
         gain = reached(first) - plain(first)
         corrected = _last(lambda q: plain(q) + gain >= psnr, LARGEST_QUALITY, -1)
@@ -112,22 +114,22 @@ def compress_to_psnr(
         return Found(single(start), start)  # Single passes may reach it where no search does.
     if quality is None:
         raise ValueError(
-            f"the picture reaches {reached(LARGEST_QUALITY):.2f} dB at quality "
-            f"{LARGEST_QUALITY}: {psnr:g} are too many."
+            f"the image reaches {reached(LARGEST_QUALITY):.2f} dB at quality "
+            f"{LARGEST_QUALITY}: the target of {psnr:g} dB is too high."
         )
     return Found(files(quality), quality)
 
 
-def _files(codec: Codec, picture: np.ndarray, **options: Any) -> Files:
+def _files(codec: Codec, image: np.ndarray, **options: Any) -> Files:
     """Returns a cached function from a quality to its file."""
     if not codec.many_rates:
         raise ValueError(f"{codec.model_name} has one rate: it cannot aim at a size or a PSNR.")
-    return functools.cache(lambda quality: codec.compress(picture, quality, **options))
+    return functools.cache(lambda quality: codec.compress(image, quality, **options))
 
 
-def _psnr_of(codec: Codec, picture: np.ndarray, files: Files) -> Callable[[int], float]:
+def _psnr_of(codec: Codec, image: np.ndarray, files: Files) -> Callable[[int], float]:
     """Returns a cached function from a quality to its PSNR."""
-    reference = images.as_rgb(picture)[None]
+    reference = images.as_rgb(image)[None]
 
     def reached(quality: int) -> float:
         decoded = codec.decompress(files(quality), 2**62, 2**62)

@@ -58,13 +58,13 @@ def squared_error_weight(model: CompressionModel, rate: tf.Tensor) -> tf.Tensor:
     return tf.cast(lmbda * scale, tf.float32)
 
 
-def distortion_of(tuning: Tuning, picture: np.ndarray, decoded: np.ndarray) -> float:
+def distortion_of(tuning: Tuning, image: np.ndarray, decoded: np.ndarray) -> float:
     """Returns the distortion of uint8 images; squared error row by row, to save memory."""
     if set(tuning.weights) == {"mse"}:
-        rows = zip(picture, decoded)
+        rows = zip(image, decoded)
         total = sum(float(np.square(a.astype(np.int32) - b).sum()) for a, b in rows)
-        return tuning.weights["mse"] * total / picture.size
-    pair = (tf.constant(pixels[None], tf.float32) for pixels in (picture, decoded))
+        return tuning.weights["mse"] * total / image.size
+    pair = (tf.constant(pixels[None], tf.float32) for pixels in (image, decoded))
     return float(distortions(tuning.weights, *pair)[0][0])
 
 

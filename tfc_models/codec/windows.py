@@ -64,7 +64,7 @@ class Place(NamedTuple):
         bottom, right = -(-self.bottom // REDUCTION), -(-self.right // REDUCTION)
         return maps[:, self.top // REDUCTION : bottom, self.left // REDUCTION : right]
 
-    def picture(self, pixels: tf.Tensor) -> tf.Tensor:
+    def image(self, pixels: tf.Tensor) -> tf.Tensor:
         """Returns the same area of the image."""
         rows = pixels[:, self.top * STRIDE : self.bottom * STRIDE]
         return rows[:, :, self.left * STRIDE : self.right * STRIDE]

@@ -76,7 +76,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         self.noise = Noise()
         prediction.rates = self.rates
         _check(prediction, quantization, self.rates, hyper_analysis)
-        self.parts = ("y", "z", *quantization.parts)
+        self.streams = ("y", "z", *quantization.side_streams)
         self.network_dtype = tf.float32
 
     @property
@@ -88,15 +88,15 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     def network_dtype(self, dtype: tf.DType) -> None:
         self.prediction.networks.dtype = dtype
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold variables."""
         main, *others = self.prediction.networks.chains
         return [
             *(self.hyper_analysis, main),
-            *self.hyperprior.learned_layers(),
-            *self.rates.learned_layers(),
+            *self.hyperprior.trainable_layers(),
+            *self.rates.trainable_layers(),
             *others,
-            *self.quantization.learned_layers(),
+            *self.quantization.trainable_layers(),
         ]
 
     def anneal(self, fraction: float) -> None:
@@ -118,7 +118,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         dither = self.dither_of(y) if noisy is None else None
         params = self.parameters_for(y, z_hat, rate, noisy, dither)
         index, mean = params.index, params.mean
-        y_hat = self.quantization.stand_in(y, noisy, mean, dither)
+        y_hat = self.quantization.synthesis_input(y, noisy, mean, dither)
         if training:
             perturbed = y_hat if noisy is None else noisy
             y_bits = self.quantization.noisy_bits(y, perturbed, index, mean)
@@ -143,7 +143,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             y: latents, not quantized.
             z_hat: hyper-latents, integers.
             rate: of each example, for models of many rates.
-            noisy: latents with noise, which stand in for decoded ones in training.
+            noisy: latents with noise, used in place of decoded ones in training.
             dither: that of the latents, if it is known already.
         """
         if noisy is None and dither is None:
@@ -152,7 +152,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
             parts = (None if maps is None else maps[..., channels] for maps in (noisy, dither))
             noise, own_dither = parts
-            return self.quantization.stand_in(y[..., channels], noise, mean, own_dither)
+            return self.quantization.synthesis_input(y[..., channels], noise, mean, own_dither)
 
         return self.predict(quantized, tf.shape(y)[1:3], z_hat, rate)
 
@@ -379,10 +379,10 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """
         self.prediction.start_scales(index)
 
-    def float_layers(self) -> dict[str, Conv2D]:
+    def layers_by_name(self) -> dict[str, Conv2D]:
         """Returns the layers of all networks by their names in a stored state."""
         analysis = {f"analysis/{layer.name}": layer for layer in self.hyper_analysis.layers}
-        return {**analysis, **self.prediction.networks.stored_layers()}
+        return {**analysis, **self.prediction.networks.layers_by_name()}
 
     def state(self) -> dict[str, Any]:
         """Returns the learned values by name, and tables and integers once frozen."""
@@ -402,7 +402,7 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
 
 
 class KnownLatents:
-    """Latents of an encoder, or their stand-ins in training."""
+    """Latents of an encoder, or noisy latents in training."""
 
     from_strings = False
 
@@ -436,7 +436,7 @@ class StoredLatents:
     ) -> None:
         self._quantization, self._shape, self._dither = coder.quantization, shape, dither
         count = tf.reduce_prod(shape) * coder.prediction.latents
-        count *= coder.quantization.reads_per_symbol
+        count *= coder.quantization.max_reads_per_symbol
         self._decoder = range_coding.Decoder(coder, strings, count)
         self.state: range_coding.State | None = None
 

@@ -144,7 +144,7 @@ class ContextPrediction(HyperPrediction):
         decoded: list[tf.Tensor] = []
         before: list[tf.Tensor] = []
         for step in self.steps:
-            visited = Visited(self, step, features, before, shape, rate)
+            visited = SliceInputs(self, step, features, before, shape, rate)
             (index, mean), y_hat = self.slices[step[0]].order.visit(visited, latents)
             correction = visited.correction(y_hat)
             if correction is not None:
@@ -191,7 +191,7 @@ class ContextPrediction(HyperPrediction):
 
 
 @dataclasses.dataclass(frozen=True)
-class Visited:
+class SliceInputs:
     """Consecutive slices that an order visits, with the maps that their networks read."""
 
     model: ContextPrediction

@@ -20,8 +20,8 @@ from tfc_models.entropy.parameters import INDEX_STEP, MEAN_BITS, SCALES, scale_o
 
 MEAN_UNITS = 2**MEAN_BITS
 PROBABILITY_BITS = 12
-CERTAIN = 2**PROBABILITY_BITS - 1  # entry of a table with one symbol, which costs nothing
-ESCAPE = CERTAIN + 1  # entry of a table for integers outside of the first interval
+CERTAIN_TABLE = 2**PROBABILITY_BITS - 1  # index of a table of one symbol, which takes 0 bits
+ESCAPE_TABLE = CERTAIN_TABLE + 1  # index of a table for integers outside of the first interval
 WEIGHT_BITS = 10
 INVERSE_BITS = 16
 CDF_BITS = 20
@@ -30,16 +30,16 @@ CDF_BITS = 20
 NODE_BITS, FRACTION_BITS, CDF_REACH = 6, 6, 8
 DEVIATIONS = 4  # The first interval reaches at least this many scales beyond every mean.
 MOST_LEVELS = 17
-READS = MOST_LEVELS + 2  # most decisions per integer, with the two of an escape
+MAX_DECISIONS = MOST_LEVELS + 2  # halvings, the escape flag and the escaped value
 
 Transfer = Callable[[Any, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
-"""Codes values (state, table entries, known values) and returns the new state and the values."""
+"""Codes values (state, table indexes, known values) and returns the new state and the values."""
 
 
 def decision_tables() -> tuple[np.ndarray, np.ndarray]:
     """Returns tables in the format of tfc's range coder, and their offsets.
 
-    Table k - 1 gives 0 the probability k / 4096, and 1 the rest.
+    In table k − 1, symbol 0 has the probability k / 4096, and symbol 1 has the rest.
     """
     total = 2**PROBABILITY_BITS
     pairs = [[PROBABILITY_BITS, 0, k, total] for k in range(1, total)]
@@ -54,9 +54,9 @@ class MixtureTables:
 
     Attributes:
         cdf: the normal distribution function, in multiples of 2^-CDF_BITS.
-        weights: weight of a component by its index, whose largest has the weight 2^WEIGHT_BITS.
-        inverse_scales: the inverse of a scale by its index, in multiples of 2^-INVERSE_BITS.
-        reach: width of half an interval beyond the mean by the index of a scale.
+        weights: weight of each weight index; the largest index has 2^WEIGHT_BITS.
+        inverse_scales: inverse of the scale of each scale index, in multiples of 2^-INVERSE_BITS.
+        reach: half the width of the first interval around a mean, for each scale index.
     """
 
     cdf: np.ndarray
@@ -143,7 +143,7 @@ def transfer_mixtures(
     first, end = mixtures.center - half, mixtures.center + half
     low, high = mixtures.below(first), mixtures.below(end)
     outside = (integers < first) | (integers >= end)
-    probability = _probability(high - low, mixtures.total)
+    probability = _table_of_ratio(high - low, mixtures.total)
     state, escaped = transfer(state, probability, tf.cast(outside, tf.int64))
     inside = escaped == 0
 
@@ -153,10 +153,10 @@ def transfer_mixtures(
         active = inside & (mixtures.levels > level)
         middle = start + tf.bitwise.left_shift(tf.constant(1, tf.int64), level)
         at_middle = mixtures.below(middle)
-        entries = _probability(at_middle - low, high - low)
-        entries = tf.where(active, entries, CERTAIN)
+        table_index = _table_of_ratio(at_middle - low, high - low)
+        table_index = tf.where(active, table_index, CERTAIN_TABLE)
         known = tf.cast(active & (integers >= middle), tf.int64)
-        state, upper = transfer(state, entries, known)
+        state, upper = transfer(state, table_index, known)
         up = active & (upper == 1)
         low = tf.where(up, at_middle, low)
         high = tf.where(active & ~up, at_middle, high)
@@ -169,14 +169,14 @@ def transfer_mixtures(
         (deepest, state, first, low, high),
         parallel_iterations=1,
     )
-    entries = tf.where(inside, tf.constant(CERTAIN, tf.int64), ESCAPE)
+    table_index = tf.where(inside, tf.constant(CERTAIN_TABLE, tf.int64), ESCAPE_TABLE)
     distance = tf.where(inside, tf.zeros_like(integers), integers - mixtures.center)
-    state, distance = transfer(state, entries, distance)
+    state, distance = transfer(state, table_index, distance)
     return state, tf.where(inside, start, mixtures.center + distance)
 
 
-def _probability(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """Returns entries of the tables whose first symbol has nearly the probability part / whole."""
+def _table_of_ratio(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
+    """Returns indexes of tables whose first symbol has nearly the probability part / whole."""
     scaled = part * 2**PROBABILITY_BITS // tf.maximum(whole, 1)
     # An interval that no component reaches is halved evenly.
     scaled = tf.where(whole > 0, scaled, 2 ** (PROBABILITY_BITS - 1))

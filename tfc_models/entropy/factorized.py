@@ -25,7 +25,7 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
     without offsets, so that they are the same on every machine.
     """
 
-    parts = ("y",)
+    streams = ("y",)
 
     def __init__(self, channels: int, quantization: str = "noise") -> None:
         super().__init__(
@@ -41,11 +41,11 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         self.network_dtype = tf.float32
         self.density = Parameters(self.prior.trainable_variables, "densities", name="density")
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold variables."""
         return [self.density]
 
-    def float_layers(self) -> dict[str, Conv2D]:
+    def layers_by_name(self) -> dict[str, Conv2D]:
         """Returns no layers: a factorized prior has no networks."""
         return {}
 

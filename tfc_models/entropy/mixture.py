@@ -1,4 +1,4 @@
-"""Rounding under mixtures of Gaussians, coded exactly by binary decisions."""
+"""Rounding under mixtures of Gaussians, coded by binary decisions with integer probabilities."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class MixtureRounding(Rounding):
     Cheng, Sun, Takeuchi, Katto, "Learned Image Compression with Discretized Gaussian Mixture
     Likelihoods and Attention Modules" (CVPR 2020).
 
-    Predictions give each latent the scale indexes and then the weight indexes of its components
-    in `index`, and their means in `mean` (see `JointSlice`). A step of a weight index is 1/8 of
-    the logarithm of the weight; weights are divided by their sum.
+    For each latent, `index` holds the scale indexes of its components and then their weight
+    indexes, and `mean` holds their means (see `JointSlice`). Increasing a weight index by 1
+    increases the logarithm of the weight by 1/8. Weights are normalized to a sum of 1.
 
     Args:
         components: Gaussians per latent.
-        mode: stand-in during training, one of `MODES`.
+        mode: replacement of rounding in training, one of `MODES`.
     """
 
-    reads_per_symbol = decisions.READS
+    max_reads_per_symbol = decisions.MAX_DECISIONS
 
     def __init__(self, components: int, mode: str = "noise") -> None:
         if components < 2:
@@ -70,15 +70,15 @@ class MixtureRounding(Rounding):
         """See the base class."""
         index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
         scales, weights, means = self._split(index, mean)
-        masses = log_box_mass(symbols[..., None] - means, scale_of(scales))
-        logits = tf.nn.log_softmax(weights / INDEX_STEP)
-        return tf.reduce_logsumexp(masses + logits, -1) / -math.log(2.0)
+        log_masses = log_box_mass(symbols[..., None] - means, scale_of(scales))
+        log_weights = tf.nn.log_softmax(weights / INDEX_STEP)
+        return tf.reduce_logsumexp(log_masses + log_weights, -1) / -math.log(2.0)
 
     def _split(
         self, index: tf.Tensor, mean: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns scale indexes, weight indexes and means, with components in a last dimension."""
-        assert mean is not None, "mixtures have means"
+        assert mean is not None, "a mixture needs means"
         shape = tf.shape(mean)[:-1]
         count = mean.shape[-1] // self.components
         index = tf.reshape(index, tf.concat([shape, [count, 2 * self.components]], 0))
@@ -92,7 +92,7 @@ class MixtureRounding(Rounding):
         return decisions.decision_tables()
 
     def _mixtures(self, index: tf.Tensor, mean: tf.Tensor | None) -> decisions.Mixtures:
-        assert self._tables is not None, "frozen"
+        assert self._tables is not None, "freeze() comes before coding"
         return decisions.Mixtures(self._tables, *self._split(index, mean))
 
     def encode(
@@ -104,19 +104,21 @@ class MixtureRounding(Rounding):
         groups: Sequence[Group],
     ) -> tf.Tensor:
         """See the base class."""
-        assert params.mean is not None, "mixtures have means"
+        assert params.mean is not None, "a mixture needs means"
         handle = range_coding.start_encoder(coder, tf.shape(symbols)[0])
         for group in groups:
             maps = (symbols, params.index, params.mean)
             factors = (1, 2 * self.components, self.components)
-            rows = [group.take(m[..., _times(group.channels, f)]) for m, f in zip(maps, factors)]
+            rows = [
+                group.take(m[..., _scaled_slice(group.channels, f)]) for m, f in zip(maps, factors)
+            ]
             if group.ends is None:
                 handle = self._write(handle, *rows)
             else:
-                handle = self._write_fronts(handle, group.ends, rows)
+                handle = self._write_wavefronts(handle, group.ends, rows)
         return range_coding.finish_encoder(handle)
 
-    def _write_fronts(self, handle: Any, ends: tf.Tensor, rows: list[tf.Tensor]) -> Any:
+    def _write_wavefronts(self, handle: Any, ends: tf.Tensor, rows: list[tf.Tensor]) -> Any:
         def step(i: tf.Tensor, handle: Any) -> tuple[tf.Tensor, Any]:
             return i + 1, self._write(handle, *(r[:, ends[i] : ends[i + 1]] for r in rows))
 
@@ -169,7 +171,7 @@ class MixtureRounding(Rounding):
         return {f"mixture/{k}": v for k, v in dataclasses.asdict(self._tables).items()}
 
 
-def _times(channels: slice, factor: int) -> slice:
-    """Returns the channels of a slice's parameters, `factor` for each of the slice."""
+def _scaled_slice(channels: slice, factor: int) -> slice:
+    """Returns the slice of parameters, `factor` per channel, for a slice of channels."""
     start, stop = channels.start, channels.stop
     return slice(start and factor * start, stop and factor * stop)

@@ -116,7 +116,7 @@ class Networks:
         """Inverse units of the integers that decoded latents are rounded to."""
         return np.exp2(self._decoded_exponent.astype(np.float64))
 
-    def run(self, name: str, *maps: tf.Tensor) -> tf.Tensor:
+    def evaluate(self, name: str, *maps: tf.Tensor) -> tf.Tensor:
         """Returns hidden activations of a network, which others read."""
         return self._evaluate(name, *maps)
 
@@ -142,9 +142,11 @@ class Networks:
     def tiled_features(self, name: str, z_hat: tf.Tensor, reduction: int, tile: int) -> tf.Tensor:
         """Returns features of hyper-latents, from tiles if exact: sizes may be forged."""
         if not self.frozen:
-            return self.run(name, z_hat)
+            return self.evaluate(name, z_hat)
         out = tf.TensorSpec([None, None, self[name].layers[-1].filters], tf.float32)
-        return tiled(lambda z: self.run(name, z), z_hat, 1, reduction, out, tile, self.halo(name))
+        return tiled(
+            lambda z: self.evaluate(name, z), z_hat, 1, reduction, out, tile, self.halo(name)
+        )
 
     def halo(self, name: str) -> int:
         """Returns the number of input samples that outputs reach beyond their own."""
@@ -156,7 +158,7 @@ class Networks:
             scale *= layer.up
         return math.ceil(reach)
 
-    def run_windows(self, name: str, windows: tf.Tensor) -> tf.Tensor:
+    def evaluate_windows(self, name: str, windows: tf.Tensor) -> tf.Tensor:
         """Returns outputs of a windowed network, given what is under the taps of its mask."""
         return tf.cast(self._windows[name](windows), tf.float32)
 
@@ -255,7 +257,7 @@ class Networks:
         """Number of float32 convolutions that each exact layer takes."""
         return [count for network in self._exact.values() for count in network.pieces]
 
-    def stored_layers(self) -> dict[str, Conv2D]:
+    def layers_by_name(self) -> dict[str, Conv2D]:
         """Returns the layers by their names in a stored state."""
         named = {}
         for name, network in self._networks.items():

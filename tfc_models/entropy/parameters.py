@@ -1,4 +1,4 @@
-"""Parameters of the predicted distributions: scale indexes and means, in floats or exactly."""
+"""Parameters of the predicted distributions: scale indexes and means, as floats or bit-exact."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import tensorflow as tf
 
 SCALES = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
-# An output of 0 is a scale near 1, and a step of 1 is eight entries of the table (a factor of
-# 2.7), so that outputs and their gradients are of order 1.
+# A network's output of 0 is a scale of about 1. An increase of 1 moves the index by 8, which
+# multiplies the scale by 2.7, so that outputs and their gradients are of order 1.
 INDEX_STEP, INDEX_ORIGIN = 8.0, 18.0
-LARGEST_INDEX = 2.0**10  # limit of an index before a rate moves it
+LARGEST_INDEX = 2.0**10  # bound of an index before the offset of a rate is added
 # Means are multiples of 2^-6, so that integer + mean is exact in float32.
 MEAN_BITS = 6
 LARGEST_MEAN = 2.0**14
-# Largest number of tables for fractional means per scale, and the scale above which one is enough.
-MOST_FRACTIONS, SCALE_OF_ONE_FRACTION = 64, 16.0
+# Most tables for fractions of means per scale, and the scale from which on one table suffices.
+MAX_MEAN_FRACTIONS, SINGLE_FRACTION_SCALE = 64, 16.0
 ALL_CHANNELS = slice(None)
 
 
@@ -62,12 +62,12 @@ def scale_of(index: tf.Tensor) -> tf.Tensor:
 def fractions_per_scale() -> np.ndarray:
     """Returns the number of tables at fractions of a step, for every scale.
 
-    Rounding a fraction costs in proportion to the square of its spacing over the scale; with
-    these numbers, less than a thousandth of the rate.
+    Rounding means to these fractions increases the rate in proportion to (spacing / scale)², here
+    by less than 0.1 %.
     """
     scales = np.geomspace(SCALE_MIN, SCALE_MAX, SCALES)
-    parts = 2.0 ** np.ceil(np.log2(np.maximum(SCALE_OF_ONE_FRACTION / scales, 1.0)))
-    return np.minimum(parts, MOST_FRACTIONS).astype(np.int32)
+    parts = 2.0 ** np.ceil(np.log2(np.maximum(SINGLE_FRACTION_SCALE / scales, 1.0)))
+    return np.minimum(parts, MAX_MEAN_FRACTIONS).astype(np.int32)
 
 
 def scale_index(outputs: Outputs, fraction_bits: int = 0) -> tf.Tensor:

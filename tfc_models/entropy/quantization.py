@@ -1,4 +1,4 @@
-"""Quantization: integers for latents, their stand-in during training, and their coding tables."""
+"""Quantization to integers, its differentiable replacement in training, and coding tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfc_models.layers import CompressionLayer
 
 DISTRIBUTIONS = {"gaussian": tfc.NoisyNormal, "laplace": tfc.NoisyLaplace}
 MODES = ("noise", "round", "mixed")
-"""Stand-ins for rounding in training:
+"""Replacements of rounding in training:
 
 - `noise`: uniform noise, for the rate and for the synthesis (Ballé et al. 2017);
 - `round`: rounding with a straight-through gradient, for both;
@@ -68,7 +68,7 @@ class Rounding:
     exist for every scale at several fractions of a step.
 
     Args:
-        mode: stand-in during training, one of `MODES`.
+        mode: replacement of rounding in training, one of `MODES`.
         distribution: gaussian or laplace.
         around_means: see above.
     """
@@ -76,13 +76,13 @@ class Rounding:
     zero_mean = True
     """Whether predictions without means are allowed."""
 
-    parts: tuple[str, ...] = ()
+    side_streams: tuple[str, ...] = ()
     """Names of the streams that hold side information of the quantization."""
 
     components = 1
     """Number of distributions that a latent's one is a mixture of."""
 
-    reads_per_symbol = 1
+    max_reads_per_symbol = 1
     """Most values in a string for each latent."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Rounding:
         self.zero_mean = around_means
         self.prior = DISTRIBUTIONS[distribution]
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold variables."""
         return []
 
@@ -105,7 +105,7 @@ class Rounding:
 
     # Training
 
-    def stand_in(
+    def synthesis_input(
         self,
         y: tf.Tensor,
         noisy: tf.Tensor | None,
@@ -201,7 +201,7 @@ class Rounding:
             dither: that of the latents; None: no dither.
             groups: groups of latents in the order of coding.
         """
-        entries, whole = self.entries(params.index, params.mean, dither)
+        entries, whole = self.table_entries(params.index, params.mean, dither)
         values = symbols if whole is None else symbols - whole
 
         def in_order(maps: tf.Tensor) -> tf.Tensor:
@@ -219,7 +219,7 @@ class Rounding:
         dither: tf.Tensor | None = None,
     ) -> tuple[range_coding.State, tf.Tensor]:
         """Returns the new state of a decoder and the next integers, given their parameters."""
-        entries, whole = self.entries(index, mean, dither)
+        entries, whole = self.table_entries(index, mean, dither)
         state, values = decoder.read(state, entries)
         return state, values if whole is None else values + whole
 
@@ -241,7 +241,7 @@ class Rounding:
         """Returns the distance of each table's values from integers; None: zero."""
         return None
 
-    def entries(
+    def table_entries(
         self, index: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns table entries, and what to add to values coded under them (None: zero)."""
@@ -263,7 +263,7 @@ class Rounding:
         return None
 
     def side_strings(self, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns the streams named by `parts`, one string per example each."""
+        """Returns the streams named by `side_streams`, one string per example each."""
         return ()
 
     def read_dither(self, side: tuple[tf.Tensor, ...], shape: tf.Tensor) -> tf.Tensor | None:
@@ -271,7 +271,7 @@ class Rounding:
         return None
 
     def side_bits(self) -> dict[str, float]:
-        """Returns the bits of each of `parts`, per example."""
+        """Returns the bits of each of `side_streams`, per example."""
         return {}
 
     # Freezing

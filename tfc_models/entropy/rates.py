@@ -28,7 +28,7 @@ class FixedRate:
     index_fraction_bits = 0
     """Bits behind the binary point of exact indexes before they are adapted."""
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold learned values."""
         return []
 
@@ -109,7 +109,7 @@ class Gains(FixedRate):
         self._offset_layer = Parameters([self.index_offset], "gains", name="index_offset")
         self.integers: dict[str, np.ndarray] = {}
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold learned values."""
         return [self.hyper_gain, self.mean_gain, self._offset_layer]
 

@@ -20,18 +20,18 @@ class JointSlice:
 
     ::
 
-        features ──────────────────────┐
-        ŷ of slices before ─ across ───┼─ parameters ─ σ, μ
-        ŷ of this slice ─ near ────────┘
+        features ──────────────────────────────┐
+        ŷ of slices before ─ channel_context ──┼─ parameters ─ σ, μ
+        ŷ of this slice ─ spatial_context ─────┘
 
     Args:
         parameters: 1×1 convolutions; the last has two outputs per channel.
-        near: context in space, which reads the decoded latents of this slice.
-        order: how the latents are visited; the mask of `near` corresponds to it.
-        across: context across channels, which reads the slices before.
+        spatial_context: context in space, which reads the decoded latents of this slice.
+        order: how the latents are visited; the mask of `spatial_context` corresponds to it.
+        channel_context: context across channels, which reads the slices before.
         repeats_inputs: whether the last layer of `parameters` also reads the features directly,
             so that zero weights for the context give a hyperprior without context.
-        marks_known: whether `near` also reads a mask of the decoded latents.
+        marks_known: whether `spatial_context` also reads a mask of the decoded latents.
         components: number of Gaussians per latent; with more than one, the last layer has three
             outputs for each: for every latent scale indexes and then weight indexes, and after
             those of all latents the means.
@@ -40,17 +40,21 @@ class JointSlice:
     def __init__(
         self,
         parameters: Sequence[Conv2D],
-        near: MaskedConv2D | None = None,
+        spatial_context: MaskedConv2D | None = None,
         order: Parallel | None = None,
-        across: Chain | None = None,
+        channel_context: Chain | None = None,
         repeats_inputs: bool = False,
         marks_known: bool = False,
         components: int = 1,
     ) -> None:
         self.order = order or Parallel()
-        if (near is None) != (type(self.order) is Parallel):
+        if (spatial_context is None) != (type(self.order) is Parallel):
             raise ValueError("a slice has a context in space if its order is not parallel.")
-        self.stack, self.near, self.across = list(parameters), near, across
+        self.stack, self.spatial_context, self.channel_context = (
+            list(parameters),
+            spatial_context,
+            channel_context,
+        )
         self.repeats_inputs, self.marks_known = repeats_inputs, marks_known
         outputs = self.stack[-1].filters
         self.components = components
@@ -58,8 +62,8 @@ class JointSlice:
         self._indexes = self.channels * (1 if components == 1 else 2 * components)
         if any(layer.size != 1 for layer in self.stack):
             raise ValueError("the parameters of a slice come from 1×1 convolutions.")
-        if near is not None:
-            if not np.array_equal(near.mask, self.order.mask(near.size)):
+        if spatial_context is not None:
+            if not np.array_equal(spatial_context.mask, self.order.mask(spatial_context.size)):
                 raise ValueError("the mask of a context must be that of its order.")
             if marks_known and self.order.sequential:
                 raise ValueError("a raster order has no mask of decoded latents to mark.")
@@ -76,7 +80,11 @@ class JointSlice:
 
     def context_inputs(self, features: int) -> list[tuple[Conv2D, int]]:
         """Returns the layers that read a context, with the number of their last such inputs."""
-        context = [layer.filters for layer in (self.across, self.near) if layer is not None]
+        context = [
+            layer.filters
+            for layer in (self.channel_context, self.spatial_context)
+            if layer is not None
+        ]
         return [(self.stack[0], sum(filter(None, context)))] if context else []
 
     def networks(
@@ -93,21 +101,23 @@ class JointSlice:
                 chain,
                 tuple(inputs),
                 hidden=layers is not self.stack[-1],
-                windowed=layers is self.near and self.order.sequential,
+                windowed=layers is self.spatial_context and self.order.sequential,
                 stored_as=None if prefix else stored,
             )
             networks.append(network)
             return Input(network.name)
 
         inputs = list(features)
-        if self.across is not None:
+        if self.channel_context is not None:
             if not before:
-                raise ValueError("the first slice has no slices before: it takes across=None.")
-            inputs.append(add(self.across, before, ""))
+                raise ValueError(
+                    "the first slice has no slices before: it takes channel_context=None."
+                )
+            inputs.append(add(self.channel_context, before, ""))
         context = []
-        if self.near is not None:
+        if self.spatial_context is not None:
             mask = [Input(KNOWN)] if self.marks_known else []
-            context = [add(self.near, [own, *mask], "context")]
+            context = [add(self.spatial_context, [own, *mask], "context")]
         last = context
         for layer in self.stack[:-1]:
             first = layer is self.stack[0]
@@ -126,9 +136,11 @@ class JointSlice:
             features: of hyper-latents.
             before: decoded latents of slices before, as networks read them.
         """
-        if self.across is not None:
-            across = networks.run(f"{self._prefix}{self.across.name}", *before)
-            features = [*features, tf.cast(across, features[0].dtype)]
+        if self.channel_context is not None:
+            channel_context = networks.evaluate(
+                f"{self._prefix}{self.channel_context.name}", *before
+            )
+            features = [*features, tf.cast(channel_context, features[0].dtype)]
         return features[0] if len(features) == 1 else tf.concat(features, -1)
 
     def parameters(
@@ -148,19 +160,23 @@ class JointSlice:
             known: mask of `decoded`.
             index_bits: bits behind the binary point of exact indexes.
         """
-        near = None if self.near is None else self._near(networks, decoded, known)
+        spatial_context = (
+            None
+            if self.spatial_context is None
+            else self._spatial_features(networks, decoded, known)
+        )
         if not networks.frozen:
-            outputs = self._outputs(networks, inputs, near)
+            outputs = self._outputs(networks, inputs, spatial_context)
             index, mean = outputs.split(self._indexes)
             return scale_index(index), mean_of(mean)
         # In tiles, so that hidden layers of the stack take little memory.
         out = tf.TensorSpec([None, None, self.stack[-1].filters], tf.float32)
-        constant = near is None or near.shape[1:3] == CONSTANT
+        constant = spatial_context is None or spatial_context.shape[1:3] == CONSTANT
         width = inputs.shape[3]
-        maps = inputs if constant else tf.concat([inputs, near], -1)
+        maps = inputs if constant else tf.concat([inputs, spatial_context], -1)
 
         def predict(maps: tf.Tensor) -> tf.Tensor:
-            context = near if constant else maps[..., width:]
+            context = spatial_context if constant else maps[..., width:]
             return self._exact_parameters(networks, maps[..., :width], context, index_bits)
 
         return self._halves(tiled(predict, maps, 1, 1, out, halo=0))
@@ -168,34 +184,40 @@ class JointSlice:
     def window_parameters(
         self, networks: Networks, inputs: tf.Tensor, windows: tf.Tensor, index_bits: int
     ) -> Parameters:
-        """Returns exact parameters at some positions, given the windows that `near` reads."""
-        near = networks.run_windows(self._near_name, windows)
-        exact = self._exact_parameters(networks, inputs, near, index_bits)
+        """Returns exact parameters at some positions, given the windows of their contexts."""
+        spatial_context = networks.evaluate_windows(self._spatial_name, windows)
+        exact = self._exact_parameters(networks, inputs, spatial_context, index_bits)
         return self._halves(exact)
 
     def _halves(self, maps: tf.Tensor) -> Parameters:
         return maps[..., : self._indexes], maps[..., self._indexes :]
 
     def _exact_parameters(
-        self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None, index_bits: int
+        self,
+        networks: Networks,
+        inputs: tf.Tensor,
+        spatial_context: tf.Tensor | None,
+        index_bits: int,
     ) -> tf.Tensor:
-        index, mean = self._outputs(networks, inputs, near).split(self._indexes)
+        index, mean = self._outputs(networks, inputs, spatial_context).split(self._indexes)
         return tf.concat([scale_index(index, index_bits), mean_of(mean)], -1)
 
-    def _outputs(self, networks: Networks, inputs: tf.Tensor, near: tf.Tensor | None) -> Outputs:
+    def _outputs(
+        self, networks: Networks, inputs: tf.Tensor, spatial_context: tf.Tensor | None
+    ) -> Outputs:
         maps = [inputs]
-        if near is not None:
-            if near.shape[1:3] == CONSTANT:
-                shape = tf.concat([tf.shape(inputs)[:3], near.shape[3:]], 0)
-                near = tf.broadcast_to(near, shape)
-            maps.append(near)
+        if spatial_context is not None:
+            if spatial_context.shape[1:3] == CONSTANT:
+                shape = tf.concat([tf.shape(inputs)[:3], spatial_context.shape[3:]], 0)
+                spatial_context = tf.broadcast_to(spatial_context, shape)
+            maps.append(spatial_context)
         for layer in self.stack[:-1]:
-            maps = [networks.run(f"{self._prefix}{layer.name}", *maps)]
+            maps = [networks.evaluate(f"{self._prefix}{layer.name}", *maps)]
             if self.repeats_inputs and layer is self.stack[-2]:
                 maps = [inputs, *maps]
         return networks.predict(f"{self._prefix}{self.stack[-1].name}", *maps)
 
-    def _near(
+    def _spatial_features(
         self, networks: Networks, decoded: tf.Tensor | None, known: tf.Tensor | None
     ) -> tf.Tensor:
         """Returns the context in space; with sides of 1 if nothing is decoded."""
@@ -204,12 +226,12 @@ class JointSlice:
         maps = [decoded]
         if self.marks_known:
             maps.append(tf.broadcast_to(known, tf.concat([tf.shape(decoded)[:3], [1]], 0)))
-        return networks.run(self._near_name, *maps)
+        return networks.evaluate(self._spatial_name, *maps)
 
     @property
-    def _near_name(self) -> str:
-        assert self.near is not None
-        return f"{self._prefix}{self.near.name}"
+    def _spatial_name(self) -> str:
+        assert self.spatial_context is not None
+        return f"{self._prefix}{self.spatial_context.name}"
 
 
 class SeparateSlice:

@@ -52,7 +52,7 @@ class UniversalQuantization(Rounding):
             the rate half a step above and below s.
     """
 
-    parts = ("seed",)
+    side_streams = ("seed",)
 
     def __init__(self, sharpness: float = 4.0, rate_gradient: str = "pathwise") -> None:
         super().__init__("noise", "gaussian")
@@ -69,7 +69,7 @@ class UniversalQuantization(Rounding):
         self._variables = Parameters([self.nonce, self.alpha], "entropy", name="settings")
         self._estimates = np.zeros(0, np.int16)
 
-    def learned_layers(self) -> list[CompressionLayer]:
+    def trainable_layers(self) -> list[CompressionLayer]:
         """Returns the layers that hold variables."""
         return [self._variables]
 
@@ -83,7 +83,7 @@ class UniversalQuantization(Rounding):
 
     # Training
 
-    def stand_in(
+    def synthesis_input(
         self,
         y: tf.Tensor,
         noisy: tf.Tensor | None,
@@ -260,7 +260,7 @@ class UniversalQuantization(Rounding):
         parts = [(np.arange(p) + 0.5) / p - 0.5 for p in self._fractions()]
         return np.concatenate(parts).astype(np.float32)
 
-    def entries(
+    def table_entries(
         self, index: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """See the base class."""

@@ -27,10 +27,10 @@ class BDRate(NamedTuple):
     reason: str = ""
 
 
-def published_beside(pictures: Sequence[MeasuredImage]) -> list[Curve]:
+def published_beside(images: Sequence[MeasuredImage]) -> list[Curve]:
     """Returns the published curves for the same images."""
     known = analysis.published()
-    return [known[name] for name in ON_KODAK] if is_kodak(pictures) else []
+    return [known[name] for name in ON_KODAK] if is_kodak(images) else []
 
 
 def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRate]:
@@ -52,9 +52,9 @@ def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRa
     ]
 
 
-def against_published(measured: Sequence[Curve], pictures: Sequence[MeasuredImage]) -> list[BDRate]:
+def against_published(measured: Sequence[Curve], images: Sequence[MeasuredImage]) -> list[BDRate]:
     """Returns BD-rates of models against published curves, if the images are Kodak's."""
-    if not is_kodak(pictures):
+    if not is_kodak(images):
         return []
     return [
         _bd_rate(metric, curve, anchor)

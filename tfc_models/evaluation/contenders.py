@@ -21,7 +21,7 @@ class ModelCodec(Protocol):
     digest: str
     many_rates: bool
 
-    def compress(self, picture: np.ndarray) -> bytes:
+    def compress(self, image: np.ndarray) -> bytes:
         """Returns a file; codecs of many rates also take `quality`, 0 to 100."""
 
     def decompress(self, data: bytes, *, max_pixels: int, max_side: int) -> np.ndarray:

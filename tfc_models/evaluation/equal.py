@@ -67,6 +67,6 @@ def size_at_quality(
 def _between(below: Trial, above: Trial, quality: float) -> float:
     """Returns the size at a quality between two files; log size is linear in quality."""
     span = above.quality - below.quality
-    # A file without loss has an infinite PSNR: only the one below is a measure.
+    # A lossless file has infinite PSNR, so only the file below the quality is used.
     share = (quality - below.quality) / span if 0.0 < span < math.inf else 0.0
     return math.exp((1.0 - share) * math.log(below.bytes) + share * math.log(above.bytes))

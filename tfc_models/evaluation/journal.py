@@ -1,10 +1,10 @@
 """Journal of measurements, so that an interrupted evaluation can resume.
 
-Each picture and setting is one line of JSON, appended and flushed at once. A line is reused only
+Each image and setting is one line of JSON, appended and flushed at once. A line is reused only
 for the same pixels and the same identity of codec, weights and setting. One journal may therefore
 serve other codecs, images and releases. Incomplete lines are skipped. Values of further metrics
 carry the identity of their metric and are reused only for that one. If several lines have the same
-picture and setting, the last one counts.
+image and setting, the last one counts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tfc_models.evaluation.quality_metrics import QualityMetric
 FORMAT = 1
 
 
-def image_hash(picture: np.ndarray) -> str:
+def image_hash(image: np.ndarray) -> str:
     """Returns a hash of the pixels, which identifies an image independently of its file."""
-    digest = hashlib.sha256(repr(picture.shape).encode())
-    digest.update(picture.tobytes())
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(image.tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -39,7 +39,7 @@ class Journal:
     """Measurements by image and setting, in a file that only grows.
 
     >>> with Journal(folder / "journal.jsonl") as journal:
-    ...     figures = journal.find(image_hash(picture), setting.identity)
+    ...     figures = journal.find(image_hash(image), setting.identity)
 
     Args:
         path: the file; created if missing.
@@ -52,7 +52,7 @@ class Journal:
     def __init__(self, path: pathlib.Path, metrics: Sequence[QualityMetric] = ()) -> None:
         self.metrics = tuple(metrics)
         self._known: dict[tuple[str, str], Figures] = {}
-        # By picture and setting: values of further metrics by the metrics' identities.
+        # By image and setting: values of further metrics by the metrics' identities.
         self._further: dict[tuple[str, str], dict[str, float | None]] = {}
         text = path.read_bytes() if path.exists() else b""
         for line in text.splitlines():
@@ -78,28 +78,28 @@ class Journal:
         """Closes the file."""
         self._file.close()
 
-    def find(self, picture: str, identity: str) -> Figures | None:
+    def find(self, image: str, identity: str) -> Figures | None:
         """Returns the measurement of an image (its hash) at a setting (its identity).
 
         Returns None if there is none, or if one of `metrics` was not measured.
         """
-        figures = self._known.get((picture, identity))
-        kept = self._further.get((picture, identity), {})
+        figures = self._known.get((image, identity))
+        kept = self._further.get((image, identity), {})
         if figures is None or not all(metric.identity in kept for metric in self.metrics):
             return None
         further = {metric.name: kept[metric.identity] for metric in self.metrics}
         return figures._replace(further=further)
 
-    def add(self, picture: str, identity: str, figures: Figures) -> None:
+    def add(self, image: str, identity: str, figures: Figures) -> None:
         """Appends a measurement and flushes it."""
-        key = picture, identity
+        key = image, identity
         kept = self._further.setdefault(key, {})
         kept.update((m.identity, figures.further[m.name]) for m in self.metrics)
         # JSON has no infinity, which is the PSNR of lossless files.
         values = {**figures._asdict(), "psnr": finite(figures.psnr), "further": kept}
         if not kept:
             del values["further"]
-        line = {"format": FORMAT, "picture": picture, "setting": identity, **values}
+        line = {"format": FORMAT, "picture": image, "setting": identity, **values}
         self._write(json.dumps(line).encode() + b"\n")
         self._known[key] = figures
 

@@ -58,22 +58,22 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def code(
-    picture: np.ndarray,
+    image: np.ndarray,
     encode: Callable[[np.ndarray], bytes],
     decode: Callable[[bytes], np.ndarray],
 ) -> Coded:
     """Encodes and decodes an image, with the time of each."""
-    data, encode_seconds = timed(lambda: encode(picture))
+    data, encode_seconds = timed(lambda: encode(image))
     pixels, decode_seconds = timed(lambda: decode(data))
-    if pixels.shape[:2] != picture.shape[:2]:
-        raise ValueError(f"{picture.shape} came back as {pixels.shape}.")
+    if pixels.shape[:2] != image.shape[:2]:
+        raise ValueError(f"{image.shape} came back as {pixels.shape}.")
     return Coded(data, pixels, encode_seconds, decode_seconds)
 
 
-def measure(picture: np.ndarray, coded: Coded, further: Sequence[QualityMetric] = ()) -> Figures:
-    """Measures a coded picture: sRGB, uint8, height × width × 3, or height × width if grey."""
-    height, width = picture.shape[:2]
-    pair = [as_rgb(pixels) for pixels in (picture, coded.pixels)]
+def measure(image: np.ndarray, coded: Coded, further: Sequence[QualityMetric] = ()) -> Figures:
+    """Measures a coded image: sRGB, uint8, height × width × 3, or height × width if grey."""
+    height, width = image.shape[:2]
+    pair = [as_rgb(pixels) for pixels in (image, coded.pixels)]
     batches = [pixels[None] for pixels in pair]
     psnr, ms_ssim = (float(METRICS[n].of_pair(*batches)) for n in ALWAYS)
     return Figures(

@@ -133,21 +133,21 @@ class Peer:
         qualities = np.interp(steps, range(len(self.ladder)), self.ladder)
         return sorted({round(quality) for quality in qualities})
 
-    def encode(self, picture: np.ndarray, setting: float) -> bytes:
-        """Encodes an sRGB picture, uint8, height × width × 3, or height × width if grey."""
+    def encode(self, image: np.ndarray, setting: float) -> bytes:
+        """Encodes an sRGB image, uint8, height × width × 3, or height × width if grey."""
         self.load()
-        image, buffer = Image.fromarray(picture), io.BytesIO()
+        pillow_image, buffer = Image.fromarray(image), io.BytesIO()
         if self.by_rate:
             # OpenJPEG takes compression ratios relative to uncompressed samples; it reads 1 as
             # lossless.
-            bits = 24 if picture.ndim == 3 else 8
+            bits = 24 if image.ndim == 3 else 8
             options: dict[str, object] = {
                 "quality_mode": "rates",
                 "quality_layers": [max(bits / setting, 1.001)],
             }
         else:
             options = {"quality": setting}
-        image.save(buffer, self.pillow_name, **options, **self.options)
+        pillow_image.save(buffer, self.pillow_name, **options, **self.options)
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> np.ndarray:
@@ -156,13 +156,13 @@ class Peer:
         with Image.open(io.BytesIO(data), formats=[self.pillow_name]) as image:
             return np.array(image.convert("RGB"))
 
-    def at_size(self, picture: np.ndarray, size: int, over: float = math.inf) -> float:
+    def at_size(self, image: np.ndarray, size: int, over: float = math.inf) -> float:
         """Returns the setting whose file is closest to `size`, up to a share `over` above it."""
         sizes: dict[float, int] = {}
 
         def size_at(setting: float) -> int:
             if setting not in sizes:
-                sizes[setting] = len(self.encode(picture, setting))
+                sizes[setting] = len(self.encode(image, setting))
             return sizes[setting]
 
         return nearest_setting(self.settings, size, size_at, over)

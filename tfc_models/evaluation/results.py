@@ -31,7 +31,7 @@ class MeasuredImage(NamedTuple):
 class Row(NamedTuple):
     """Measurement of one image with one codec at one setting."""
 
-    picture: MeasuredImage
+    image: MeasuredImage
     codec: str
     kind: str
     setting: str
@@ -58,12 +58,12 @@ class Mean(NamedTuple):
         return values
 
 
-def is_kodak(pictures: Sequence[MeasuredImage]) -> bool:
+def is_kodak(images: Sequence[MeasuredImage]) -> bool:
     """Returns whether the images are Kodak's 24 photos, by name and size."""
-    return len(pictures) == 24 and all(
-        picture.name.rpartition("/")[2].startswith("kodim")
-        and {picture.width, picture.height} == {768, 512}
-        for picture in pictures
+    return len(images) == 24 and all(
+        image.name.rpartition("/")[2].startswith("kodim")
+        and {image.width, image.height} == {768, 512}
+        for image in images
     )
 
 
@@ -104,7 +104,7 @@ def gaps(rows: Sequence[Row]) -> list[str]:
     remarks = []
     for metric in drawn_metrics():
         small = dict.fromkeys(
-            row.picture.name
+            row.image.name
             for row in rows
             if metric.name in ("ms_ssim", *row.figures.further)
             and row.figures.value(metric.name) is None
@@ -113,10 +113,10 @@ def gaps(rows: Sequence[Row]) -> list[str]:
             remarks.append(
                 f"no mean {metric.short}, for these are too small for it: {', '.join(small)}."
             )
-    equal = dict.fromkeys(row.picture.name for row in rows if math.isinf(row.figures.psnr))
+    equal = dict.fromkeys(row.image.name for row in rows if math.isinf(row.figures.psnr))
     if equal:
         remarks.append(
-            "no mean PSNR, where a picture came back unchanged, as at some "
+            "no mean PSNR, where an image came back unchanged, as at some "
             f"settings did {', '.join(equal)}."
         )
     return remarks
@@ -149,9 +149,9 @@ def document(
         contenders: codecs with their settings.
         skipped: codecs and metrics that are not installed, with the remedies.
     """
-    pictures = dict.fromkeys(row.picture for row in rows)
+    images = dict.fromkeys(row.image for row in rows)
     return {
-        "pictures": [picture._asdict() for picture in pictures],
+        "pictures": [image._asdict() for image in images],
         "left_out": [{"name": name, "error": error} for name, error in left_out.items()],
         "codecs": [contender.record() for contender in contenders],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
@@ -159,7 +159,7 @@ def document(
         "bd_rates": [rate._asdict() for rate in rates],
         "results": [
             {
-                "picture": row.picture.name,
+                "picture": row.image.name,
                 "codec": row.codec,
                 "kind": row.kind,
                 "setting": row.setting,
@@ -187,7 +187,7 @@ def table(
     for row in rows:
         values = (_cell_of(row.figures.value(name)) for name in names)
         ends = of_codec.get(row.codec, ("", ""))
-        writer.writerow([*row.picture, row.codec, row.setting, *values, *ends])
+        writer.writerow([*row.image, row.codec, row.setting, *values, *ends])
     for mean in averages:
         values = (_cell_of(mean.record().get(name, "")) for name in names)
         ends = of_codec.get(mean.codec, ("", ""))

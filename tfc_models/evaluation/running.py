@@ -58,7 +58,7 @@ class Evaluation:
     @property
     def rows(self) -> list[Row]:
         """Measurements of the images that did not fail."""
-        return [row for row in self._rows if row.picture.name not in self.left_out]
+        return [row for row in self._rows if row.image.name not in self.left_out]
 
     def run(self, steps: Iterable[Step]) -> Iterator[tuple[str, Exception]]:
         """Runs the steps, which are `self.steps`, possibly wrapped by a progress bar.
@@ -81,8 +81,8 @@ class Evaluation:
                 self.left_out[source.name] = error
                 yield source.name, error
                 continue
-            picture = MeasuredImage(name, pixels.shape[1], pixels.shape[0])
-            self._rows.append(Row(picture, contender.name, contender.kind, setting.label, figures))
+            image = MeasuredImage(name, pixels.shape[1], pixels.shape[0])
+            self._rows.append(Row(image, contender.name, contender.kind, setting.label, figures))
 
     def _figures(self, pixels: np.ndarray, hashed: str, setting: Setting) -> Figures:
         known = self._journal.find(hashed, setting.identity)

@@ -35,9 +35,9 @@ class Backbone(NamedTuple):
     channels: tuple[int, ...]
     min_side: int
 
-    def features(self, weights: Mapping[str, np.ndarray], pictures: tf.Tensor) -> list[tf.Tensor]:
+    def features(self, weights: Mapping[str, np.ndarray], images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the features of NHWC images, sRGB 0 to 255, from the first layer to the last."""
-        maps = (tf.cast(pictures, tf.float32) / 127.5 - 1.0 - SHIFT) / SCALE
+        maps = (tf.cast(images, tf.float32) / 127.5 - 1.0 - SHIFT) / SCALE
         features = []
         for i, layer in enumerate(self.layers[: self.read[-1] + 1]):
             maps = layer(weights, maps)

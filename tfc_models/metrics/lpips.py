@@ -41,7 +41,7 @@ class Lpips:
             known = "; ".join(f"{n} {list(net.channels)}" for n, net in BACKBONES.items())
             raise ValueError(
                 f"{weights} is not LPIPS: its linear layers have {list(channels)} inputs, "
-                f"and those known are {known}."
+                f"and those of known networks are {known}."
             )
         (self.name,) = names
         self.backbone: Backbone = BACKBONES[self.name]

@@ -50,12 +50,12 @@ def nlpd(a: tf.Tensor, b: tf.Tensor, softness: float | tf.Tensor = 0.0) -> tf.Te
     return tf.reduce_mean(root(tf.add_n(powers) / LEVELS, 1.0 / ACROSS_LEVELS), axis=-1)
 
 
-def _transform(pictures: tf.Tensor) -> list[tf.Tensor]:
+def _transform(images: tf.Tensor) -> list[tf.Tensor]:
     """Returns the normalized bands, finest first, and the low-pass residual."""
     # Outputs of networks may be negative.
-    light = RANGE * (tf.nn.relu(pictures) / 255.0) ** GAMMA + BLACK
+    light = RANGE * (tf.nn.relu(images) / 255.0) ** GAMMA + BLACK
     rest, bands = light**RETINA, []
-    pool = tf.tile(tf.constant(POOL)[:, :, None, None], [1, 1, pictures.shape[-1], 1])
+    pool = tf.tile(tf.constant(POOL)[:, :, None, None], [1, 1, images.shape[-1], 1])
     for _ in range(LEVELS - 1):
         band, rest = _split(rest)
         around = tf.nn.depthwise_conv2d(tf.abs(band), pool, [1, 1, 1, 1], "SAME")

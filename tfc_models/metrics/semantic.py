@@ -185,7 +185,7 @@ def saved_semantic(source: str | os.PathLike[str]) -> SemanticSubstitute:
     name = str(read_weights(source).get(NETWORK, ""))
     if name not in BACKBONES:
         raise ValueError(
-            f"{source} is no saved semantic metric on {', '.join(BACKBONES)}: "
+            f"{source} is not a saved semantic metric on {', '.join(BACKBONES)}: "
             "see SemanticSubstitute.save."
         )
     return SemanticSubstitute(name, source)

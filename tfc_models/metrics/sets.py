@@ -10,21 +10,21 @@ BLOCK = 1024  # rows of a kernel matrix at a time
 
 
 def features_of(
-    pictures: Iterable[np.ndarray], extractor: Callable[[np.ndarray], np.ndarray]
+    images: Iterable[np.ndarray], extractor: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Returns the features of batches of images, one float64 row per image."""
-    rows = [np.asarray(extractor(batch), np.float64) for batch in pictures]
+    rows = [np.asarray(extractor(batch), np.float64) for batch in images]
     if not rows:
-        raise ValueError("there are no pictures in the set.")
+        raise ValueError("there are no images in the set.")
     return np.concatenate([row.reshape(len(row), -1) for row in rows])
 
 
-def patches_of(picture: np.ndarray, side: int) -> np.ndarray:
+def patches_of(image: np.ndarray, side: int) -> np.ndarray:
     """Returns the adjacent square patches that fit into an image, from the upper left corner."""
-    rows, columns = (length // side for length in picture.shape[:2])
-    whole = picture[: rows * side, : columns * side]
-    squares = whole.reshape(rows, side, columns, side, picture.shape[2]).swapaxes(1, 2)
-    return squares.reshape(-1, side, side, picture.shape[2])
+    rows, columns = (length // side for length in image.shape[:2])
+    whole = image[: rows * side, : columns * side]
+    squares = whole.reshape(rows, side, columns, side, image.shape[2]).swapaxes(1, 2)
+    return squares.reshape(-1, side, side, image.shape[2])
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -72,7 +72,7 @@ def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"both sets need rows of equally many features; got {a.shape}, {b.shape}.")
     if min(len(a), len(b)) < 2:
-        raise ValueError("a distance between sets needs two pictures or more in each.")
+        raise ValueError("a distance between sets needs two images or more in each.")
     if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
         raise ValueError("features of a set are not numbers.")
     return a, b

@@ -33,12 +33,12 @@ class CompressionModel(KerasModel):
 
     Subclasses state the wiring of the three in their constructor and are registered under a name
     (see `register`). Their `config` holds the constructor's arguments, from which
-    `models.build(name, **config)` makes the same model again. Every constructor has the arguments
+    `models.build(name, **config)` builds an equal model. Every constructor has the arguments
     `lmbda` and `distortion`.
     """
 
     many_rates = False
-    """Whether a model codes at rates of 0 to 100, or only at the one it was trained for."""
+    """Whether a model codes at rates of 0 to 100, or only at the rate of its lambda."""
 
     registered_name = ""
     """Name of the class in the registry; `register` sets it."""
@@ -62,7 +62,7 @@ class CompressionModel(KerasModel):
         terms = parsed(config["distortion"])  # Raises an error for unknown metrics.
         self.analysis, self.synthesis, self.coder = analysis, synthesis, coder
         # Keras saves the weights of layers; a coder is an entropy model of tfc and no layer.
-        self.coder_layers = coder.learned_layers()
+        self.coder_layers = coder.trainable_layers()
         lmbda = config["lmbda"]
         self.lmbda = float(default_lambda(terms) if lmbda is None else lmbda)
         self.distortion = config["distortion"]
@@ -79,7 +79,7 @@ class CompressionModel(KerasModel):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that `models.build` made this model with."""
+        """Arguments from which `models.build` builds an equal model."""
         return dict(self._config)
 
     def set_bfloat16(self, setting: str) -> None:
@@ -113,9 +113,9 @@ class CompressionModel(KerasModel):
             raise RuntimeError("only a frozen model has a digest: call freeze() first.")
         return digest(self.state())
 
-    def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+    def to_latents(self, images: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         """Returns latents, float32, of images whose sides are multiples of 16."""
-        x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
+        x = (tf.cast(images, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
     def to_images(
@@ -144,12 +144,12 @@ class CompressionModel(KerasModel):
         """Names of `example_losses`."""
         return "loss", "bpp", *parsed(self.distortion)
 
-    def example_losses(self, pictures: tf.Tensor, training: bool) -> Losses:
+    def example_losses(self, images: tf.Tensor, training: bool) -> Losses:
         """Returns the loss (bits per pixel + lambda · distortion) and its parts, by example."""
-        output = self(pictures, training=training)
-        shape = tf.shape(pictures)
+        output = self(images, training=training)
+        shape = tf.shape(images)
         bpp = tf.add_n(list(output.bits.values())) / tf.cast(shape[1] * shape[2], tf.float32)
-        distortion, parts = distortions(parsed(self.distortion), pictures, output.reconstruction)
+        distortion, parts = distortions(parsed(self.distortion), images, output.reconstruction)
         return {"loss": bpp + self.lmbda * distortion, "bpp": bpp, **parts}
 
     def variable_groups(self) -> list[str]:
@@ -171,14 +171,12 @@ class CompressionModel(KerasModel):
         """Whether the model is ready to code, and no longer trains."""
         return self.coder.frozen
 
-    def freeze(
-        self, state: dict[str, Any] | None = None, pictures: tf.Tensor | None = None
-    ) -> None:
-        """Makes tables, exact integers and folded kernels, as coding needs them. Idempotent.
+    def freeze(self, state: dict[str, Any] | None = None, images: tf.Tensor | None = None) -> None:
+        """Builds coding tables, exact integer networks and folded kernels. Idempotent.
 
         Args:
             state: result of `state()` of a frozen model, whose tables and integers are used.
-            pictures: typical images, which set the range of the exact networks' activations;
+            images: typical images, which set the range of the exact networks' activations;
                 None: noise with the spectrum of photos.
         """
         if self.frozen:
@@ -190,10 +188,10 @@ class CompressionModel(KerasModel):
             if not np.all(np.isfinite(value)):
                 raise ValueError(f"{name} holds values that are not numbers: training diverged.")
         if state is None:
-            shown = photo_like_noise() if pictures is None else pictures
+            calibration = photo_like_noise() if images is None else images
             bfloat16 = self.bfloat16
             self.set_bfloat16("off")  # Ranges must not depend on the machine.
-            self._freeze_coder(pad_to_multiple(shown, STRIDE), pictures is not None)
+            self._freeze_coder(pad_to_multiple(calibration, STRIDE), images is not None)
             self.set_bfloat16(bfloat16)
         else:
             self.coder.freeze(part_of(state, "coder/"))
@@ -206,18 +204,18 @@ class CompressionModel(KerasModel):
 
     @property
     def plain_state(self) -> dict[str, Any]:
-        """Learned values of a frozen model as they were before freezing."""
+        """Learned values of a frozen model before freezing."""
         if not self.frozen:
             raise RuntimeError("only a frozen model keeps the values before freezing.")
         return dict(self._plain_state)
 
-    def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
-        self.coder.freeze(y=self.to_latents(pictures), representative=representative)
+    def _freeze_coder(self, images: tf.Tensor, representative: bool) -> None:
+        self.coder.freeze(y=self.to_latents(images), representative=representative)
 
     def _named_layers(self) -> dict[str, Any]:
         networks = {"analysis": self.analysis, "synthesis": self.synthesis}
         named = {f"{n}/{layer.name}": layer for n, net in networks.items() for layer in net.layers}
-        named.update({f"hyper_{k}": v for k, v in self.coder.float_layers().items()})
+        named.update({f"hyper_{k}": v for k, v in self.coder.layers_by_name().items()})
         return named
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scale hyperprior, and the factorized model it is compared with.
+"""Scale hyperprior, and the factorized prior of the same paper.
 
 Ballé, Minnen, Singh, Hwang, Johnston, "Variational image compression with a scale hyperprior",
 ICLR 2018.

@@ -1,4 +1,4 @@
-"""What a reconstruction costs in training: a metric, or a weighted sum of some."""
+"""Distortion term of the training loss: a metric or a weighted sum of metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLUS = re.compile(r"(?<![0-9.]e)\+")  # not that of 1e+2
 
 
 def parsed(text: str) -> dict[str, float]:
-    """Returns weights by metric, given a sum such as "mse + 40*pim-bands + 120*lpips"."""
+    """Returns weights by metric, parsed from a sum such as "mse + 40*pim-bands + 120*lpips"."""
     terms: dict[str, float] = {}
     for part in _PLUS.split(text) if isinstance(text, str) else ():
         term = _TERM.fullmatch(part.strip())
@@ -52,7 +52,7 @@ def squared_error_lambda(lmbda: float, terms: dict[str, float]) -> float:
 
 
 def default_lambda(terms: dict[str, float]) -> float:
-    """Returns the λ for `terms` that stands for `DEFAULT_LAMBDA` for squared error."""
+    """Returns the λ for `terms` that corresponds to `DEFAULT_LAMBDA` for squared error."""
     return DEFAULT_LAMBDA / squared_error_lambda(1.0, terms)
 
 
@@ -65,9 +65,9 @@ def prepare(terms: dict[str, float]) -> None:
 
 
 def distortions(
-    terms: dict[str, float], pictures: tf.Tensor, reconstructions: tf.Tensor
+    terms: dict[str, float], images: tf.Tensor, reconstructions: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Returns the weighted sum and each metric by name, for each pair."""
-    pairs = {name: METRICS[name].distance(pictures, reconstructions) for name in terms}
+    pairs = {name: METRICS[name].distance(images, reconstructions) for name in terms}
     total = tf.add_n([weight * pairs[name] for name, weight in terms.items()])
     return total, pairs

@@ -86,7 +86,7 @@ def _slice(i: int, width: int, latents: int) -> JointSlice:
     def conv(filters: int, size: int, name: str, last: bool = False) -> Conv2D:
         return Conv2D(filters, size, activation=None if last else relu, kernel="plain", name=name)
 
-    across = [  # 224 and 128 filters for 320 latents
+    channel_context = [  # 224 and 128 filters for 320 latents
         conv(latents * 7 // 10, 5, "conv0"),
         conv(latents * 2 // 5, 5, "conv1"),
         conv(2 * width, 5, "conv2", last=True),
@@ -100,7 +100,7 @@ def _slice(i: int, width: int, latents: int) -> JointSlice:
         parameters,
         MaskedConv2D(2 * width, Checkerboard.mask(5), kernel="plain", name="near"),
         Checkerboard(),
-        Chain(across, name="across") if i else None,
+        Chain(channel_context, name="across") if i else None,
     )
 
 

@@ -36,17 +36,17 @@ class GainedStem4(CompressionModel):
                                                    └─[ factorized ]─ ẑ ─────┴─ moved by r
         x̂ ─ 8×8↑4 ─ R ─ 4×4↑2 ─ R ─ 4×4↑2 ─ R ─ ×g'(r) ─ ŷ
 
-    R is a row of residual blocks (`GainedResidual`), r the rate, 0 to 100. Nothing runs at
-    more than a quarter of the resolution, and without the blocks it would all be linear:
-    training starts there, from the Karhunen–Loève transform. At the rate r, lambda is
+    R is a row of residual blocks (`GainedResidual`), r the rate, 0 to 100. No layer
+    runs at more than a quarter of the resolution. Without the blocks the transforms are linear;
+    training starts from them as a Karhunen–Loève transform. At the rate r, lambda is
     `lmbda` · `span`^(r/100 − 1/2).
 
     Gains per rate follow Cui et al., "Asymmetric Gained Deep Image Compression With
     Continuous Rate Adaptation" (CVPR 2021). The entropy coder is that of Minnen, Ballé,
     Toderici (NeurIPS 2018), with the rate as an input.
 
-    `channels` is the width at a quarter of the resolution, 3/2 of it that at an eighth;
-    `latents` is the width of y, `levels` how many rates have gains of their own, `blocks`
+    `channels` is the width at a quarter of the resolution; the width at an eighth is 3/2 of
+    it. `latents` is the width of y, `levels` the number of rates with learned gains, and `blocks`
     the number of residual blocks in a row.
     """
 
@@ -148,10 +148,10 @@ class GainedStem4(CompressionModel):
         """Returns the weight of the distortion against bits per pixel at a rate."""
         return self.lmbda * tf.exp(math.log(self.span) * (rate / LARGEST_RATE - 0.5))
 
-    def to_latents(self, pictures: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
+    def to_latents(self, images: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         """Returns latents at a rate (one per example), float32; sides are multiples of 16."""
-        weights = level_weights(rate_of_each(pictures, rate), self.levels)
-        x = (tf.cast(pictures, tf.float32) - 127.5) / 255.0
+        weights = level_weights(rate_of_each(images, rate), self.levels)
+        x = (tf.cast(images, tf.float32) - 127.5) / 255.0
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
 
     def to_images(
@@ -162,35 +162,35 @@ class GainedStem4(CompressionModel):
         x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights, before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
-    def _freeze_coder(self, pictures: tf.Tensor, representative: bool) -> None:
+    def _freeze_coder(self, images: tf.Tensor, representative: bool) -> None:
         # Each image at two rates, together from the lowest to the highest: any of them may
         # cause the largest activations of the exact networks.
-        twice = tf.concat([pictures, pictures[::-1]], 0)
+        twice = tf.concat([images, images[::-1]], 0)
         rate = tf.linspace(0.0, LARGEST_RATE, twice.shape[0])
         y = self.to_latents(twice, rate)
         assert isinstance(self.coder, LatentCoder)
         self.coder.freeze(y=y, representative=representative, rate=rate)
 
     def example_losses(
-        self, pictures: tf.Tensor, training: bool, rate: tf.Tensor | None = None
+        self, images: tf.Tensor, training: bool, rate: tf.Tensor | None = None
     ) -> Losses:
         """Returns losses at random rates in training, otherwise at `rate`.
 
-        An example has the weight lambda^-1/2, about one over its bits per pixel, so that all
-        rates count alike in percent.
+        An example has the weight lambda^-1/2, about one over its bits per pixel, so that a
+        relative change of the loss counts alike at all rates.
         """
-        shape = tf.shape(pictures)
+        shape = tf.shape(images)
         if rate is None and training:
             # Stratified: one rate in each of as many equal intervals as there are examples.
             count = tf.cast(shape[0], tf.float32)
             within = self.coder.noise([shape[0]], 0.0, 1.0)
             rate = (tf.range(count) + within) * (LARGEST_RATE / count)
-        rate = rate_of_each(pictures, rate)
-        output = self(pictures, training=training, rate=rate)
+        rate = rate_of_each(images, rate)
+        output = self(images, training=training, rate=rate)
         pixels = tf.cast(shape[1] * shape[2], tf.float32)
         bpp = tf.add_n(list(output.bits.values())) / pixels
         terms = parsed(self.distortion)
-        distortion, parts = distortions(terms, pictures, output.reconstruction)
+        distortion, parts = distortions(terms, images, output.reconstruction)
         lmbda = self.lambda_at(rate)
         loss = tf.sqrt(self.lmbda / lmbda) * (bpp + lmbda * distortion)
         return {"loss": loss, "bpp": bpp, **parts}

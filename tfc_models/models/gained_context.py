@@ -46,7 +46,7 @@ class GainedCheckerboard(GainedStem4):
         ẑ ─ 4×4↑2 ─ 4×4↑2 ─┬──────────────┴─ 1×1 ─┐
                            └──────────────────────┴─ 1×1 ─ (σ, μ) of the other colour
 
-    Without the upper row it is `gained-stem4`, whose weights it can start from.
+    Without the upper row it is `gained-stem4`. Training can start from the weights of that model.
     """
 
     def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
@@ -64,7 +64,7 @@ class GainedRaster(GainedStem4):
         ẑ ─ 4×4↑2 ─ 4×4↑2 ─┬───────────┴─ 1×1 ─┐
                            └───────────────────┴─ 1×1 ─ (σ, μ)
 
-    It can start from the weights of `gained-stem4`.
+    Training can start from the weights of `gained-stem4`.
     """
 
     def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
@@ -86,7 +86,7 @@ class GainedChannelwise(GainedStem4):
         ẑ ─┬─ 4×4↑2 ─ 4×4↑2 ──┘
            └─ 4×4↑2 ─ 4×4↑2 ──── 3×3 ─ 3×3 ─ 3×3 ─ σ
 
-    Slices grow, as He, Yang, Peng, Ma, Qin, Wang, "ELIC" (CVPR 2022) found best: training starts
+    Slices grow, as in He, Yang, Peng, Ma, Qin, Wang, "ELIC" (CVPR 2022): training starts
     with the latents in the order of their variance.
     """
 

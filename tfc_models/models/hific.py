@@ -42,11 +42,11 @@ class Hific(CompressionModel):
     latents with noise.
 
     A frozen model decodes in float32 on every machine. In bfloat16, one sum that crosses a
-    rounding boundary would change a quarter of the pixels by a grey level, through so many
-    normalizations.
+    rounding boundary would change a quarter of the pixels by a grey level, because each
+    normalization spreads the difference.
 
-    This class is the model. It trains as other models do, or as in the paper (`training.gan`), with
-    perceptual losses, a critic and a target rate.
+    The class can be trained like the other models, or as in the paper with perceptual losses, a
+    critic and a target rate (see `training.gan`).
     """
 
     frozen_dtype = tf.float32

@@ -49,7 +49,7 @@ class KerasModel(tf.keras.Model):
     target of a reconstruction is x.
 
     All of Keras' and TensorFlow's formats save and restore a model before and after `freeze`.
-    The weights of a frozen model are its `state`, coding tables included. A model made from the
+    The weights of a frozen model are its `state`, coding tables included. A model built from the
     configuration of a frozen one becomes frozen when it receives such weights.
     """
 
@@ -80,13 +80,13 @@ class KerasModel(tf.keras.Model):
         """Makes the model ready to code."""
         raise NotImplementedError
 
-    def example_losses(self, pictures: tf.Tensor, training: bool) -> Losses:
+    def example_losses(self, images: tf.Tensor, training: bool) -> Losses:
         """Returns the loss and its parts for each example."""
         raise NotImplementedError
 
-    def losses_of(self, pictures: tf.Tensor, training: bool, **options: Any) -> Losses:
+    def losses_of(self, images: tf.Tensor, training: bool, **options: Any) -> Losses:
         """Returns the mean loss of a batch and the means of its parts."""
-        losses = self.example_losses(pictures, training, **options)
+        losses = self.example_losses(images, training, **options)
         return {name: tf.reduce_mean(values) for name, values in losses.items()}
 
     def restore_frozen(self, state: dict[str, Any]) -> None:
@@ -138,9 +138,9 @@ class KerasModel(tf.keras.Model):
 
     def train_step(self, data: Any) -> Losses:
         """Runs one step of `fit`."""
-        pictures, _, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
+        images, _, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            losses = self.example_losses(pictures, training=True)
+            losses = self.example_losses(images, training=True)
             loss = tf.reduce_mean(_weighted(losses["loss"], weights))
             # Gradients are summed over replicas.
             loss /= tf.distribute.get_strategy().num_replicas_in_sync
@@ -149,8 +149,8 @@ class KerasModel(tf.keras.Model):
 
     def test_step(self, data: Any) -> Losses:
         """Runs one step of `evaluate`, with latents quantized as in coding."""
-        pictures, _, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
-        return self._updated_means(self.example_losses(pictures, training=False), weights)
+        images, _, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
+        return self._updated_means(self.example_losses(images, training=False), weights)
 
     def _updated_means(self, losses: Losses, weights: tf.Tensor | None) -> Losses:
         if not hasattr(self, "_means"):
@@ -171,7 +171,7 @@ class KerasModel(tf.keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> KerasModel:
-        """Builds a model with random weights from what `get_config` returned."""
+        """Builds a model with random weights from the result of `get_config`."""
         names = config.get("frozen", ())
         model = cls(**{k: v for k, v in config.items() if k != "frozen"})
         model._frozen_names = tuple(names)
@@ -185,7 +185,7 @@ class KerasModel(tf.keras.Model):
         return super().get_weights()
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
-        """Sets what `get_weights` returned."""
+        """Sets the values that `get_weights` returned."""
         self.require_unfrozen("take other weights")
         if self._frozen_names and len(weights) == len(self._frozen_names):
             self.restore_frozen(dict(zip(self._frozen_names, weights)))
@@ -201,7 +201,7 @@ class KerasModel(tf.keras.Model):
             store[name.replace("/", ":")] = np.asarray(value)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
+        """Loads the values that `save_own_variables` saved."""
         names = list(store.keys())
         if any(":" in name for name in names):
             self.restore_frozen({n.replace(":", "/"): np.asarray(store[n]) for n in names})

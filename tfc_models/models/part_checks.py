@@ -9,7 +9,7 @@ from tfc_models.layers import Chain
 
 
 def check_parts(name: str, analysis: Any, synthesis: Any, coder: Any) -> None:
-    """Raises an error for parts that a model cannot freeze or code with."""
+    """Raises an error for parts that a model does not support."""
     for part, network in (("analysis", analysis), ("synthesis", synthesis)):
         if not isinstance(network, Chain):
             raise TypeError(

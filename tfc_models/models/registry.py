@@ -21,7 +21,7 @@ def register(name: str, stable: bool = True) -> Callable[[type[CompressionModel]
 
     Args:
         name: the name.
-        stable: whether files of the model decode with all later versions. The tests hold a
+        stable: whether files of the model decode with all later versions. The tests decode a
             golden file of every stable model.
     """
 

@@ -53,12 +53,12 @@ def raster_prediction(features: Chain, latents: int, components: int = 1) -> Con
         components: number of Gaussians per latent.
     """
     order = Raster(5)
-    near = MaskedConv2D(2 * latents, order.mask(5), kernel="plain", name="near")
+    spatial_context = MaskedConv2D(2 * latents, order.mask(5), kernel="plain", name="near")
     outputs = 2 if components == 1 else 3 * components
     parameters = [
         Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
         Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
         Conv2D(outputs * latents, 1, kernel="plain", name="heads"),
     ]
-    slices = [JointSlice(parameters, near, order, components=components)]
+    slices = [JointSlice(parameters, spatial_context, order, components=components)]
     return ContextPrediction(features, slices)

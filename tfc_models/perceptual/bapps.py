@@ -76,7 +76,7 @@ def average_precision(distances: np.ndarray, same: np.ndarray) -> float:
     order = np.argsort(distances, kind="stable")
     hits = np.cumsum(same[order])
     if not hits[-1]:
-        raise ValueError("nobody called any pair the same.")
+        raise ValueError("no pair was judged to be the same.")
     precision = hits / np.arange(1, len(hits) + 1)
     recall = np.concatenate([[0.0], hits / hits[-1]])
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
@@ -127,11 +127,11 @@ def _patch(stem: pathlib.Path, size: int) -> np.ndarray:
                 with Image.open(path) as image:
                     patch = image.convert("RGB")
             except OSError as error:
-                raise ValueError(f"{path} is no picture: {error}.") from None
+                raise ValueError(f"{path} is not a readable image: {error}.") from None
             if patch.size != (size, size):
                 patch = patch.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(patch)
-    raise FileNotFoundError(f"there is no picture {stem}.png.")
+    raise FileNotFoundError(f"there is no image {stem}.png.")
 
 
 def _answer(stem: pathlib.Path) -> float:
@@ -139,7 +139,7 @@ def _answer(stem: pathlib.Path) -> float:
     try:
         value = float(np.load(path, allow_pickle=False).reshape(-1)[0])
     except (ValueError, OSError, IndexError, EOFError) as error:
-        raise ValueError(f"{path} is no answer: {error}.") from None
+        raise ValueError(f"{path} is not an answer: {error}.") from None
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{path} is no share of people: {value}.")
+        raise ValueError(f"{path} is not a share from 0 to 1: {value}.")
     return value

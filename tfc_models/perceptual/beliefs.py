@@ -60,7 +60,7 @@ class BeliefModel(tf.keras.Model):
     settings: Any
     band_count: int
 
-    def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def features(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the feature maps of each band, finest first."""
         raise NotImplementedError
 
@@ -76,9 +76,9 @@ class BeliefModel(tf.keras.Model):
         """Returns the distance of each pair of NHWC images, sRGB 0 to 255."""
         raise NotImplementedError
 
-    def summary(self, pictures: tf.Tensor) -> tf.Tensor:
+    def summary(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the mean of z over positions, one row per image, for distances of sets."""
-        means = [belief.mean() for belief in self.marginal(self.features(pictures))]
+        means = [belief.mean() for belief in self.marginal(self.features(images))]
         return tf.concat([tf.reduce_mean(z, axis=(1, 2)) for z in means], axis=-1)
 
     def bound(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -154,7 +154,7 @@ def load_model(
                 variable.assign(arrays[name].astype(np.float32))
             return model
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{source} is no file of {metric} weights: {error}.") from None
+        raise ValueError(f"{source} is not a file of {metric} weights: {error}.") from None
     raise ValueError(f"{source} holds weights of {actual}, not of {metric}: use it as {actual}.")
 
 

@@ -22,14 +22,14 @@ STRENGTHS = (1, 2, 3, 4, 5)
 _Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
-def corrupted(picture: np.ndarray, name: str, strength: int, seed: int = 0) -> np.ndarray:
+def corrupted(image: np.ndarray, name: str, strength: int, seed: int = 0) -> np.ndarray:
     """Returns a uint8 image H×W×3 with a corruption of `CORRUPTIONS`, of strength 1 to 5."""
     if name not in CORRUPTIONS:
         raise ValueError(f"there is no corruption {name!r}; there are {', '.join(CORRUPTIONS)}.")
     if strength not in STRENGTHS:
         raise ValueError(f"strengths are 1 to 5; got {strength!r}.")
     draw = np.random.default_rng([seed, list(CORRUPTIONS).index(name)])
-    changed = CORRUPTIONS[name](picture / 255.0, strength - 1, draw)
+    changed = CORRUPTIONS[name](image / 255.0, strength - 1, draw)
     return np.round(255.0 * np.clip(changed, 0.0, 1.0)).astype(np.uint8)
 
 
@@ -174,17 +174,17 @@ def _elastic(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _pixelate(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
-    picture = Image.fromarray(np.round(255 * x).astype(np.uint8))
+    image = Image.fromarray(np.round(255 * x).astype(np.uint8))
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[s]
-    small = [max(1, round(side * scale)) for side in picture.size]
-    coarse = picture.resize(small, Image.Resampling.BOX)
-    return np.asarray(coarse.resize(picture.size, Image.Resampling.NEAREST)) / 255.0
+    small = [max(1, round(side * scale)) for side in image.size]
+    coarse = image.resize(small, Image.Resampling.BOX)
+    return np.asarray(coarse.resize(image.size, Image.Resampling.NEAREST)) / 255.0
 
 
 def _jpeg(x: np.ndarray, s: int, draw: np.random.Generator) -> np.ndarray:
     buffer = io.BytesIO()
-    picture = Image.fromarray(np.round(255 * x).astype(np.uint8))
-    picture.save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[s])
+    image = Image.fromarray(np.round(255 * x).astype(np.uint8))
+    image.save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[s])
     return np.asarray(Image.open(buffer)) / 255.0
 
 

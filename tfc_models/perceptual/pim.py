@@ -95,9 +95,9 @@ class Pim(BeliefModel):
         """
         self._convolution_dtype, self._window = compute_dtype(bfloat16), window
 
-    def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def features(self, images: tf.Tensor) -> list[tf.Tensor]:
         """See the base class."""
-        bands = self.pyramid(tf.cast(pictures, tf.float32) / 255.0)
+        bands = self.pyramid(tf.cast(images, tf.float32) / 255.0)
         if self._window:
             bands = [_middle(band, self._window) for band in bands]
         return [

@@ -95,15 +95,15 @@ class PimBands(BeliefModel):
             [*hidden, tf.keras.layers.Dense(outputs)], name=f"marginal_{band}"
         )
 
-    def bands(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def bands(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the bands, finest first, with standard deviations of about 1 in photos."""
-        pictures = tf.cast(pictures, tf.float32) / 255.0 - MIDDLE
-        bands = inside(self.pyramid(mirrored(pictures)), self.pyramid, pictures)
+        images = tf.cast(images, tf.float32) / 255.0 - MIDDLE
+        bands = inside(self.pyramid(mirrored(images)), self.pyramid, images)
         return [GAINS[side] * band for side, band in zip(self.pyramid.sides, bands)]
 
-    def features(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def features(self, images: tf.Tensor) -> list[tf.Tensor]:
         """See the base class."""
-        return self._features_of(self.bands(pictures))
+        return self._features_of(self.bands(images))
 
     def _features_of(self, bands: list[tf.Tensor]) -> list[tf.Tensor]:
         return [network(band) for network, band in zip(self._features, bands)]

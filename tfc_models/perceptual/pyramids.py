@@ -22,20 +22,20 @@ class Pyramid(Protocol):
 
     sides: tuple[int, ...]
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the bands; a band of number n in `sides` has 1/n of the image's sides."""
 
     def inverse(self, bands: list[tf.Tensor]) -> tf.Tensor:
         """Returns the images of bands, including mirrored borders."""
 
 
-def mirrored(pictures: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
+def mirrored(images: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
     """Returns images mirrored by `margin` pixels on each side, zero-padded to powers of two.
 
     TensorFlow's Fourier transforms of other sizes take up to 17 times as long.
     """
     border = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
-    wide = tf.pad(pictures, border, "SYMMETRIC")
+    wide = tf.pad(images, border, "SYMMETRIC")
     sides = tf.shape(wide)[1:3]
     powers = 2 ** tf.range(4, 31)
     first = tf.searchsorted(powers, sides)
@@ -43,11 +43,11 @@ def mirrored(pictures: tf.Tensor, margin: int = MARGIN) -> tf.Tensor:
     return tf.pad(wide, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])
 
 
-def inside(bands: list[tf.Tensor], pyramid: Pyramid, pictures: tf.Tensor) -> list[tf.Tensor]:
-    """Returns the bands of `mirrored(pictures)` without the area outside the images."""
+def inside(bands: list[tf.Tensor], pyramid: Pyramid, images: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the bands of `mirrored(images)` without the area outside the images."""
     cropped = []
     for band, side in zip(bands, pyramid.sides):
-        height, width = tf.unstack(-(-tf.shape(pictures)[1:3] // side))
+        height, width = tf.unstack(-(-tf.shape(images)[1:3] // side))
         start = MARGIN // side
         cropped.append(band[:, start : start + height, start : start + width])
     return cropped
@@ -59,9 +59,9 @@ class LaplacianPyramid:
     sides: tuple[int, ...] = (1, 2, 4, 8)
     _filter = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns three bands and the low-pass residual; sides must be multiples of 8."""
-        rest, bands = pictures, []
+        rest, bands = images, []
         for _ in range(SCALES):
             half = self._down(rest)
             bands.append(rest - self._up(half, tf.shape(rest)))
@@ -101,9 +101,9 @@ class SteerablePyramid:
         2**SCALES,
     )
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the finest band, six oriented ones and the residual; sides: multiples of 16."""
-        spectrum = _forward(pictures)
+        spectrum = _forward(images)
         radius, _, _ = _polar(spectrum)
         low = _low(radius / np.pi)
         bands = [_backward(spectrum * _complex(_beside(low)))]

@@ -36,14 +36,14 @@ class Recovered(NamedTuple):
         metric: name of the minimized distance.
         start: noise or jpeg.
         first: first image.
-        picture: last image.
+        image: last image.
         distances: distances of the two to the reference, by metric.
     """
 
     metric: str
     start: str
     first: np.ndarray
-    picture: np.ndarray
+    image: np.ndarray
     distances: dict[str, tuple[float, float]]
 
 
@@ -71,29 +71,29 @@ def minimized(
     """
     target = tf.constant(reference[None], tf.float32)
     # Half a grey level inside the range, as gradients vanish where pixels are clipped.
-    picture = tf.Variable(np.clip(first[None] / 255.0, 0.002, 0.998), dtype=tf.float32)
+    image = tf.Variable(np.clip(first[None] / 255.0, 0.002, 0.998), dtype=tf.float32)
     optimizer = tf.keras.optimizers.Adam()
-    optimizer.build([picture])
+    optimizer.build([image])
 
     @tf.function(autograph=False)
     def step(rate: tf.Tensor, softness: tf.Tensor) -> tf.Tensor:
         optimizer.learning_rate.assign(rate)
         more = (softness,) if soft else ()
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(distance(target, 255.0 * picture, *more))
-        gradient = tape.gradient(loss, picture)
-        optimizer.apply_gradients([(gradient, picture)])
-        picture.assign(tf.clip_by_value(picture, 0.0, 1.0))
+            loss = tf.reduce_sum(distance(target, 255.0 * image, *more))
+        gradient = tape.gradient(loss, image)
+        optimizer.apply_gradients([(gradient, image)])
+        image.assign(tf.clip_by_value(image, 0.0, 1.0))
         return loss
 
     for i in range(steps):
         rate = max(LAST_RATE, RATE * 0.5 ** (i * HALVINGS // steps))
         softness = SOFT * (HARD / SOFT) ** (i / steps)
         if not np.isfinite(step(*(tf.constant(v, tf.float32) for v in (rate, softness)))):
-            raise ValueError(f"the distance is no number after {i} steps.")
-    if not np.isfinite(picture.numpy()).all():
-        raise ValueError("a gradient of the distance is no number.")
-    return np.round(255.0 * picture.numpy()[0]).astype(np.uint8)
+            raise ValueError(f"the distance is not finite after {i} steps.")
+    if not np.isfinite(image.numpy()).all():
+        raise ValueError("a gradient of the distance is not finite.")
+    return np.round(255.0 * image.numpy()[0]).astype(np.uint8)
 
 
 def recover(
@@ -118,12 +118,12 @@ def recover(
     """
     first = first_image(reference, start, seed)
     soft = softened is not None
-    picture = minimized(softened or distances[metric], reference, first, steps, soft)
-    sides = [reference] * 2, [first, picture]
+    image = minimized(softened or distances[metric], reference, first, steps, soft)
+    sides = [reference] * 2, [first, image]
     pairs = [tf.constant(np.stack(side), tf.float32) for side in sides]
     measured = {name: np.asarray(measure(*pairs)) for name, measure in distances.items()}
     return Recovered(
-        metric, start, first, picture, {k: (float(v[0]), float(v[1])) for k, v in measured.items()}
+        metric, start, first, image, {k: (float(v[0]), float(v[1])) for k, v in measured.items()}
     )
 
 
@@ -145,7 +145,7 @@ def recovery_figure(reference: np.ndarray, results: Sequence[Recovered]) -> Figu
         lines = [f"{name}  {first:.4g}" for name, (first, _) in own[0].distances.items()]
         _below(row[1], "\n".join(lines))
         for axis, result in zip(row[2:], own):
-            _show(axis, result.picture, f"least {result.metric}")
+            _show(axis, result.image, f"least {result.metric}")
             lines = [
                 f"{name}  {last:.3g}  ({last / first if first else 0.0:.2%})"
                 for name, (first, last) in result.distances.items()
@@ -155,8 +155,8 @@ def recovery_figure(reference: np.ndarray, results: Sequence[Recovered]) -> Figu
     return figure
 
 
-def _show(axis: Axes, picture: np.ndarray, title: str) -> None:
-    axis.imshow(picture, interpolation="nearest")
+def _show(axis: Axes, image: np.ndarray, title: str) -> None:
+    axis.imshow(image, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.set_axis_off()
     axis.set_anchor("N")

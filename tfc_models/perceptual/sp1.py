@@ -68,7 +68,7 @@ class Frontend(Protocol):
     gains: tuple[float, ...]
     """Inverse standard deviation of each band in photos of range 0 to 1."""
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Returns the bands, finest first."""
 
 
@@ -89,10 +89,10 @@ class Sp1Pyramid:
         along_x = np.concatenate([-right[:, ::-1], np.zeros([len(right), 1], "f4"), right], axis=1)
         self._oriented = along_x, -along_x.T
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """See `Frontend`."""
-        bands = [_filtered(pictures, self._high_0)]
-        rest = _filtered(pictures, self._low_0)
+        bands = [_filtered(images, self._high_0)]
+        rest = _filtered(images, self._low_0)
         for _ in range(SCALES):
             bands += [_filtered(rest, kernel) for kernel in self._oriented]
             rest = _filtered(rest, self._low, step=2)
@@ -113,9 +113,9 @@ class BinomialPyramid:
         line = np.array([1, 2, 1], np.float32) / 4
         self._kernel = np.outer(line, line)
 
-    def __call__(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+    def __call__(self, images: tf.Tensor) -> list[tf.Tensor]:
         """See `Frontend`."""
-        rest, bands = pictures, []
+        rest, bands = images, []
         for _ in range(SCALES - 1):
             kernel = _of_channels(self._kernel, rest.shape[-1])
             half = tf.nn.depthwise_conv2d(rest, kernel, [1, 2, 2, 1], "VALID")

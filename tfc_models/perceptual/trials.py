@@ -30,14 +30,14 @@ def measured(distance: Distance, a: np.ndarray, b: np.ndarray, batch: int = 8) -
 
 
 def monotone(
-    distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
+    distances: Mapping[str, Distance], images: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Returns the share of strength steps with a growing distance, by distance and corruption."""
     steps: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in distances}
     for corruption in CORRUPTIONS:
-        for number, picture in enumerate(pictures):
-            series = np.stack([corrupted(picture, corruption, s, number) for s in STRENGTHS])
-            still = np.repeat(picture[None], len(series), 0)
+        for number, image in enumerate(images):
+            series = np.stack([corrupted(image, corruption, s, number) for s in STRENGTHS])
+            still = np.repeat(image[None], len(series), 0)
             for name, distance in distances.items():
                 rises = np.diff(measured(distance, still, series)) > 0
                 steps[name].setdefault(corruption, []).append(rises)
@@ -47,13 +47,13 @@ def monotone(
     }
 
 
-def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
+def blur_of_equal_error(image: np.ndarray, error: float) -> np.ndarray:
     """Returns the image, blurred by a Gaussian to a mean squared error if possible."""
     least, most = 0.0, 32.0
     for _ in range(24):
         middle = 0.5 * (least + most)
-        blurred = ndimage.gaussian_filter(picture.astype(np.float32), (middle, middle, 0))
-        if np.mean(np.square(blurred - picture)) < error:
+        blurred = ndimage.gaussian_filter(image.astype(np.float32), (middle, middle, 0))
+        if np.mean(np.square(blurred - image)) < error:
             least = middle
         else:
             most = middle
@@ -61,15 +61,15 @@ def blur_of_equal_error(picture: np.ndarray, error: float) -> np.ndarray:
 
 
 def shifts_beside_blurs(
-    distances: Mapping[str, Distance], pictures: Sequence[np.ndarray]
+    distances: Mapping[str, Distance], images: Sequence[np.ndarray]
 ) -> dict[str, float]:
     """Returns the share of images for which a pixel shift costs less than an equal-MSE blur.
 
     Shifts are down and to the right, averaged. Images without a blur of equal error are skipped.
     """
     wins: dict[str, list[bool]] = {name: [] for name in distances}
-    for picture in pictures:
-        sides = (picture[1:], picture[:-1]), (picture[:, 1:], picture[:, :-1])
+    for image in images:
+        sides = (image[1:], image[:-1]), (image[:, 1:], image[:, :-1])
         pairs = [_shift_and_blur(still, shifted) for still, shifted in sides]
         trials = [pair for pair in pairs if pair is not None]
         if len(trials) < len(pairs):
@@ -92,15 +92,15 @@ def _shift_and_blur(still: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray,
 
 
 def bank(
-    pictures: Sequence[np.ndarray], count: int = 1000, side: int = BANK_SIDE, seed: int = 0
+    images: Sequence[np.ndarray], count: int = 1000, side: int = BANK_SIDE, seed: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     """Yields crops, the same with one or two distortions, and the names of these."""
     draw = np.random.default_rng([seed, 1])
     names = list(DISTORTIONS)
     for _ in range(count):
-        picture = pictures[draw.integers(len(pictures))]
-        top, left = (int(draw.integers(s - side + 1)) for s in picture.shape[:2])
-        crop = np.ascontiguousarray(picture[top : top + side, left : left + side])
+        image = images[draw.integers(len(images))]
+        top, left = (int(draw.integers(s - side + 1)) for s in image.shape[:2])
+        crop = np.ascontiguousarray(image[top : top + side, left : left + side])
         ways = draw.choice(names, size=draw.choice([1, 1, 2]), replace=False)
         changed = crop
         for way in ways:
@@ -114,9 +114,9 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _coded(kind: str, lowest: int, highest: int) -> Callable[..., np.ndarray]:
-    def distort(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    def distort(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, kind, quality=int(draw.integers(lowest, highest)))
+        Image.fromarray(image).save(buffer, kind, quality=int(draw.integers(lowest, highest)))
         return np.asarray(Image.open(buffer).convert("RGB"))
 
     return distort
@@ -126,57 +126,56 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.round(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def _blurred(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _blurred(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     radius = float(np.exp(draw.uniform(np.log(0.4), np.log(5.0))))
-    return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
 
 
-def _noisy(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _noisy(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     sigma = np.exp(draw.uniform(np.log(2.0), np.log(50.0)))
-    return _bytes(picture + sigma * draw.standard_normal(picture.shape))
+    return _bytes(image + sigma * draw.standard_normal(image.shape))
 
 
-def _smaller(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _smaller(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     factor = draw.uniform(1.3, 6.0)
-    image = Image.fromarray(picture)
-    small = [max(1, round(side / factor)) for side in image.size]
+    pillow_image = Image.fromarray(image)
+    small = [max(1, round(side / factor)) for side in pillow_image.size]
     way = draw.choice([Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
-    return np.asarray(image.resize(small, Image.Resampling.BOX).resize(image.size, int(way)))
+    shrunk = pillow_image.resize(small, Image.Resampling.BOX)
+    return np.asarray(shrunk.resize(pillow_image.size, int(way)))
 
 
-def _shifted(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _shifted(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     offset = draw.uniform(-3.0, 3.0, 2)
-    return _bytes(ndimage.shift(picture.astype(np.float32), (*offset, 0), order=1, mode="mirror"))
+    return _bytes(ndimage.shift(image.astype(np.float32), (*offset, 0), order=1, mode="mirror"))
 
 
-def _turned(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _turned(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     angle = draw.uniform(-3.0, 3.0)
-    turned = ndimage.rotate(
-        picture.astype(np.float32), angle, reshape=False, order=1, mode="mirror"
-    )
+    turned = ndimage.rotate(image.astype(np.float32), angle, reshape=False, order=1, mode="mirror")
     return _bytes(turned)
 
 
-def _curved(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    return _bytes(255 * (picture / 255.0) ** np.exp(draw.uniform(-0.7, 0.7)))
+def _curved(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return _bytes(255 * (image / 255.0) ** np.exp(draw.uniform(-0.7, 0.7)))
 
 
 def _enhanced(kind: type) -> Callable[..., np.ndarray]:
-    def distort(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    def distort(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         factor = float(np.exp(draw.uniform(-0.9, 0.9)))
-        return np.asarray(kind(Image.fromarray(picture)).enhance(factor))
+        return np.asarray(kind(Image.fromarray(image)).enhance(factor))
 
     return distort
 
 
-def _coarse(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _coarse(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     step = int(draw.integers(8, 64))
-    return _bytes((picture // step + 0.5) * step)
+    return _bytes((image // step + 0.5) * step)
 
 
-def _median(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _median(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     size = int(draw.choice([3, 5, 7]))
-    return np.asarray(Image.fromarray(picture).filter(ImageFilter.MedianFilter(size)))
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.MedianFilter(size)))
 
 
 DISTORTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

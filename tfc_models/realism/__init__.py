@@ -1,4 +1,4 @@
-"""Realism: decoders that add detail to the reconstructions of a model, and what trains them.
+"""Realism: decoders that add detail to the reconstructions of a model, and their training.
 
 A realism decoder reads the same files as the model's own synthesis. Critics with f-divergences
 measure how far reconstructions are from images; see `tfc_models.training` for the training itself.

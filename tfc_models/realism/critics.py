@@ -21,7 +21,8 @@ class SpectralConv2D(tf.keras.layers.Conv2D):
 
     Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks"
     (ICLR 2018). The norm is estimated by power iteration, one step per training step. The kernel is
-    divided by it. Gradients pass through the division.
+    divided by it. Gradients pass through the division. (`tf.keras.layers.SpectralNormalization` of
+    Keras 2.14 overwrites the kernel instead, so that gradients ignore the division.)
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -67,7 +68,7 @@ class PatchCritic(tf.keras.Model):
     Image Compression" (NeurIPS 2020)::
 
         latents ─ 3×3 ─ ↑ ─┐
-        picture ───────────┴─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ─ 4×4 ─ numbers
+        image ─────────────┴─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ↓2 ─ 4×4 ─ 4×4 ─ numbers
 
     No gradient reaches the latents. They pass through asinh: in a model of many rates they may be
     in the tens and dominate the image. Without asinh a critic was at chance after 160 steps; with
@@ -96,13 +97,13 @@ class PatchCritic(tf.keras.Model):
         self.last = SpectralConv2D(1, 4, padding="same")
 
     def call(
-        self, pictures: tf.Tensor, latents: tf.Tensor | None = None, training: bool = False
+        self, images: tf.Tensor, latents: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
         """Returns N × height × width numbers for NHWC images, sRGB 0 to 255."""
         if (latents is None) != (self.of_latents is None):
             word = "a conditional critic reads" if self.of_latents else "this critic does not read"
             raise ValueError(f"{word} latents.")
-        maps = tf.cast(pictures, tf.float32) / 127.5 - 1.0
+        maps = tf.cast(images, tf.float32) / 127.5 - 1.0
         if self.of_latents is not None:
             context = tf.asinh(tf.stop_gradient(latents))
             context = self.of_latents(context, training=training)
@@ -131,7 +132,7 @@ class BeliefCritic(tf.keras.Model):
     ) -> None:
         super().__init__(name=name)
         # A function, so that Keras does not train or save the encoder with the critic.
-        self._beliefs = lambda pictures: encoder.marginal(encoder.features(pictures))
+        self._beliefs = lambda images: encoder.marginal(encoder.features(images))
         settings = encoder.settings
         self.bands = [
             [SpectralConv2D(units, 1) for units in (hidden, hidden, 1)]
@@ -145,9 +146,9 @@ class BeliefCritic(tf.keras.Model):
                 for band in range(encoder.band_count)
             ]
 
-    def call(self, pictures: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns N × positions of all bands numbers for NHWC images, sRGB 0 to 255."""
-        return self.of(self._beliefs(pictures), training)
+        return self.of(self._beliefs(images), training)
 
     def of(self, beliefs: list[Belief], training: bool = False) -> tf.Tensor:
         """Returns the numbers for distributions, one per band."""

@@ -1,4 +1,4 @@
-"""Another decoder for the same files: as faithful as a model's own, or sharper."""
+"""Second decoder for the same files, with a variable trade-off of distortion and realism."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tfc_models.realism.gated_residual import GatedResidual, latent_noise, openi
 
 
 class RealismDecoder(tf.keras.Model):
-    """The synthesis of a model, with gated blocks in between that add what people miss.
+    """Synthesis transform of a model with gated residual blocks between its layers.
 
-    How far the gates are open is the realism, 0 to 1, of each example: at 0 the pictures are
-    the model's own, at 1 what was trained to look real rather than to be near. The latents,
-    and with them the files, are the same. After Agustsson, Minnen, Toderici, Mentzer,
-    "Multi-Realism Image Compression with a Conditional Generator" (CVPR 2023); only what is
-    added to the synthesis is learned here.
+    Realism β of each example, from 0 to 1, sets how much the blocks add. β = 0 is the
+    reconstruction of the model itself, with the least distortion. β = 1 is the reconstruction that
+    was trained with a critic. The latents and the files are the same for all β. After Agustsson,
+    Minnen, Toderici, Mentzer, "Multi-Realism Image Compression with a Conditional Generator" (CVPR
+    2023), but only the blocks are trained here; the synthesis is fixed.
 
-    The blocks stand before each convolution that doubles (or more) the resolution but the
-    first: the coarsest maps hold what is seen, not how it looks.
+    Blocks precede each convolution that upsamples, except the first one: the feature maps of the
+    lowest resolution determine the content of an image, not its texture.
 
     Args:
-        base: the model; it is not part of this one's weights, and does not train.
-        blocks: how many, at each of these places from the coarsest on (the last number counts
-            for those beyond).
-        width: hidden maps of a block, of those that it reads.
-        knots: amounts of realism above 0 at which gates are learned.
-        noise: channels of noise that blocks see (see `latent_noise`).
+        base: the model. Its weights are not part of this model and are not trained.
+        blocks: numbers of blocks before each of these convolutions, from the lowest resolution on.
+            The last number also applies to further convolutions.
+        width: hidden channels of a block, as a share of its input channels.
+        knots: values of realism above 0 at which gates are learned.
+        noise: channels of noise that blocks read (see `latent_noise`).
     """
 
     def __init__(
@@ -45,19 +45,22 @@ class RealismDecoder(tf.keras.Model):
     ) -> None:
         super().__init__(name=f"{base.name}-realism")
         if not blocks or min(blocks) < 0 or width <= 0.0 or knots < 1 or noise < 0:
-            raise ValueError("a realism decoder has blocks, a width above 0, knots, and noise.")
-        # A function, so that the model is no part of this one: neither trained nor saved with it.
+            raise ValueError(
+                "a realism decoder needs blocks of 0 or more, a width above 0, knots of 1 or more "
+                f"and noise of 0 or more; got {blocks}, {width}, {knots} and {noise}."
+            )
+        # A function hides the model from Keras, which would train and save it with this one.
         self._base = lambda: base
         config = {"blocks": tuple(blocks), "width": width, "knots": knots, "noise": noise}
         self._config = tuple(config.items())
         self.knots, self.noise = knots, noise
         self.levels = base.levels if base.many_rates else 1
         self.rows: dict[str, list[GatedResidual]] = {}
-        self._finer: dict[str, int] = {}
-        reach, finer = 0.0, 1
+        self._upsampling: dict[str, int] = {}
+        halo, factor = 0.0, 1
         for layer in base.synthesis.layers:
             up = layer.up if isinstance(layer, Conv2D) else 1
-            if up > 1 and finer > 1:
+            if up > 1 and factor > 1:
                 maps = layer.inputs
                 count = blocks[min(len(self.rows), len(blocks) - 1)]
                 names = (f"{layer.name}_{i}" for i in range(count))
@@ -66,36 +69,45 @@ class RealismDecoder(tf.keras.Model):
                 row = [GatedResidual(*shape, name=n) for n in names]
                 for block in row:
                     block.build([None, None, None, maps])
-                self.rows[layer.name], self._finer[layer.name] = row, finer
-                reach += 2.0 * count / finer
-            finer *= up
-        # Keras finds layers in lists, and none in lists within a dictionary.
+                self.rows[layer.name], self._upsampling[layer.name] = row, factor
+                halo += 2.0 * count / factor
+            factor *= up
+        # Keras tracks layers in lists, but not in lists within a dictionary.
         self.blocks = [block for row in self.rows.values() for block in row]
         if not self.rows:
-            raise ValueError(f"{base.name} has no maps between its latents and its pictures.")
-        self.halo = base.halo + math.ceil(reach)
+            raise ValueError(
+                f"{base.name} has no upsampling convolution after the first: a realism decoder "
+                "has no place for its blocks."
+            )
+        self.halo = base.halo + math.ceil(halo)
         self.built = True
 
     @property
     def base(self) -> CompressionModel:
-        """The model whose synthesis it is."""
+        """The model whose synthesis is extended."""
         return self._base()
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments beside the model."""
+        """The arguments of the constructor without the model."""
         return dict(self._config)
 
     def to_images(
         self, latents: tf.Tensor, rate: tf.Tensor | float | None, realism: tf.Tensor | float
     ) -> tf.Tensor:
-        """Pictures, float32 around 0–255 and unclipped; rate and realism of each, or of all."""
+        """Returns reconstructions of latents: float32, 0 to 255, not clipped.
+
+        Args:
+            latents: quantized latents.
+            rate: rate setting of each example, or one for all; None in models of one rate.
+            realism: 0 to 1, of each example or one for all.
+        """
         amount = tf.broadcast_to(tf.cast(realism, tf.float32), [tf.shape(latents)[0]])
         opening = openings(amount, rate_of_each(latents, rate), self.knots, self.levels)
         in_float32 = self.base.synthesis.multiply_in_float32
 
         def inserted(name: str, maps: tf.Tensor) -> tf.Tensor:
-            noise = latent_noise(latents, self._finer[name], self.noise)
+            noise = latent_noise(latents, self._upsampling[name], self.noise)
             for block in self.rows[name]:
                 block.multiply_in_float32 = in_float32
                 maps = block(maps, opening, noise)
@@ -110,7 +122,7 @@ class RealismDecoder(tf.keras.Model):
         realism: tf.Tensor | float = 1.0,
         rate: tf.Tensor | float | None = None,
     ) -> tf.Tensor:
-        """Codes pictures with the base, quantized, and decodes them."""
+        """Returns reconstructions of images from their quantized latents."""
         shape = tf.shape(inputs)
         y = self.base.to_latents(pad_to_multiple(inputs, STRIDE), rate)
         y_hat, _ = self.base.coder(y, False, rate)
@@ -120,14 +132,17 @@ class RealismDecoder(tf.keras.Model):
         return {block.name: block for block in self.blocks}
 
     def state(self) -> dict[str, tf.Tensor]:
-        """Every learned value by name; the base's are not among them."""
+        """Returns the learned values by name, without those of the base model."""
         blocks = self._named().items()
         return {f"{n}/{k}": v for n, block in blocks for k, v in block.state().items()}
 
     def assign_state(self, state: dict[str, Any]) -> None:
-        """Takes the values that `state` gave."""
-        ours = {k: tuple(v.shape) for k, v in self.state().items()}
-        if ours != {k: tuple(v.shape) for k, v in state.items()}:
-            raise ValueError(f"the weights are not those of a {self.name} of this shape.")
+        """Sets the values that `state` returned."""
+        expected = {k: tuple(v.shape) for k, v in self.state().items()}
+        if expected != {k: tuple(v.shape) for k, v in state.items()}:
+            raise ValueError(
+                f"the weights do not fit {self.name}: their names or shapes differ from those of "
+                f"{self.config}."
+            )
         for name, block in self._named().items():
             block.assign_state(part_of(state, f"{name}/"))

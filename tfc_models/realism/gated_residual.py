@@ -42,7 +42,7 @@ def latent_noise(latents: tf.Tensor, finer: int, channels: int) -> tf.Tensor:
     image get the same noise.
     """
     width, count = latents.shape[-1], finer * finer * channels
-    # Weyl's sequence, scrambled; the same with every NumPy there will be.
+    # Weyl's sequence, scrambled. Unlike NumPy's generators, it is the same in every version.
     numbers = np.arange(1, (width + 1) * count + 1, dtype=np.uint64) * np.uint64(WEYL)
     numbers = (numbers ^ (numbers >> np.uint64(29))) * np.uint64(SCRAMBLE)
     factors = (numbers >> np.uint64(32)).astype(np.uint32).view(np.int32).reshape(-1, count)

@@ -1,6 +1,5 @@
-"""Serving library: TF Serving's protocol, batching, the page, a client, and work on Apache Beam.
+"""Serving library: server with TF Serving's protocol, web page, client, and Apache Beam pipeline.
 
-Called by `tfc-models serve` and `tfc-models bulk`, and by the programs in the repository's
-serving/ folder. Imports everything below it in the library, but neither tfc_models.cli nor
-tfc_models.training, and no command-line flags.
+`tfc-models serve`, `tfc-models bulk` and the programs in the repository's serving/ folder use it.
+It imports neither tfc_models.cli nor tfc_models.training, and defines no command-line flags.
 """

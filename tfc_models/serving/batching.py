@@ -1,9 +1,7 @@
-"""Requests that wait for each other: a bounded queue, and workers that take batches from it.
+"""Request batching: a bounded queue, and worker threads that process batches from it.
 
-A call of a signature costs what its pictures cost, whether they come one by one or together;
-what a batch saves is the overhead of a call. What matters more is the rest: as many calls run
-at a time as the machine has use for, what waits is bounded, and a request that is wrong fails
-alone, whatever batch it was in.
+A batch saves only the overhead of a call: the time per image is the same. The batcher mainly
+limits concurrent calls and queued requests. An invalid request fails alone, not with its batch.
 """
 
 from __future__ import annotations
@@ -18,22 +16,22 @@ from collections.abc import Mapping
 import grpc
 import numpy as np
 
-from tfc_models.serving.errors import ServingError, exhausted, failed, invalid, unavailable
+from tfc_models.serving.errors import ServingError, internal, invalid, overloaded, unavailable
 from tfc_models.serving.metrics import Metrics
+from tfc_models.serving.request_size import cost_of
 from tfc_models.serving.servable import Arrays, Servable
-from tfc_models.serving.weighing import work_of
 
-# Pixels that a batch of several requests may stand for: a request that waits for much larger
-# ones in its own batch gets its answer when they are done.
-LARGEST_BATCH = 2.0**21
-# Pixels, for each worker, of larger calls that run at a time: a call takes memory by its pixels.
-LARGE_CALLS = 2.0**23
+# Limit on the pixels of a batch of several requests: all of them get their results when the whole
+# batch is done, so a large image would delay small ones.
+MAX_BATCH_PIXELS = 2.0**21
+# Pixels per worker of concurrent larger calls: the memory of a call is proportional to its pixels.
+MAX_LARGE_CALL_PIXELS = 2.0**23
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """As TF Serving's BatchingParameters name them."""
+    """Batching parameters, named like those of TF Serving's BatchingParameters."""
 
     max_batch_size: int
     batch_timeout_micros: int
@@ -44,11 +42,11 @@ class Parameters:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value < (0 if field.name == "batch_timeout_micros" else 1):
-                raise ValueError(f"{field.name} cannot be {value}.")
+                raise ValueError(f"{field.name} must not be {value}.")
 
     @property
     def capacity(self) -> int:
-        """How many examples may wait."""
+        """Maximum number of queued examples."""
         return self.max_batch_size * self.max_enqueued_batches
 
 
@@ -69,7 +67,7 @@ class _Task:
 
 
 class Batcher:
-    """Calls servables, a batch at a time."""
+    """Queues requests and calls servables with batches of them."""
 
     def __init__(self, parameters: Parameters, metrics: Metrics) -> None:
         self.parameters = parameters
@@ -92,39 +90,39 @@ class Batcher:
         inputs: Mapping[str, np.ndarray],
         timeout: float | None = None,
     ) -> concurrent.futures.Future:
-        """Queues a call; the future's result is what it gives.
+        """Queues a call. Returns a future of its outputs.
 
         Raises:
-            ServingError: the inputs are wrong, or too much waits already.
+            ServingError: the inputs are invalid, or the queue is full.
         """
-        arrays, size = self.checked(servable, signature, inputs)
+        arrays, size = self.checked_inputs(servable, signature, inputs)
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        task = _Task(servable, signature, arrays, size, work_of(arrays), now, deadline)
+        task = _Task(servable, signature, arrays, size, cost_of(arrays), now, deadline)
         with self._changed:
             if self._closed:
                 raise unavailable("the server is shutting down")
             if self._waiting + task.size > self.parameters.capacity:
-                raise exhausted(QUEUE_FULL)
-            servable.hold()
+                raise overloaded(QUEUE_FULL)
+            servable.acquire()
             self._tasks.append(task)
-            self._wait_for(task.size)
+            self._add_waiting(task.size)
             self._changed.notify_all()
-        task.future.add_done_callback(lambda _: servable.let_go())
-        # A task that was cancelled waits for a worker, and its inputs must not.
+        task.future.add_done_callback(lambda _: servable.release())
+        # A cancelled task stays in the queue until a worker takes it; its inputs are freed now.
         task.future.add_done_callback(lambda _: task.inputs.clear())
         return task.future
 
-    def checked(
+    def checked_inputs(
         self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray]
     ) -> tuple[Arrays, int]:
-        """Inputs as the signature takes them, and how many examples they are.
+        """Returns the inputs with defaults filled in, and their number of examples.
 
         Raises:
-            ServingError: the inputs are wrong.
+            ServingError: the inputs are invalid.
         """
-        arrays = servable.checked(signature, inputs)
-        sizes = {len(a) for a in arrays.values()} if servable.batches(signature) else {1}
+        arrays = servable.checked_inputs(signature, inputs)
+        sizes = {len(a) for a in arrays.values()} if servable.supports_batching(signature) else {1}
         if len(sizes) > 1:
             raise invalid("Batching input tensors must have equal 0th-dimension size")
         (size,) = sizes
@@ -138,12 +136,12 @@ class Batcher:
         return arrays, size
 
     def check_room(self, size: int = 1) -> None:
-        """Refuses what would be refused later, before work is spent on it."""
+        """Raises ServingError if the queue is full, before work is spent on a request."""
         if self._waiting + size > self.parameters.capacity:
-            raise exhausted(QUEUE_FULL)
+            raise overloaded(QUEUE_FULL)
 
     def close(self, seconds: float | None = None) -> bool:
-        """Takes no more; returns when what was taken is answered, or False after `seconds`."""
+        """Rejects new requests and waits for the accepted ones. Returns False after `seconds`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -152,7 +150,7 @@ class Batcher:
             worker.join(None if until is None else max(until - time.monotonic(), 0.0))
         return not any(worker.is_alive() for worker in self._workers)
 
-    def _wait_for(self, count: int) -> None:
+    def _add_waiting(self, count: int) -> None:
         self._waiting += count
         self._metrics.queued.set(self._waiting)
 
@@ -160,34 +158,35 @@ class Batcher:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._oldest() is not None or (self._closed and not self._tasks)
+                    lambda: self._next_task() is not None or (self._closed and not self._tasks)
                 )
-                if not self._tasks:
+                first = self._next_task()
+                if first is None:
                     return
-                batch = self._take(self._oldest())
-                large = sum(task.weight for task in batch if task.weight > LARGEST_BATCH)
+                batch = self._take(first)
+                large = sum(task.weight for task in batch if task.weight > MAX_BATCH_PIXELS)
                 self._large += large
             try:
                 self._run(batch)
-            except BaseException as error:  # A worker that ends would leave requests waiting.
+            except BaseException as error:  # The worker must survive: requests wait for it.
                 for task in batch:
                     if not task.future.done():
-                        task.future.set_exception(failed(f"{type(error).__name__}: {error}"))
+                        task.future.set_exception(internal(f"{type(error).__name__}: {error}"))
             if large:
                 with self._changed:
                     self._large -= large
                     self._changed.notify_all()
 
-    def _oldest(self) -> _Task | None:
-        """The oldest task that may run now.
+    def _next_task(self) -> _Task | None:
+        """Returns the oldest task that may run now.
 
-        Large ones wait for those before them, so that none is overtaken without end; small ones
-        wait for no large one.
+        Large tasks run in order, so that none is postponed indefinitely. Small tasks do not wait
+        for large ones.
         """
-        most = LARGE_CALLS * self.parameters.num_batch_threads
-        waits = False  # whether an older large one does
+        most = MAX_LARGE_CALL_PIXELS * self.parameters.num_batch_threads
+        waits = False  # Whether an older large task waits.
         for task in self._tasks:
-            if task.weight <= LARGEST_BATCH:
+            if task.weight <= MAX_BATCH_PIXELS:
                 return task
             if not waits and (not self._large or self._large + task.weight <= most):
                 return task
@@ -195,8 +194,10 @@ class Batcher:
         return None
 
     def _take(self, first: _Task) -> list[_Task]:
-        """A task, and those that may go with it (called with the lock held)."""
-        alone = first.weight > LARGEST_BATCH or not first.servable.batches(first.signature)
+        """Removes a task and others of the same batch from the queue. The caller holds the lock."""
+        alone = first.weight > MAX_BATCH_PIXELS or not first.servable.supports_batching(
+            first.signature
+        )
         until = first.arrived + self.parameters.batch_timeout_micros * 1e-6
         while not self._closed and not alone and (left := until - time.monotonic()) > 0:
             if self._size_for(first) >= self.parameters.max_batch_size:
@@ -204,10 +205,12 @@ class Batcher:
             self._changed.wait(left)
             if first not in self._tasks:
                 return []  # Another worker took it.
-        batch, size, weight, rest = [], 0, 0.0, collections.deque()
+        batch: list[_Task] = []
+        rest: collections.deque[_Task] = collections.deque()
+        size, weight = 0, 0.0
         for task in self._tasks:
             small = size + task.size <= self.parameters.max_batch_size
-            small = small and weight + task.weight <= LARGEST_BATCH
+            small = small and weight + task.weight <= MAX_BATCH_PIXELS
             if task is first or (task.key == first.key and batch and small and not alone):
                 batch.append(task)
                 size += task.size
@@ -215,16 +218,16 @@ class Batcher:
             else:
                 rest.append(task)
         self._tasks = rest
-        self._wait_for(-size)
+        self._add_waiting(-size)
         return batch
 
     def _size_for(self, first: _Task) -> int:
         return sum(t.size for t in self._tasks if t.key == first.key)
 
     def _run(self, batch: list[_Task]) -> None:
-        # A task that was cancelled, or waited too long, is not worth a call.
+        # Cancelled and expired tasks are dropped.
         batch = [t for t in batch if t.future.set_running_or_notify_cancel()]
-        batch = [t for t in batch if not _is_late(t)]
+        batch = [t for t in batch if not _expired(t)]
         if not batch:
             return
         self._metrics.batch_size.labels(batch[0].servable.name).observe(sum(t.size for t in batch))
@@ -233,16 +236,16 @@ class Batcher:
         except ServingError as error:
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
-            else:  # One of them is wrong, and the others are not to suffer for it.
+            else:  # One task is invalid; running each alone lets the others succeed.
                 for task in batch:
-                    _answer_alone(task)
+                    _run_alone(task)
         else:
             for task, result in zip(batch, results):
                 task.future.set_result(result)
 
 
-def _is_late(task: _Task) -> bool:
-    """Whether nobody waits for it any more; its future says so then."""
+def _expired(task: _Task) -> bool:
+    """Returns whether the deadline of a task has passed, and then fails its future."""
     late = task.deadline is not None and time.monotonic() > task.deadline
     if late:
         code = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -250,13 +253,13 @@ def _is_late(task: _Task) -> bool:
     return late
 
 
-def _answer_alone(task: _Task) -> None:
-    if _is_late(task):
+def _run_alone(task: _Task) -> None:
+    if _expired(task):
         return
     try:
         task.future.set_result(_call([task])[0])
     except Exception as error:
-        error = error if isinstance(error, ServingError) else failed(str(error))
+        error = error if isinstance(error, ServingError) else internal(str(error))
         task.future.set_exception(error)
 
 
@@ -268,7 +271,7 @@ def _call(batch: list[_Task]) -> list[Arrays]:
     outputs = first.servable.call(first.signature, joined)
     total = sum(t.size for t in batch)
     if any(not v.ndim or len(v) != total for v in outputs.values()):
-        raise failed(f"the outputs for {total} examples are not as many")
+        raise internal(f"the model did not return one output for each of {total} examples")
     ends = np.cumsum([t.size for t in batch])[:-1]
     parts = {k: np.split(v, ends) for k, v in outputs.items()}
     return [{k: v[i] for k, v in parts.items()} for i in range(len(batch))]

@@ -1,16 +1,15 @@
-"""Compresses, decompresses or evaluates many files, on Apache Beam.
+"""Apache Beam pipeline that compresses, decompresses or evaluates many files.
 
-With --runner and the options of that runner the same pipeline goes to Flink, Spark or Dataflow,
-whose workers need this package with its `beam` extra. A killed run continues with the files that
-are left. OUTPUT/results.csv has a line for each file that is done, OUTPUT/failed.csv one for each
-that could not be, and why.
+--runner and the options of that runner select Flink, Spark or Dataflow, whose workers need this
+package with its `beam` extra. A killed run resumes with the remaining files. OUTPUT/results.csv
+lists the processed files, OUTPUT/failed.csv the failed files with reasons.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -26,15 +25,15 @@ class Settings:
 
     Attributes:
         command: one of bulk_work.COMMANDS.
-        input: folder, or pattern with * and **.
-        output: folder for the results.
+        input: input folder, or pattern with * and **.
+        output: output folder.
         model: name in the zoo, or path of a weights file.
-        quality: 0 to 100, of a model of many rates.
-        realism: 0 to 1, of a model with such a decoder.
-        effort: 0 to 9, of the encoder.
-        tune: metric that an effort above 0 searches by.
-        background: colour behind transparent pictures.
-        max_pixels: larger pictures fail.
+        quality: quality of a variable-rate model, 0 to 100.
+        realism: realism of a model with a realism decoder, 0 to 1.
+        effort: encoder effort, 0 to 9.
+        tune: metric that an effort above 0 optimizes.
+        background: background colour of transparent images.
+        max_pixels: larger images fail.
     """
 
     command: str
@@ -49,59 +48,65 @@ class Settings:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
 
-class _Do(beam.DoFn):
-    """One file; what goes wrong with it is a result too."""
+class _ProcessFile(beam.DoFn):
+    """Processes one file. Errors are tagged outputs."""
 
     def __init__(self, job: work.Job) -> None:
         self._job = job
         self._counters = {
             name: beam.metrics.Metrics.counter("bulk", name)
-            for name in (*work.COUNTED, "done", "done_before", "failed")
+            for name in (*work.COUNTERS, "done", "done_before", "failed")
         }
 
     def setup(self) -> None:
         self._job.load()
 
-    def process(self, path: str) -> Iterable[dict]:
+    def process(self, path: str) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
         try:
             record = self._job.finished(path)
             if record is None:
                 record = self._job.do(path)
-                for name in work.COUNTED:
+                for name in work.COUNTERS:
                     self._counters[name].inc(int(record[name]))
                 self._counters["done"].inc()
             else:
                 self._counters["done_before"].inc()
             yield record
-        except work.ANY_FILE as error:
+        except work.FILE_ERRORS as error:
             self._counters["failed"].inc()
             reason = work.one_line(error)
             yield beam.pvalue.TaggedOutput("failed", {"file": path, "reason": reason})
 
 
 def pipeline(
-    root: beam.Pipeline, paths: list[str], job: work.Job, unnamed: list[dict[str, str]]
+    root: beam.Pipeline, paths: list[str], job: work.Job, invalid_names: list[dict[str, str]]
 ) -> None:
-    """From paths to files, and two tables; `unnamed` has failed before it is begun."""
+    """Builds the pipeline from paths to output files and the two tables.
+
+    Args:
+        root: empty pipeline.
+        paths: input files.
+        job: what to do with each file.
+        invalid_names: failures of files whose names cannot be passed to workers.
+    """
     results = (
         root
         | "Paths" >> beam.Create(paths)
         | "Spread" >> beam.Reshuffle()
-        | "Do" >> beam.ParDo(_Do(job)).with_outputs("failed", main="done")
+        | "Do" >> beam.ParDo(_ProcessFile(job)).with_outputs("failed", main="done")
     )
-    unnamed = root | "Names" >> beam.Create(unnamed)
-    failed = (results.failed, unnamed) | beam.Flatten()
+    failed = (results.failed, root | "Names" >> beam.Create(invalid_names)) | beam.Flatten()
     for name, rows in (("results", results.done), ("failed", failed)):
         table = f"{job.output}/{name}.csv"
         (
             rows
             | f"Gather {name}" >> beam.combiners.ToList()
-            | f"Write {name}" >> beam.Map(lambda found, table=table: work.write_table(table, found))
+            | f"Write {name}" >> beam.Map(lambda rows, table=table: work.write_table(table, rows))
         )
 
 
 class Outcome(NamedTuple):
-    """Result of a pipeline: numbers of files, bytes and pixels, and its tables."""
+    """Result of a pipeline: numbers of files, bytes and pixels, and the paths of its tables."""
 
     done: int
     done_before: int
@@ -123,24 +128,24 @@ def run(settings: Settings, beam_flags: Sequence[str] = ()) -> Outcome:
     """Runs the pipeline.
 
     Args:
-        settings: what is to be done.
-        beam_flags: of Apache Beam and its runner.
+        settings: settings of the job.
+        beam_flags: flags of Apache Beam and its runner.
 
     Raises:
-        ValueError: nothing was done; the message says why.
+        ValueError: the settings are invalid; nothing was done.
     """
     command = settings.command
     if command not in work.COMMANDS:
-        raise ValueError(f"say one of {', '.join(work.COMMANDS)}; got {command}.")
+        raise ValueError(f"the command must be one of {', '.join(work.COMMANDS)}; got {command}.")
     options = _beam_options(beam_flags)
-    paths = work.found(settings.input, command)
+    paths = work.find_files(settings.input, command)
     if not paths:
-        raise ValueError(f"{settings.input}: no such files.")
-    paths, unnamed = work.with_utf8_names(paths)
+        raise ValueError(f"{settings.input}: no files found.")
+    paths, invalid_names = work.split_utf8_names(paths)
     output = settings.output.rstrip("/")
     job = work.Job(
         command,
-        work.base_of(settings.input),
+        work.base_folder(settings.input),
         output,
         settings.model,
         settings.quality,
@@ -149,11 +154,11 @@ def run(settings: Settings, beam_flags: Sequence[str] = ()) -> Outcome:
         settings.background,
         effort=settings.effort,
         tune=settings.tune,
-    ).without_clashes(paths)
+    ).with_output_conflicts(paths)
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)
-    pipeline(root, paths, job, unnamed)
+    pipeline(root, paths, job, invalid_names)
     result = root.run()
     result.wait_until_finish()
     counts = {
@@ -161,23 +166,25 @@ def run(settings: Settings, beam_flags: Sequence[str] = ()) -> Outcome:
         for counter in result.metrics().query()["counters"]
         if counter.key.metric.namespace == "bulk"
     }
-    failed = counts.get("failed", 0) + len(unnamed)
+    failed = counts.get("failed", 0) + len(invalid_names)
     return Outcome(
-        counts.get("done", 0),
-        counts.get("done_before", 0),
-        failed,
-        *(counts.get(name, 0) for name in work.COUNTED),
-        (f"{output}/results.csv", *([f"{output}/failed.csv"] if failed else [])),
+        done=counts.get("done", 0),
+        done_before=counts.get("done_before", 0),
+        failed=failed,
+        bytes_in=counts.get("bytes_in", 0),
+        bytes_out=counts.get("bytes_out", 0),
+        pixels=counts.get("pixels", 0),
+        tables=(f"{output}/results.csv", *([f"{output}/failed.csv"] if failed else [])),
     )
 
 
 def _beam_options(flags: Sequence[str]) -> PipelineOptions:
-    """Returns Beam's options of some flags, all of which are known."""
+    """Parses Beam's flags. Raises ValueError for an unknown flag."""
     options = PipelineOptions(list(flags))
     known = options.get_all_options()
     for flag in flags:
         name = flag.lstrip("-").partition("=")[0]
         if flag.startswith("-") and name.replace("no_", "", 1) not in known and name not in known:
-            raise ValueError(f"{flag}: neither this command nor Beam has such a flag.")
+            raise ValueError(f"{flag}: unknown flag, of neither this command nor Beam.")
     options.view_as(SetupOptions).save_main_session = False
     return options

@@ -1,4 +1,4 @@
-"""The work of `serving.bulk` on one file, independent of the runner."""
+"""Processing of one file by the Beam pipeline, independent of the runner."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ from tfc_models.file_names import UNREADABLE, is_compressed, renamed
 from tfc_models.models.distortion import prepare
 
 COMMANDS = ("compress", "decompress", "evaluate")
-COUNTED = ("bytes_in", "bytes_out", "pixels")
+COUNTERS = ("bytes_in", "bytes_out", "pixels")
 RECORDS = "_records"
-# Whatever one file brings about is that file's failure; the others go on.
-ANY_FILE = (Exception,)
+# Any error while processing a file is a failure of that file; the others are processed.
+FILE_ERRORS = (Exception,)
 _FILES = CompressionTypes.UNCOMPRESSED
 _WILD = re.compile(r"[*?\[]")
-_codecs = shared.Shared()  # One codec in a process, however many threads it has.
+_codecs = shared.Shared()  # One codec per process, shared by its threads.
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A command with its settings; it travels to the workers."""
+    """Command and settings, which are pickled and sent to Beam's workers.
+
+    `base` is the folder that output paths are relative to. `clashes` gives for a file another one
+    with the same output path.
+    """
 
     command: str
     base: str
@@ -56,31 +60,31 @@ class Job:
     clashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def load(self) -> Codec:
-        """The codec, loaded once in a process."""
+        """Returns the codec, loaded once per process."""
         return _codecs.acquire(lambda: tfc_models.load(self.model), tag=self.model)
 
     def check(self) -> None:
-        """Before anything is done: one line about settings that no file can have."""
+        """Raises ValueError for invalid settings, before any file is processed."""
         if self.command == "decompress" and self.quality is not None:
-            raise ValueError("--quality is for compress and evaluate: a file knows its own.")
+            raise ValueError("--quality is for compress and evaluate.")
         if self.command == "decompress" and self.background is not None:
             raise ValueError("--background is for compress and evaluate.")
         if self.command != "decompress" and self.realism is not None:
-            raise ValueError("--realism is for decompress: files are the same, whatever it is.")
+            raise ValueError("--realism is for decompress: it does not change compressed files.")
         if self.command == "decompress" and (self.effort or self.tune is not None):
             raise ValueError("--effort and --tune are for compress and evaluate.")
         if self.tune is not None and not self.effort:
-            raise ValueError("--tune needs --effort 1 to 9: a single pass has nothing to tune.")
+            raise ValueError("--tune has an effect with --effort 1 to 9 only.")
         tuned_metrics(self.tune)
         codec = self.load()
         codec.rate_setting(self.quality)
         if self.effort:
-            prepare(tuning_of(self.tune, codec.model).weights)  # Or one line about weights.
+            prepare(tuning_of(self.tune, codec.model).weights)  # Fails if weights are missing.
         if checked_realism(self.realism or 0.0):
-            codec.realism_decoder()  # Or one line about why there is none.
+            codec.realism_decoder()  # Fails if the model has none.
 
     def finished(self, path: str) -> dict[str, Any] | None:
-        """The record of a file that was done before with these settings, and still is."""
+        """Returns the record of a file that was processed with these settings; None if not."""
         try:
             with FileSystems.open(self._record_of(path), compression_type=_FILES) as file:
                 record = json.loads(file.read())
@@ -91,7 +95,7 @@ class Job:
         return record if same and (not target or _size(target) == record["bytes_out"]) else None
 
     def do(self, path: str) -> dict[str, Any]:
-        """Does a file; returns its record. What is written is whole or not there."""
+        """Processes a file, writes its output atomically, and returns its record."""
         if other := self.clashes.get(path):
             raise ValueError(f"{other} would be written to {self._target_of(path)} as well.")
         if images.has_unreadable_suffix(path):
@@ -103,7 +107,7 @@ class Job:
         try:
             output, record = getattr(self, f"_{self.command}")(data)
         except images.ImageTooLargeError as error:
-            flag = " --max_pixels raises it." if error.limit == "max_pixels" else ""
+            flag = " Increase the limit with --max_pixels." if error.limit == "max_pixels" else ""
             raise ValueError(f"{error}{flag}") from None
         except images.TransparencyError as error:
             raise ValueError(f"{error} For example --background white.") from None
@@ -117,26 +121,26 @@ class Job:
     def _compress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
         return self._compressed(self._pixels(data))
 
-    def _compressed(self, picture: np.ndarray) -> tuple[bytes, dict[str, Any]]:
-        search = {"effort": self.effort, "tune": self.tune} if self.effort else {}
-        output = self.load().compress(picture, self.quality, **search)
-        pixels = picture.shape[0] * picture.shape[1]
+    def _compressed(self, image: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+        search: dict[str, Any] = {"effort": self.effort, "tune": self.tune} if self.effort else {}
+        output = self.load().compress(image, self.quality, **search)
+        pixels = image.shape[0] * image.shape[1]
         bpp = 8.0 * len(output) / pixels
         record = {"bytes_out": len(output), "pixels": pixels, "bpp": round(bpp, 5)}
         return output, {**record, **{k: v for k, v in search.items() if v is not None}}
 
     def _decompress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
         decode, realism = self.load().decompress, self.realism or 0.0
-        picture = decode(data, max_pixels=self.max_pixels, realism=realism)
-        output = images.encode(picture, ".png")
-        pixels = picture.shape[0] * picture.shape[1]
+        image = decode(data, max_pixels=self.max_pixels, realism=realism)
+        output = images.encode(image, ".png")
+        pixels = image.shape[0] * image.shape[1]
         return output, {"bytes_out": len(output), "pixels": pixels}
 
     def _evaluate(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        picture = self._pixels(data)
-        output, record = self._compressed(picture)
+        image = self._pixels(data)
+        output, record = self._compressed(image)
         decoded = self.load().decompress(output, 2**62, 2**62)
-        figures = evaluation.measure(picture, evaluation.Coded(output, decoded, 0.0, 0.0))
+        figures = evaluation.measure(image, evaluation.Coded(output, decoded, 0.0, 0.0))
         record["psnr"] = round(figures.psnr, 4)
         record["ms_ssim"] = None if figures.ms_ssim is None else round(figures.ms_ssim, 6)
         return output, record
@@ -145,16 +149,16 @@ class Job:
         return images.read(data, self.background, max_pixels=self.max_pixels).coded
 
     def _settings(self, path: str) -> list[Any]:
-        """Values that a result depends on: when one differs, the file is done again."""
-        found = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+        """Returns the values that a result depends on. If one changes, the file is redone."""
+        values = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
         if self.background is not None:
-            found += ["background", *self.background]
+            values += ["background", *self.background]
         if self.effort:
-            found += ["effort", self.effort, self.tune, *weights_digests(self.tune)]
+            values += ["effort", self.effort, self.tune, *weights_digests(self.tune)]
         if not self.realism:
-            return found
+            return values
         entry = zoo.entry_of(self.model)
-        return [*found, self.realism, entry.realism_sha256 if entry else ""]
+        return [*values, self.realism, entry.realism_sha256 if entry else ""]
 
     def _relative(self, path: str) -> str:
         return posixpath.relpath(path, self.base)
@@ -163,16 +167,16 @@ class Job:
         return f"{self.output}/{RECORDS}/{self.command}/{self._relative(path)}.json"
 
     def _target_of(self, path: str) -> str | None:
-        """Where the result goes: the names are those of `tfc-models`."""
-        name = pathlib.PurePosixPath(self._relative(path))
+        """Returns the path of the output, named as `tfc-models` does; None for evaluate."""
+        name = pathlib.Path(self._relative(path))
         if self.command == "compress":
             return f"{self.output}/{renamed(name, SUFFIX, images.has_image_suffix)}"
         if self.command == "decompress":
             return f"{self.output}/{renamed(name, '.png', is_compressed)}"
         return None
 
-    def without_clashes(self, paths: Sequence[str]) -> Job:
-        """Adds the files that share an output, which all fail, to the job."""
+    def with_output_conflicts(self, paths: Sequence[str]) -> Job:
+        """Returns a copy that knows which files have the same output path; these will fail."""
         by_target: dict[str | None, list[str]] = {}
         for path in paths:
             by_target.setdefault(self._target_of(path), []).append(path)
@@ -183,12 +187,12 @@ class Job:
         return dataclasses.replace(self, clashes=clashes)
 
 
-def found(pattern: str, command: str) -> list[str]:
-    """The files of a pattern, or in a folder those that the command is for; sorted."""
+def find_files(pattern: str, command: str) -> list[str]:
+    """Returns the sorted files of a pattern, of a folder, or a single file."""
     if _WILD.search(pattern):
         paths = _matches(pattern)
     elif nested := _matches(f"{pattern.rstrip('/')}/**"):
-        # Pictures that cannot be read are listed as failed, and not left out.
+        # Unsupported image formats are included, so that they are reported as failed.
         readable = (*images.INPUT_SUFFIXES, *images.UNREADABLE_SUFFIXES)
         suffixes = (SUFFIX,) if command == "decompress" else readable
         paths = [path for path in nested if path.lower().endswith(suffixes)]
@@ -197,21 +201,21 @@ def found(pattern: str, command: str) -> list[str]:
     return sorted(p for p in paths if f"/{RECORDS}/" not in p and not p.endswith(".part"))
 
 
-def with_utf8_names(paths: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """The paths that are UTF-8, as tables and workers get them, and failures of the others."""
+def split_utf8_names(paths: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns paths in UTF-8, which workers and tables need, and failure records of the others."""
     named, failed = [], []
     for path in paths:
         try:
             path.encode("utf-8")
             named.append(path)
         except UnicodeEncodeError:
-            shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
-            failed.append({"file": shown, "reason": "its name is not UTF-8: rename it."})
+            escaped = path.encode("utf-8", "backslashreplace").decode("utf-8")
+            failed.append({"file": escaped, "reason": "its name is not UTF-8: rename it."})
     return named, failed
 
 
-def base_of(pattern: str) -> str:
-    """The folder that names are relative to: what comes before the first sign of a pattern."""
+def base_folder(pattern: str) -> str:
+    """Returns the folder that output names are relative to: the part before any wildcard."""
     wild = _WILD.search(pattern)
     if wild:
         return posixpath.dirname(pattern[: wild.start()]) or "."
@@ -234,7 +238,7 @@ def _size(path: str) -> int:
 
 
 def _write(path: str, data: bytes) -> None:
-    """The whole file or none of it."""
+    """Writes a file atomically, through a temporary name."""
     part = f"{path}.part"
     with FileSystems.create(part, compression_type=_FILES) as file:
         file.write(data)
@@ -246,7 +250,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def write_table(path: str, rows: list[dict[str, Any]]) -> None:
-    """A CSV file of records, by file."""
+    """Writes records to a CSV file, sorted by file name."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -258,5 +262,5 @@ def write_table(path: str, rows: list[dict[str, Any]]) -> None:
 def one_line(error: BaseException) -> str:
     """Describes an error in one line, without a traceback."""
     lines = str(error).strip().splitlines() or [""]
-    ours = isinstance(error, (ValueError, OSError, BitstreamError)) and lines[0]
-    return lines[0] if ours else f"{type(error).__name__}: {lines[0]}"
+    is_expected = isinstance(error, (ValueError, OSError, BitstreamError)) and lines[0]
+    return lines[0] if is_expected else f"{type(error).__name__}: {lines[0]}"

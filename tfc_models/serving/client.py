@@ -1,4 +1,4 @@
-"""Talks to a server, by REST or gRPC. `python -m serving.client` does so from the command line."""
+"""Client of a model server, over REST or gRPC. `python -m serving.client` is its command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8501"
 
 
 class ServerError(Exception):
-    """An error that a server answered, in one line; `status` is HTTP's number or gRPC's word."""
+    """Error response of a server. `status` is an HTTP status or the name of a gRPC code."""
 
     def __init__(self, status: int | str, message: str) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class ServerError(Exception):
 
 
 class Client:
-    """A model on a server.
+    """Client of one model on a server.
 
     >>> client = Client("http://127.0.0.1:8501")
     >>> bitstream = client.compress(open("photo.png", "rb").read(), quality=40)
@@ -35,17 +35,17 @@ class Client:
         rest = server.startswith(("http://", "https://"))
         self._transport: Any = (_Rest if rest else _Grpc)(server, model, timeout)
 
-    def compress(self, picture: bytes, quality: int | None = None, effort: int = 0) -> bytes:
-        """The bitstream for a picture file.
+    def compress(self, image: bytes, quality: int | None = None, effort: int = 0) -> bytes:
+        """Compresses an image file. Returns the bitstream.
 
         Args:
-            picture: the file.
-            quality: 0 to 100, of a model of many rates.
-            effort: 0 to 9, of a model that was exported with efforts: a smaller file for more
-                time, which must be within the timeouts of the client and the server. A model
-                of many rates needs a quality beside it.
+            image: content of the image file.
+            quality: quality of a variable-rate model, 0 to 100.
+            effort: encoder effort, 0 to 9, for a model that was exported with a maximum effort.
+                Higher values take longer, which the timeouts of client and server must allow.
+                A variable-rate model also needs a quality.
         """
-        inputs: dict[str, Any] = {"image_bytes": picture}
+        inputs: dict[str, Any] = {"image_bytes": image}
         if quality is not None:
             inputs["quality"] = quality
         if effort:
@@ -55,19 +55,24 @@ class Client:
         return self._transport.predict(signature, inputs)
 
     def decompress(self, bitstream: bytes, realism: float | None = None) -> bytes:
-        """The PNG file for a bitstream; `realism` is for models with such a decoder."""
+        """Decompresses a bitstream. Returns a PNG file.
+
+        Args:
+            bitstream: content of the compressed file.
+            realism: realism of a model with a realism decoder, 0 to 1.
+        """
         if realism is None:
             return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
-        # A whole number would go as an integer, which the signature does not take.
+        # The signature takes float32 only, so that 1 must be sent as 1.0.
         inputs = {"bitstream_bytes": bitstream, "realism": float(realism)}
         return self._transport.predict("decompress_at_realism", inputs)
 
     def status(self) -> dict[str, str]:
-        """States by version."""
+        """Returns the state of each version."""
         return self._transport.status()
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._transport.close()
 
     def __enter__(self) -> Client:
@@ -88,17 +93,17 @@ class _Rest:
             for k, v in inputs.items()
         }
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode("ascii")
-        answer = self._asked(f"{self._url}:predict", body)
+        answer = self._request(f"{self._url}:predict", body)
         return base64.b64decode(answer["outputs"][0]["b64"])
 
     def status(self) -> dict[str, str]:
-        answer = self._asked(self._url)
+        answer = self._request(self._url)
         return {v["version"]: v["state"] for v in answer["model_version_status"]}
 
     def close(self) -> None:
         pass
 
-    def _asked(self, url: str, body: bytes | None = None) -> Any:
+    def _request(self, url: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=self._timeout) as answer:
@@ -136,7 +141,7 @@ class _Grpc:
         request.model_spec.name, request.model_spec.signature_name = self._model, signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto([value]))
-        answer = self._asked(self._prediction.Predict, request)
+        answer = self._request(self._prediction.Predict, request)
         return next(iter(answer.outputs.values())).string_val[0]
 
     def status(self) -> dict[str, str]:
@@ -145,13 +150,13 @@ class _Grpc:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
         states = get_model_status_pb2.ModelVersionStatus.State
-        answer = self._asked(self._models.GetModelStatus, request)
+        answer = self._request(self._models.GetModelStatus, request)
         return {str(v.version): states.Name(v.state) for v in answer.model_version_status}
 
     def close(self) -> None:
         self._channel.close()
 
-    def _asked(self, method: Any, request: Any) -> Any:
+    def _request(self, method: Any, request: Any) -> Any:
         import grpc
 
         try:

@@ -1,9 +1,9 @@
-"""HTTP connections that are closed when no request comes on them."""
+"""HTTP connections with a time limit for request headers."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,21 +16,25 @@ class TimedConnection(H11Protocol):
 
     header_seconds = 10.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Starts the timer of a new connection."""
+        super().connection_made(cast("asyncio.Transport", transport))
         self._header_timer: asyncio.TimerHandle | None = None
         self._watch_headers()
 
     def data_received(self, data: bytes) -> None:
+        """Stops the timer when the headers are complete."""
         super().data_received(data)
         self._watch_headers()
 
     def on_response_complete(self) -> None:
+        """Starts the timer if a part of the next request has arrived."""
         super().on_response_complete()
-        if self.conn.trailing_data[0]:  # The next request had come already, or a part of it.
+        if self.conn.trailing_data[0]:
             self._watch_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 

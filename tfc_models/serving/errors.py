@@ -1,4 +1,4 @@
-"""Errors of requests, in the codes of gRPC and the words of TF Serving."""
+"""Errors of requests, with gRPC's status codes and TF Serving's messages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ _HTTP = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-# What the assertions of a codec's graph begin with; the rest of the line is for its user.
-_OURS = re.compile(r"tfc-models: ([^\]\n]*)")
-# TensorFlow tells where a node was made before it says what is wrong with its input.
-_THEIRS = re.compile(r"([^\n]+)\n\s*\[\[\{\{node")
+# Assertions in a codec's graph start with this prefix; the rest of the line is the message.
+_ASSERTION = re.compile(r"tfc-models: ([^\]\n]*)")
+# TensorFlow's messages state the error in the line before the name of the node.
+_NODE_ERROR = re.compile(r"([^\n]+)\n\s*\[\[\{\{node")
 
 
 class ServingError(Exception):
-    """An answer that is not a result."""
+    """Error response to a request.
+
+    Args:
+        code: gRPC status code.
+        message: one line.
+        http_status: HTTP status (default: the one that corresponds to `code`).
+        closes: whether to close the connection after the response, without reading the rest.
+    """
 
     def __init__(
         self,
@@ -36,48 +43,48 @@ class ServingError(Exception):
     ) -> None:
         super().__init__(message)
         self.code, self.message = code, message
-        self.http_status = http_status or _HTTP.get(code, 500)  # The code as REST says it.
-        self.closes = closes  # whether the connection goes, with what is still to come on it
+        self.http_status = http_status or _HTTP.get(code, 500)
+        self.closes = closes
 
 
 def invalid(message: str) -> ServingError:
-    """The request is wrong."""
+    """Returns the error of an invalid request."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """There is no such thing."""
+    """Returns the error of a missing model, version or path."""
     return ServingError(grpc.StatusCode.NOT_FOUND, message)
 
 
-def exhausted(message: str) -> ServingError:
-    """Too much at once: try again later."""
+def overloaded(message: str) -> ServingError:
+    """Returns the error of a full queue or exhausted memory."""
     return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 def unavailable(message: str) -> ServingError:
-    """Not now."""
+    """Returns the error of a model or server that is temporarily unavailable."""
     return ServingError(grpc.StatusCode.UNAVAILABLE, message)
 
 
-def failed(message: str) -> ServingError:
-    """Nothing that the request could have done differently."""
+def internal(message: str) -> ServingError:
+    """Returns the error of a failure inside the server."""
     return ServingError(grpc.StatusCode.INTERNAL, message)
 
 
 def from_tensorflow(error: Exception) -> ServingError:
-    """Converts a graph's failure to an error of one line."""
+    """Returns an error of one line for any exception of a model call."""
     if isinstance(error, ServingError):
         return error
     if not isinstance(error, tf.errors.OpError):
-        return failed(f"{type(error).__name__}: {error}".splitlines()[0])
+        return internal(f"{type(error).__name__}: {error}".splitlines()[0])
     message = error.message or "unknown error"
-    if ours := _OURS.search(message):
-        line = f"{ours.group(1).strip()}."
+    if assertion := _ASSERTION.search(message):
+        line = f"{assertion.group(1).strip()}."
     else:
-        theirs = _THEIRS.search(message)
-        line = theirs.group(1).strip() if theirs else message.strip().splitlines()[0]
+        node_error = _NODE_ERROR.search(message)
+        line = node_error.group(1).strip() if node_error else message.strip().splitlines()[0]
     code = _BY_NUMBER.get(error.error_code, grpc.StatusCode.INTERNAL)
-    if code is grpc.StatusCode.DATA_LOSS:  # What the range decoder says of a bad stream.
+    if code is grpc.StatusCode.DATA_LOSS:  # The range decoder's error for a damaged stream.
         code = grpc.StatusCode.INVALID_ARGUMENT
     return ServingError(code, line)

@@ -1,7 +1,7 @@
-"""Writes a codec as a version that a server can load; `serving.export` is the command.
+"""Export of a codec as a model version for a server. `serving.export` is its command line.
 
-BASE_PATH/VERSION/ appears whole or not at all: a server that looks at the folder never sees
-half a model. It holds warm-up requests, so that a server's first real one is not slow.
+BASE_PATH/VERSION/ appears atomically: a server that polls the folder never sees a partial model.
+The version contains warm-up requests, so that the first request to a server is not slow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,24 +26,25 @@ from tfc_models.serving.servable import WARMUP
 
 WARMUP_SIDES = (64, 256)
 Request = tuple[str, "dict[str, np.ndarray]"]
-WRITING = "writing-"  # what the name of a folder begins with that is no version yet
+WRITING = "writing-"  # Prefix of the names of incomplete folders.
 
 
 def export(
-    codec: Codec, base_path: str | os.PathLike[str], version: int | None = None, **options: object
+    codec: Codec, base_path: str | os.PathLike[str], version: int | None = None, **options: Any
 ) -> pathlib.Path:
-    """Writes a version of a codec; returns its folder.
+    """Exports a version of a codec. Returns its folder.
 
     Args:
-        codec: what to write.
-        base_path: the folder of versions; made if there is none.
-        version: a number; by default one more than the largest there is.
-        **options: see `Codec.save`.
+        codec: codec to export.
+        base_path: folder of versions; it is created if it does not exist.
+        version: version number (default: one more than the latest).
+        **options: options of `Codec.save`.
     """
     base = pathlib.Path(base_path)
     base.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(base)
-    # Not a number, so no server looks at it; beside its place, so that a rename moves it.
+    # Its name is not a number, so servers ignore it. It is in the same file system as the version,
+    # so that a rename moves it atomically.
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=WRITING, dir=base))
     lock = os.open(scratch, os.O_RDONLY)
     try:
@@ -60,7 +62,7 @@ def export(
 
 
 def _remove_leftovers(base: pathlib.Path) -> None:
-    """Folders of exports that were killed: nobody holds their locks any more."""
+    """Deletes folders of killed exports, which are no longer locked."""
     for path in base.glob(f"{WRITING}*"):
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDONLY)
@@ -76,13 +78,13 @@ def _move(scratch: pathlib.Path, base: pathlib.Path, version: int | None) -> pat
         taken = [int(p.name) for p in base.iterdir() if p.name.isdecimal()]
         target = base / str(version if version is not None else max(taken, default=0) + 1)
         try:
-            os.rename(scratch, target)  # Fails if there is a folder with something in it.
+            os.rename(scratch, target)  # Fails if the target is a folder that is not empty.
         except OSError as error:
             if not target.exists():
                 raise
             if version is not None:
                 raise ValueError(
-                    f"{target} exists: versions do not change; choose another."
+                    f"{target} exists: versions cannot be overwritten; choose another number."
                 ) from error
         else:
             _sync(base)
@@ -97,8 +99,8 @@ def _sync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-def _largest_side(limits: dict[str, object]) -> int:
-    """Side of a square picture that the export accepts."""
+def _largest_side(limits: dict[str, Any]) -> int:
+    """Returns the side of the largest square image that the export accepts."""
     pixels = int(limits.get("max_pixels", DEFAULT_MAX_PIXELS))
     return min(int(limits.get("max_side", DEFAULT_MAX_SIDE)), math.isqrt(pixels))
 
@@ -118,32 +120,32 @@ def _write_warmup(name: str, requests: list[Request], folder: pathlib.Path) -> N
 
 
 def warmup_requests(codec: Codec, largest: int, searches: bool = False) -> list[Request]:
-    """Signatures with inputs: pictures of two sizes, there and back.
+    """Returns requests that compress and decompress images of two sizes.
 
     Args:
-        codec: what was exported.
-        largest: side of the largest picture that it accepts.
-        searches: whether it has `compress_at_effort`: called once, for the smaller picture.
+        codec: exported codec.
+        largest: side of the largest square image that it accepts.
+        searches: whether it has `compress_at_effort`, which is called once, for the smaller image.
     """
     requests: list[Request] = []
     sides = sorted({min(side, largest) for side in WARMUP_SIDES})
     for side in sides:
         y, x = np.mgrid[:side, :side]
-        picture = np.stack([y % 256, x % 256, (x * y) % 256], -1).astype(np.uint8)
+        image = np.stack([y % 256, x % 256, (x * y) % 256], -1).astype(np.uint8)
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "PNG")
-        pictures = {"image_bytes": np.array([file.getvalue()], object)}
-        bitstreams = {"bitstream_bytes": np.array([codec.compress(picture)], object)}
-        requests += [("compress", pictures), ("decompress", bitstreams)]
+        Image.fromarray(image).save(file, "PNG")
+        image_files = {"image_bytes": np.array([file.getvalue()], object)}
+        bitstreams = {"bitstream_bytes": np.array([codec.compress(image)], object)}
+        requests += [("compress", image_files), ("decompress", bitstreams)]
         if codec.many_rates:
-            at = {**pictures, "quality": np.array([50], np.int32)}
-            requests.append(("compress_at_quality", at))
+            inputs = {**image_files, "quality": np.array([50], np.int32)}
+            requests.append(("compress_at_quality", inputs))
         if searches and side == sides[0]:
-            at = {**pictures, "effort": np.array([1], np.int32)}
+            inputs = {**image_files, "effort": np.array([1], np.int32)}
             if codec.many_rates:
-                at["quality"] = np.array([50], np.int32)
-            requests.append(("compress_at_effort", at))
+                inputs["quality"] = np.array([50], np.int32)
+            requests.append(("compress_at_effort", inputs))
         if codec.has_realism:
-            at = {**bitstreams, "realism": np.array([1.0], np.float32)}
-            requests.append(("decompress_at_realism", at))
+            inputs = {**bitstreams, "realism": np.array([1.0], np.float32)}
+            requests.append(("decompress_at_realism", inputs))
     return requests

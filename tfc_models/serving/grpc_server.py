@@ -1,4 +1,4 @@
-"""TF Serving's gRPC interface: PredictionService, ModelService, and health."""
+"""TF Serving's gRPC interface: PredictionService, ModelService and health checks."""
 
 from __future__ import annotations
 
@@ -22,43 +22,48 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tfc_models.serving.errors import ServingError, exhausted, failed, invalid
-from tfc_models.serving.memory import Share
+from tfc_models.serving.errors import ServingError, internal, invalid, overloaded
+from tfc_models.serving.memory import Reservation
 from tfc_models.serving.servable import DEFAULT_SIGNATURE, Servable
-from tfc_models.serving.service import Service, result_of
+from tfc_models.serving.service import Service, wait_for_result
 
-THREADS = 64  # at most. They only wait: what runs at a time is the batcher's affair.
-OTHERS = 8  # of them, which answer health checks, status and metadata
-MESSAGES = 2  # budgets that messages which are received at a time, one a thread, may come to
+MAX_THREADS = 64  # They mostly wait; the batcher limits concurrent model calls.
+RESERVED_THREADS = 8  # For health checks, status and metadata.
+# Largest total size of messages that are received at once, in memory budgets.
+MAX_RECEIVE_BUDGETS = 2
 METADATA = "signature_def"
-LONGEST_SECONDS = 3600.0  # that a request waits, whatever its deadline
+MAX_WAIT_SECONDS = 3600.0  # Upper limit of a request's deadline.
 
 
 def metadata_of(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
-    """The signatures of a servable as its metadata."""
+    """Returns the signatures of a servable as metadata."""
     return get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
 
 
-def _wanted(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
-    """Name, and the version or the label if one is asked for."""
+def _version_choice(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
+    """Returns the model name, and the requested version or label, if any."""
     choice = spec.WhichOneof("version_choice")
     version = spec.version.value if choice == "version" else None
     label = spec.version_label if choice == "version_label" else None
     return spec.name, version, label
 
 
-def _find(service: Service, spec: model_pb2.ModelSpec, share: Share | None = None) -> Servable:
+def _find(
+    service: Service, spec: model_pb2.ModelSpec, reservation: Reservation | None = None
+) -> Servable:
     if not spec.name:
         raise invalid("ModelSpec has no name specified.")
-    return service.manager.find(*_wanted(spec), share=share)
+    return service.manager.find(*_version_choice(spec), reservation=reservation)
 
 
 def threads_for(budget: int, max_message_bytes: int) -> int:
-    """How many requests are received and answered at a time.
+    """Returns the number of requests that are received and answered concurrently.
 
-    A message is counted when it is there: so many of the largest may not exceed the budget far.
+    The budget counts a message only after it has been received. The number of threads limits the
+    memory of messages that are being received.
     """
-    return min(max(MESSAGES * budget // max_message_bytes, 2 * OTHERS), THREADS)
+    threads = max(MAX_RECEIVE_BUDGETS * budget // max_message_bytes, 2 * RESERVED_THREADS)
+    return min(threads, MAX_THREADS)
 
 
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -68,27 +73,29 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec, size = request.model_spec, request.ByteSize()
-        return _answered(self._service, context, spec.name, size, self._predict, request)
+        return _handle(self._service, context, spec.name, size, self._predict, request)
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec, size = request.model_spec, request.ByteSize()
-        return _answered(self._service, context, spec.name, size, self._metadata, request)
+        return _handle(self._service, context, spec.name, size, self._metadata, request)
 
     def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         if not self._free.acquire(blocking=False):
-            raise exhausted("the server has as many requests under way as it can")
+            raise overloaded("the server is processing its maximum number of requests")
         try:
-            with self._service.budget.share() as share:
-                _keep_until_sent(share, context)
-                share.take(request.ByteSize())
-                answer = self._predicted(request, context, share)
-                share.keep_answer(answer.ByteSize())
+            with self._service.budget.reserve() as reservation:
+                _keep_until_sent(reservation, context)
+                reservation.take(request.ByteSize())
+                answer = self._predicted(request, context, reservation)
+                reservation.shrink_to_response(answer.ByteSize())
                 return answer
         finally:
             self._free.release()
 
-    def _predicted(self, request: Any, context: grpc.ServicerContext, share: Share) -> Any:
-        servable = _find(self._service, request.model_spec, share)
+    def _predicted(
+        self, request: Any, context: grpc.ServicerContext, reservation: Reservation
+    ) -> Any:
+        servable = _find(self._service, request.model_spec, reservation)
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature_def = servable.signature_def(signature)
         if signature_def is None:
@@ -101,15 +108,15 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             if name not in signature_def.outputs:
                 raise invalid(f"output tensor alias not found in signature: {name}")
         inputs = {k: _array(k, v) for k, v in request.inputs.items()}
-        # Without a deadline gRPC says some centuries, which no clock can wait for.
+        # Without a deadline, gRPC reports centuries, which exceed the range of timeouts.
         left = context.time_remaining()
-        timeout = LONGEST_SECONDS if left is None else min(left, LONGEST_SECONDS)
+        timeout = MAX_WAIT_SECONDS if left is None else min(left, MAX_WAIT_SECONDS)
         until = time.monotonic() + timeout
-        prepared = self._service.prepare(servable, signature, inputs, share)
-        inputs = _waited_for(prepared, context, timeout)
+        prepared = self._service.prepare(servable, signature, inputs, reservation)
+        inputs = _wait(prepared, context, timeout)
         left = max(until - time.monotonic(), 0.0)
         future = self._service.batcher.submit(servable, signature, inputs, left)
-        outputs = _waited_for(share.until(future), context, left)
+        outputs = _wait(reservation.hold_until(future), context, left)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name = servable.name
         answer.model_spec.version.value = servable.version
@@ -132,28 +139,27 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         return answer
 
 
-def _keep_until_sent(share: Share, context: grpc.ServicerContext) -> None:
-    """Keeps a share until the client has its answer, or is gone."""
+def _keep_until_sent(reservation: Reservation, context: grpc.ServicerContext) -> None:
+    """Keeps a reservation until the client has received the response or has disconnected."""
     ended: concurrent.futures.Future = concurrent.futures.Future()
-    share.until(ended)
+    reservation.hold_until(ended)
     if not context.add_callback(lambda: ended.set_result(None)):
         ended.set_result(None)
 
 
-def _waited_for(
+def _wait(
     future: concurrent.futures.Future, context: grpc.ServicerContext, timeout: float
 ) -> dict[str, np.ndarray]:
-    """Waits for a future, and cancels it when the client is gone."""
+    """Waits for a future. Cancels it when the client disconnects."""
     if not context.add_callback(future.cancel):
         future.cancel()
-    return result_of(future, timeout)
+    return wait_for_result(future, timeout)
 
 
 def _array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """A tensor that holds all the values that it says it has.
+    """Converts a tensor. Rejects it if the number of its values does not match its shape.
 
-    TensorFlow lets the last value stand for the rest: a message of a few bytes could ask for
-    all the memory there is.
+    `make_ndarray` repeats the last value to fill the shape: a small message could exhaust memory.
     """
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
@@ -177,13 +183,13 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
         spec, size = request.model_spec, request.ByteSize()
-        return _answered(self._service, context, spec.name, size, self._status, request)
+        return _handle(self._service, context, spec.name, size, self._status, request)
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answered(self._service, context, "", request.ByteSize(), self._reload, request)
+        return _handle(self._service, context, "", request.ByteSize(), self._reload, request)
 
     def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return self._service.manager.status(*_wanted(request.model_spec))
+        return self._service.manager.status(*_version_choice(request.model_spec))
 
     def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.config.WhichOneof("config") != "model_config_list":
@@ -194,7 +200,7 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
         return answer
 
 
-def _answered(
+def _handle(
     service: Service,
     context: grpc.ServicerContext,
     model: str,
@@ -208,28 +214,28 @@ def _answered(
     except ServingError as caught:
         error = caught
     except concurrent.futures.CancelledError:
-        error = ServingError(grpc.StatusCode.CANCELLED, "the client is gone")
-    except Exception as caught:  # A defect of ours is an answer too.
-        error = failed(f"{type(caught).__name__}: {caught}")
+        error = ServingError(grpc.StatusCode.CANCELLED, "the client has disconnected")
+    except Exception as caught:  # An unexpected error is reported to the client too.
+        error = internal(f"{type(caught).__name__}: {caught}")
     out = answer.ByteSize() if answer is not None else 0
     method = handler.__name__.strip("_")
     details = {"method": method, "bytes_in": size, "bytes_out": out}
-    service.answered("GRPC", model, started, error, method == "predict", **details)
+    service.record("GRPC", model, started, error, method == "predict", **details)
     if error is not None:
         context.abort(error.code, error.message)
     return answer
 
 
 class GrpcServer:
-    """The gRPC side of a server."""
+    """gRPC interface of a server."""
 
     def __init__(self, service: Service, address: str, max_message_bytes: int) -> None:
         self._service = service
         threads = threads_for(service.budget.total, max_message_bytes)
         self._server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            # As many again may wait for a thread; more are refused at once. A message is received
-            # by its thread: until then it is no more than gRPC's window.
+            # The same number of requests may wait for a thread; others are rejected immediately.
+            # A waiting request occupies no more memory than HTTP/2's flow-control window.
             maximum_concurrent_rpcs=2 * threads,
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
@@ -238,23 +244,23 @@ class GrpcServer:
             ],
         )
         add = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
-        add(_Prediction(service, threads - OTHERS), self._server)
+        add(_Prediction(service, threads - RESERVED_THREADS), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(service), self._server)
         self._health = health.HealthServicer()
-        self._told: set[str] = set()
+        self._reported_names: set[str] = set()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = self._server.add_insecure_port(address)
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to accept requests."""
         self._server.start()
 
     def update_health(self) -> None:
-        """Says of each model, and under "" of all, whether it can be called."""
+        """Updates the health of each model; "" stands for all models."""
         ready, names = [], self._service.manager.models()
-        for name in self._told - set(names):
+        for name in self._reported_names - set(names):
             self._set_health(name, False)
-        self._told |= set(names)
+        self._reported_names |= set(names)
         for name in names:
             try:
                 self._service.manager.find(name)
@@ -269,6 +275,6 @@ class GrpcServer:
         self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
     def stop(self, grace: float) -> None:
-        """Takes no more; returns when what was taken is answered, or the grace is over."""
+        """Rejects new requests and waits for the accepted ones, at most `grace` seconds."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()

@@ -1,4 +1,4 @@
-"""The server's log: JSON on stderr, whoever writes there."""
+"""Log of the server: JSON lines on stderr, including the output of C libraries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import threading
 
 requests_log = logging.getLogger("serving.requests")
-_relays: list[subprocess.Popen] = []  # which end by themselves
-# Runs beside the server, so that it tells of a crash as well. It ends with the server.
+_relays: list[subprocess.Popen] = []  # Keeps them referenced; they end with the server.
+# A separate process, so that it can log the crash of the server too.
 RELAY = """
 import json, signal, sys, time
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -26,28 +26,29 @@ for line in sys.stdin.buffer:
 
 
 def relay_stderr() -> None:
-    """Makes what C libraries print on stderr lines of JSON.
+    """Converts the output of C libraries on stderr to JSON lines.
 
-    Called before TensorFlow is imported, which prints lines at that time. Python's own stderr,
-    with errors about flags, stays text until `set_up`.
+    Call it before TensorFlow is imported, which prints messages at import. Python's own stderr,
+    with errors about flags, stays plain text until `set_up`.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
     relay = subprocess.Popen([sys.executable, "-IS", "-c", RELAY], stdin=subprocess.PIPE)
+    assert relay.stdin is not None  # stdin=PIPE.
     _relays.append(relay)
     os.dup2(relay.stdin.fileno(), 2)
     relay.stdin.close()
 
 
 def set_up() -> None:
-    """Makes every line of Python's stderr a JSON object."""
+    """Converts Python's log and stderr to JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
-    sys.stderr = sys.__stderr__  # Which the relay reads.
+    sys.stderr = sys.__stderr__  # The relay reads it.
     handler.setFormatter(_Lines())
     root = logging.getLogger()
     root.handlers = [handler]
     requests_log.setLevel(logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # Its own handler would write lines of operations that will be renamed.
+    # TensorFlow's own handler writes plain text.
     tensorflow_log = logging.getLogger("tensorflow")
     tensorflow_log.handlers, tensorflow_log.propagate = [], True
     tensorflow_log.setLevel(logging.ERROR)
@@ -56,7 +57,7 @@ def set_up() -> None:
 
 
 class _Lines(logging.Formatter):
-    """Every line is a JSON object."""
+    """Formatter that writes each record as a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
@@ -69,5 +70,6 @@ class _Lines(logging.Formatter):
 
 
 def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
-    error = arguments.exc_type, arguments.exc_value, arguments.exc_traceback
-    logging.getLogger().error("a thread has ended", exc_info=error)
+    error = arguments.exc_value or arguments.exc_type()
+    error = error.with_traceback(arguments.exc_traceback)
+    logging.getLogger().error("a thread has failed", exc_info=error)

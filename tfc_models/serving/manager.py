@@ -1,4 +1,4 @@
-"""Which versions of which models are served: found on disk, loaded, named by labels, let go."""
+"""Model manager: finds, loads, labels and unloads versions of models."""
 
 from __future__ import annotations
 
@@ -11,59 +11,64 @@ import grpc
 from absl import logging
 from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig as ServerConfig
 
 from tfc_models.serving.errors import ServingError, from_tensorflow, invalid, not_found, unavailable
-from tfc_models.serving.memory import Share
+from tfc_models.serving.memory import Reservation
 from tfc_models.serving.servable import Servable
 
 State = get_model_status_pb2.ModelVersionStatus.State
-ServerConfig = model_server_config_pb2.ModelServerConfig
-ModelConfig = model_server_config_pb2.ModelConfig
-RETRY_SECONDS = 60.0  # after which a version that did not load is tried again
+RETRY_SECONDS = 60.0  # Interval between attempts to load a version that failed.
 
 
 @dataclasses.dataclass
 class _Version:
-    """State of a version, and its signatures while they can be called."""
+    """State of a version, and its servable while it is loaded."""
 
     number: int
     path: pathlib.Path
     state: int = State.START
     error: ServingError | None = None
     servable: Servable | None = None
-    print: tuple[float, int] = (0.0, 0)
+    fingerprint: tuple[float, int] = (0.0, 0)
     tried: float = 0.0
-    seconds: float = 0.0  # that loading took
+    seconds: float = 0.0  # Duration of loading.
+
+    @property
+    def loaded(self) -> Servable:
+        """Servable of a version that is loaded."""
+        assert self.servable is not None
+        return self.servable
 
 
 class Manager:
-    """Loads what the configuration and the folders say, and finds it for requests.
+    """Loads the versions that the configuration selects, and finds servables for requests.
 
-    Call `update` again and again: a new version is loaded before an old one is let go, and
-    one that does not load leaves the old one where it is.
+    Call `update` periodically. A new version is loaded before the old one is unloaded; if it does
+    not load, the old one stays.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self._versions: dict[str, dict[int, _Version]] = {}
-        self._lock = threading.Lock()  # of the tables
+        self._lock = threading.Lock()  # Guards the tables.
         self._updating = threading.Lock()
-        self._problems: dict[str, str] = {}  # that were logged, of models' folders
-        check(config)
+        self._problems: dict[str, str] = {}  # Last logged error of each model's folder.
+        check_config(config)
         self._configs = {c.name: c for c in config.model_config_list.config}
         for one in self._configs.values():
             self._versions[one.name] = {}
             try:
                 if not pathlib.Path(one.base_path).is_dir():
                     logging.error("%s: there is no folder %s", one.name, one.base_path)
-                # Told as such until they are loaded.
-                for number, path in _wanted(one).items():
+                # Reported as loading until they are loaded.
+                for number, path in _selected_versions(one).items():
                     self._versions[one.name][number] = _Version(number, path, State.LOADING)
-            except OSError as error:  # The others are served, and this one when it can be read.
-                self._tell(one.name, error)
+            except OSError as error:  # The other models are served; `update` tries again.
+                self._log_once(one.name, error)
 
     def models(self) -> list[str]:
-        """Names of the configured models."""
+        """Returns the names of the configured models."""
         with self._lock:
             return sorted(self._configs)
 
@@ -72,11 +77,11 @@ class Manager:
         name: str,
         version: int | None = None,
         label: str | None = None,
-        share: Share | None = None,
+        reservation: Reservation | None = None,
     ) -> Servable:
-        """Returns the servable for a request: of a version, of a label, or the latest.
+        """Returns the servable of a version, of a label, or of the latest version.
 
-        With the share of a request, the servable stays open until its work has ended.
+        With the reservation of a request, the servable stays open until the request's work ends.
         """
         with self._lock:
             known = self._versions.get(name, {})
@@ -96,17 +101,17 @@ class Manager:
                 if version in known and known[version].state == State.LOADING:
                     raise unavailable(f"{name} version {version} is loading; try again later")
                 raise not_found(f"Servable not found for request: Specific({name}, {version})")
-            servable = ready[version].servable
-            if share is not None:
-                # Under the lock: a version that is unloaded afterwards waits for this request.
-                servable.hold()
-                share.at_end(servable.let_go)
+            servable = ready[version].loaded
+            if reservation is not None:
+                # Inside the lock, so that unloading the version waits for this request.
+                servable.acquire()
+                reservation.on_work_done(servable.release)
             return servable
 
     def status(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """States of the versions of a model."""
+        """Returns the states of the versions of a model."""
         with self._lock:
             versions = dict(self._versions.get(name, {}))
             labels = dict(self._configs[name].version_labels) if name in self._configs else {}
@@ -128,14 +133,14 @@ class Manager:
         return answer
 
     def reload(self, config: ServerConfig) -> None:
-        """Serves what another configuration says; returns when it is so.
+        """Replaces the configuration. Returns when its versions are served.
 
-        Versions are loaded before anything changes: on an error, nothing has.
+        All versions are loaded before anything changes, so that an error changes nothing.
 
         Raises:
-            ServingError: a model, a version or a label of it cannot be served.
+            ServingError: the configuration has a model, version or label that cannot be served.
         """
-        check(config)
+        check_config(config)
         with self._updating:
             staged: dict[str, dict[int, _Version]] = {}
             try:
@@ -147,7 +152,7 @@ class Manager:
                         raise _unusable(f"{one.name}: {error}") from None
             except BaseException:
                 for version in (v for versions in staged.values() for v in versions.values()):
-                    version.servable.close()
+                    version.loaded.close()
                 raise
             replaced = self._apply(config, staged)
             for name, version in replaced:
@@ -155,13 +160,13 @@ class Manager:
             self._update()
 
     def _staged(self, config: ModelConfig) -> dict[int, _Version]:
-        """Versions of a model that its configuration adds, loaded."""
+        """Loads and returns the versions that a configuration adds to a model."""
         name, before = config.name, self._configs.get(config.name)
-        if before is not None and _places(before) == _places(config):
+        if before is not None and _version_source(before) == _version_source(config):
             return {}
         if not pathlib.Path(config.base_path).is_dir():
             raise _unusable(f"{name}: there is no folder {config.base_path}")
-        wanted, known = _wanted(config), self._versions.get(name, {})
+        wanted, known = _selected_versions(config), self._versions.get(name, {})
         specific = set(config.model_version_policy.specific.versions)
         if missing := sorted(specific - set(wanted)):
             raise _unusable(f"{name}: there is no version {missing[0]} in {config.base_path}")
@@ -173,9 +178,9 @@ class Manager:
                 old = known.get(number)
                 if old is not None and old.servable is not None and old.path == path:
                     continue
-                staged[number] = version = _Version(number, path, print=_print_of(path))
-                self._load(version, name)  # The caller tells of an error, once.
-                if version.servable is None:
+                staged[number] = version = _Version(number, path, fingerprint=_fingerprint_of(path))
+                self._load(version, name)
+                if version.error is not None:
                     raise _unusable(f"{name} version {number}: {version.error.message}")
         except BaseException:
             for version in staged.values():
@@ -185,8 +190,8 @@ class Manager:
         return staged
 
     def _check_labels(self, config: ModelConfig, staged: dict[int, _Version]) -> None:
-        """Refuses a label of a version that the configuration does not serve."""
-        known, wanted = self._versions.get(config.name, {}), _wanted(config)
+        """Raises ServingError for a label of a version that the configuration does not serve."""
+        known, wanted = self._versions.get(config.name, {}), _selected_versions(config)
         for label, number in config.version_labels.items():
             old = known.get(number)
             stays = old is not None and old.servable is not None and old.path == wanted.get(number)
@@ -199,7 +204,7 @@ class Manager:
     def _apply(
         self, config: ServerConfig, staged: dict[str, dict[int, _Version]]
     ) -> list[tuple[str, _Version]]:
-        """Sets a configuration with its versions; returns those that they replace."""
+        """Sets a configuration with its versions. Returns the replaced versions."""
         replaced = []
         with self._lock:
             self._configs = {c.name: c for c in config.model_config_list.config}
@@ -214,19 +219,19 @@ class Manager:
         return replaced
 
     def update(self) -> None:
-        """Looks at the folders once; loads and lets go what they say."""
+        """Checks the folders once; loads and unloads versions."""
         with self._updating:
             self._update()
 
     def ready(self) -> list[str]:
-        """Names of the models with a version that can be called."""
+        """Returns the names of the models with a loaded version."""
         with self._lock:
             return [
                 n for n, known in self._versions.items() if any(v.servable for v in known.values())
             ]
 
     def missing_labels(self) -> list[str]:
-        """Labels of versions that cannot be called."""
+        """Returns error messages of labels whose versions are not loaded."""
         missing = []
         for name in self.models():
             for label in self._configs[name].version_labels:
@@ -241,38 +246,39 @@ class Manager:
             try:
                 self._update_one(name)
                 self._problems.pop(name, None)
-            except OSError as error:  # The others go on.
-                self._tell(name, error)
+            except OSError as error:  # The other models are updated.
+                self._log_once(name, error)
 
-    def _tell(self, name: str, error: OSError) -> None:
-        """Logs that a folder cannot be read, unless that was the last that was logged of it."""
+    def _log_once(self, name: str, error: OSError) -> None:
+        """Logs an error of a model's folder, unless it is the last error logged for it."""
         if self._problems.get(name) != str(error):
             logging.error("%s: %s", name, error)
         self._problems[name] = str(error)
 
     def _update_one(self, name: str) -> None:
         config = self._configs.get(name)
-        wanted = _wanted(config) if config is not None else {}
+        wanted = _selected_versions(config) if config is not None else {}
         known = self._versions[name]
         for number, path in sorted(wanted.items()):
             version, now = known.get(number), time.monotonic()
             moved = version is not None and version.path != path
-            waits = version is not None and version.state == State.LOADING  # since the start
+            waits = version is not None and version.state == State.LOADING  # Since the start.
             if version is not None and version.state != State.END and not moved and not waits:
                 continue
-            found = _print_of(path)
-            failed = version is not None and (version.error is not None or moved)
-            if failed and version.print == found and now - version.tried < RETRY_SECONDS:
-                continue
-            successor = _Version(number, path, print=found, tried=now)
+            fingerprint = _fingerprint_of(path)
+            if version is not None and (version.error is not None or moved):
+                is_recent = now - version.tried < RETRY_SECONDS
+                if version.fingerprint == fingerprint and is_recent:
+                    continue
+            successor = _Version(number, path, fingerprint=fingerprint, tried=now)
             if version is None or version.servable is None:
                 with self._lock:
                     known[number] = successor
                 self._load(successor, name)
                 _log(name, successor)
                 continue
-            # The same number in another folder: what is served stays until that is loaded.
-            version.print, version.tried = found, now
+            # The same number in another folder: the old servable stays until the new one is loaded.
+            version.fingerprint, version.tried = fingerprint, now
             self._load(successor, name)
             _log(name, successor)
             if successor.servable is not None:
@@ -281,7 +287,7 @@ class Manager:
                 self._unload(version, name)
         loaded = any(known[n].servable for n in wanted)
         for number, version in list(known.items()):
-            # Without a successor that works, the old version stays.
+            # An old version stays until a newer one is loaded.
             if number not in wanted and version.servable and (loaded or config is None):
                 self._unload(version, name)
             gone = version.state == State.LOADING or not version.path.exists()
@@ -298,7 +304,7 @@ class Manager:
         start = time.monotonic()
         try:
             servable = Servable(name, version.number, version.path)
-        except Exception as error:  # Whatever the folder holds, the server goes on.
+        except Exception as error:  # A defective folder must not stop the server.
             with self._lock:
                 version.state, version.error = State.END, from_tensorflow(error)
             return
@@ -308,14 +314,14 @@ class Manager:
 
     def _unload(self, version: _Version, name: str) -> None:
         with self._lock:
-            servable, version.servable = version.servable, None
+            servable, version.servable = version.loaded, None
             version.state = State.UNLOADING
 
         def finish() -> None:
-            servable.close()  # Waits for its calls, and nothing else waits for it.
+            servable.close()  # Waits for running calls, in a thread of its own.
             with self._lock:
                 version.state = State.END
-            logging.info("%s version %d is let go", name, version.number)
+            logging.info("%s version %d is unloaded", name, version.number)
 
         threading.Thread(target=finish, name=f"unload-{name}", daemon=True).start()
 
@@ -324,31 +330,32 @@ def _log(name: str, version: _Version) -> None:
     if version.error is not None:
         logging.error("%s version %d: %s", name, version.number, version.error)
     else:
-        told = name, version.number, version.seconds
-        logging.info("%s version %d is available after %.1f s", *told)
+        logging.info(
+            "%s version %d is available after %.1f s", name, version.number, version.seconds
+        )
 
 
-def _wanted(config: ModelConfig) -> dict[int, pathlib.Path]:
-    """The versions that the policy picks of those on disk."""
+def _selected_versions(config: ModelConfig) -> dict[int, pathlib.Path]:
+    """Returns the versions on disk that the version policy selects."""
     base = pathlib.Path(config.base_path)
-    found = {}
+    available = {}
     if base.is_dir():
         for path in base.iterdir():
             number = path.name.isdecimal() and len(path.name) <= 18
             if number and (path / "saved_model.pb").is_file():
-                found[int(path.name)] = path
+                available[int(path.name)] = path
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
-        return found
+        return available
     if kind == "specific":
-        return {n: found[n] for n in policy.specific.versions if n in found}
+        return {n: available[n] for n in policy.specific.versions if n in available}
     count = policy.latest.num_versions or 1
-    return {n: found[n] for n in sorted(found)[-count:]}
+    return {n: available[n] for n in sorted(available)[-count:]}
 
 
-def _places(config: ModelConfig) -> tuple[str, str]:
-    """The parts of a configuration that choose the versions."""
+def _version_source(config: ModelConfig) -> tuple[str, str]:
+    """Returns the parts of a configuration that select versions."""
     return config.base_path, str(config.model_version_policy)
 
 
@@ -356,34 +363,37 @@ def _unusable(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
-def _print_of(path: pathlib.Path) -> tuple[float, int]:
-    """A value that changes when a file of a version does: copies come one file after the other."""
+def _fingerprint_of(path: pathlib.Path) -> tuple[float, int]:
+    """Returns a value that changes with the files of a version, to detect unfinished copies."""
     stats = [p.stat() for p in path.rglob("*")]
     return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
 
 
-def _prints(config: ServerConfig) -> list[object]:
-    """For each model the state of its versions' files, or the reason why they cannot be read."""
-    found: list[object] = []
+def _fingerprints(config: ServerConfig) -> list[object]:
+    """Returns for each model the fingerprints of its versions, or the error of reading them."""
+    fingerprints: list[object] = []
     for one in config.model_config_list.config:
         try:
-            found.append({number: _print_of(path) for number, path in _wanted(one).items()})
+            versions = _selected_versions(one).items()
+            fingerprints.append({number: _fingerprint_of(path) for number, path in versions})
         except OSError as error:
-            found.append(str(error))
-    return found
+            fingerprints.append(str(error))
+    return fingerprints
 
 
-def check(config: ServerConfig) -> None:
-    """One line about what cannot be served."""
-    seen = set()
+def check_config(config: ServerConfig) -> None:
+    """Raises ServingError for an invalid configuration."""
+    names = set()
     for one in config.model_config_list.config:
         if not one.name or not one.base_path:
             raise invalid("a model needs a name and a base_path.")
-        if one.name in seen:
+        if one.name in names:
             raise invalid(f"Illegal to list model {one.name} multiple times in config list")
-        seen.add(one.name)
+        names.add(one.name)
         if one.model_platform not in ("", "tensorflow"):
-            raise invalid(f"{one.name}: model_platform is tensorflow; got {one.model_platform!r}.")
+            raise invalid(
+                f"{one.name}: model_platform must be tensorflow; got {one.model_platform!r}."
+            )
         if not pathlib.Path(one.base_path).is_absolute():
             raise invalid(
                 f"Expected model {one.name} to have an absolute path or URI; "
@@ -391,48 +401,50 @@ def check(config: ServerConfig) -> None:
             )
 
 
-def single(name: str, base_path: str) -> ServerConfig:
-    """The configuration of one model."""
+def single_model_config(name: str, base_path: str) -> ServerConfig:
+    """Returns the configuration of one model."""
     config = ServerConfig()
     path = str(pathlib.Path(base_path).expanduser().absolute())
     config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
     return config
 
 
-def read(path: str) -> ServerConfig:
-    """The configuration in a file, as text."""
+def read_config(path: str) -> ServerConfig:
+    """Reads a configuration file in text format."""
     try:
-        config = text_format.Parse(pathlib.Path(path).read_text(encoding="utf-8"), ServerConfig())
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        config = text_format.Parse(text, ServerConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise invalid(f"{path}: {error}") from None
-    if not config.HasField("model_config_list"):  # As of a file that is half written.
+    if not config.HasField("model_config_list"):  # The file may be written at this moment.
         raise invalid(f"{path}: the configuration has no model_config_list")
     return config
 
 
 class ConfigFile:
-    """A configuration file that is looked at again and again.
+    """Configuration file that is polled for changes.
 
-    One that cannot be served is an error once. It is tried again when it changes, and when the
-    folders that it names do, which are looked at every minute.
+    A configuration that cannot be served is logged once. It is tried again when the file changes,
+    or when the folders that it names change, which are checked every minute.
     """
 
     def __init__(self, path: str, manager: Manager) -> None:
         self._path, self._manager = path, manager
-        self._seen, self._looked, self._failure = self._content(), time.monotonic(), ""
-        self._config = ServerConfig()  # the one that failed, and its folders' state then
+        self._last_content, self._checked, self._failure = self._content(), time.monotonic(), ""
+        # The last configuration, and the fingerprints of its folders when it was tried.
+        self._config = ServerConfig()
         self._folders: list[object] = []
 
     def poll(self) -> None:
-        """Reads the file, if it is time to."""
-        seen = self._content()
-        if seen == self._seen and not self._folders_changed():
+        """Reloads the configuration if the file or the folders have changed."""
+        content = self._content()
+        if content == self._last_content and not self._folders_changed():
             return
-        self._seen, self._looked = seen, time.monotonic()
+        self._last_content, self._checked = content, time.monotonic()
         self._config, self._folders = ServerConfig(), []
         try:
-            self._config = read(self._path)
-            self._folders = _prints(self._config)
+            self._config = read_config(self._path)
+            self._folders = _fingerprints(self._config)
             self._manager.reload(self._config)
         except (ServingError, OSError) as error:
             if str(error) != self._failure:
@@ -442,11 +454,11 @@ class ConfigFile:
             self._failure = ""
 
     def _folders_changed(self) -> bool:
-        """Whether a configuration that failed may be served now."""
-        if not self._failure or time.monotonic() - self._looked < RETRY_SECONDS:
+        """Returns whether folders have changed since the configuration failed."""
+        if not self._failure or time.monotonic() - self._checked < RETRY_SECONDS:
             return False
-        self._looked = time.monotonic()
-        return self._folders != _prints(self._config)
+        self._checked = time.monotonic()
+        return self._folders != _fingerprints(self._config)
 
     def _content(self) -> bytes | None:
         try:

@@ -1,4 +1,4 @@
-"""Counters and latencies, under the names that TF Serving gives them."""
+"""Prometheus metrics of the server, with TF Serving's names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 import prometheus_client
 from prometheus_client.core import Metric
 
-# Microseconds, as TF Serving measures; each bound is 1.8 times the one before.
+# TF Serving's buckets: microseconds, growing by a factor of 1.8.
 _BOUNDS = [round(10.0 * 1.8**i, 1) for i in range(33)]
 
 
 class Metrics:
-    """Counters of a server."""
+    """Metrics of a server."""
 
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()
@@ -27,44 +27,44 @@ class Metrics:
         )
         self.batch_size = prometheus_client.Histogram(
             ":tensorflow:serving:batching_session:batch_size",
-            "Pictures or files in a batch.",
+            "Examples in a batch.",
             ["model_name"],
             buckets=[1, 2, 4, 8, 16, 32, 64],
             registry=self.registry,
         )
         self.queued = prometheus_client.Gauge(
             ":tensorflow:serving:batching_session:queued",
-            "Pictures or files that wait for a batch.",
+            "Examples that wait for a batch.",
             registry=self.registry,
         )
         self._requests = _Requests()
         self.registry.register(self._requests)
 
-    def count(self, model: str, status: str, api: str, seconds: float) -> None:
-        """Counts a prediction; the latency is that of the good ones."""
+    def record_request(self, model: str, status: str, api: str, seconds: float) -> None:
+        """Counts a request by model and status, and records its latency if it succeeded."""
         self._requests.count(model, status)
         if status == "OK":
             self.latency.labels(model, "Predict", api).observe(seconds * 1e6)
 
     def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+        """Returns all metrics in Prometheus' text format."""
         return prometheus_client.generate_latest(self.registry)
 
 
 class _Requests:
-    """The counter of requests under TF Serving's name, which lacks Prometheus' suffix."""
+    """Request counter without `_total`, which prometheus_client would add to TF Serving's name."""
 
     def __init__(self) -> None:
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self._lock = threading.Lock()
 
     def count(self, model: str, status: str) -> None:
-        """Adds one."""
+        """Counts a request."""
         with self._lock:
             self._counts[model, status] += 1
 
     def collect(self) -> list[Metric]:
-        """As the registry asks for it."""
+        """Returns the counts, for the registry."""
         name = ":tensorflow:serving:request_count"
         metric = Metric(name, "Requests answered.", "unknown")
         with self._lock:

@@ -1,4 +1,4 @@
-"""TF Serving's REST interface, on FastAPI."""
+"""TF Serving's REST interface, implemented with FastAPI."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tfc_models.serving import rest_json
 from tfc_models.serving.errors import ServingError, invalid, not_found
 from tfc_models.serving.grpc_server import metadata_of
-from tfc_models.serving.memory import NO_MEMORY, Share, Workers
+from tfc_models.serving.memory import NO_MEMORY, Reservation, Workers
 from tfc_models.serving.page import Page
 from tfc_models.serving.servable import Servable
 from tfc_models.serving.service import Service
-from tfc_models.serving.web import Bodies, answering, late, result_of
+from tfc_models.serving.web import BodyReader, handling, timeout_error, wait_for_result
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _LARGEST = 2**63 - 1
-# Two at a time: numbers in JSON keep a processor busy for seconds.
-_converting = Workers("json", 2, 4096, NO_MEMORY)  # The budget bounds these long before.
+# Conversion of JSON occupies a processor for seconds, so two threads do it. The queue is long
+# because the memory budget rejects requests first.
+_converting = Workers("json", 2, 4096, NO_MEMORY)
 _PREFIX = (
     r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 )
@@ -37,8 +38,8 @@ _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
 def application(
     service: Service, max_body_bytes: int, timeout: float, page: Page | None = None
 ) -> fastapi.FastAPI:
-    """The HTTP side of a server, with the page if there is to be one."""
-    bodies = Bodies(max_body_bytes, service.budget)
+    """Returns the HTTP application of a server, with the web page if there is one."""
+    bodies = BodyReader(max_body_bytes, service.budget)
     app = fastapi.FastAPI(title="tfc-models", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.api_route("/monitoring/prometheus/metrics", methods=["GET", "HEAD"])
@@ -47,13 +48,15 @@ def application(
         return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.exception_handler(fastapi.exceptions.RequestValidationError)
-    async def refused(request: fastapi.Request, error: Exception) -> fastapi.Response:
+    async def invalid_parameter(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        assert isinstance(error, fastapi.exceptions.RequestValidationError)
         first = error.errors()[0]
         message = f"{first['loc'][-1]}: {first['msg']}"
         return fastapi.responses.JSONResponse({"error": message}, 400)
 
     @app.exception_handler(starlette.exceptions.HTTPException)
-    async def odd(request: fastapi.Request, error: Exception) -> fastapi.Response:
+    async def malformed(request: fastapi.Request, error: Exception) -> fastapi.Response:
+        assert isinstance(error, starlette.exceptions.HTTPException)
         message = f"Malformed request: {request.method} {request.url.path}"
         return fastapi.responses.JSONResponse({"error": message}, error.status_code)
 
@@ -68,22 +71,24 @@ def application(
 
 
 async def _answer(
-    service: Service, request: fastapi.Request, bodies: Bodies, timeout: float
+    service: Service, request: fastapi.Request, bodies: BodyReader, timeout: float
 ) -> fastapi.Response:
     url = request.url.path
     called, asked = _CALL.fullmatch(url), _GET.fullmatch(url)
     model = (called or asked or {"model": ""})["model"]
-    async with answering(service, request, "REST", model, called is not None) as answer:
+    async with handling(service, request, "REST", model, called is not None) as answer:
         if request.method == "POST" and called:
             async with bodies.read(request, answer) as body:
                 answer.details["bytes_in"] = len(body)
-                answer.content = await _call(service, request, called, body, answer.share, timeout)
+                answer.content = await _call(
+                    service, request, called, body, answer.reservation, timeout
+                )
         elif request.method in ("GET", "HEAD") and _LIST.fullmatch(url):
             answer.content = await run_in_threadpool(_all_statuses, service)
         elif request.method in ("GET", "HEAD") and asked:
             answer.content = await run_in_threadpool(_described, service, asked)
         elif not url.lower().startswith("/v1/"):
-            raise not_found(f"there is no {url} here")
+            raise not_found(f"there is no {url} on this server")
         else:
             raise invalid(f"Malformed request: {request.method} {url}")
     return answer.response()
@@ -94,11 +99,11 @@ async def _call(
     request: fastapi.Request,
     called: re.Match[str],
     body: bytes,
-    share: Share,
+    reservation: Reservation,
     timeout: float,
 ) -> bytes:
     service.batcher.check_room()
-    servable = _find(service, called, share)
+    servable = _find(service, called, reservation)
     verb = called["verb"].lower()
     if verb != "predict":
         kind = {"classify": "classification", "regress": "regression"}[verb]
@@ -107,21 +112,23 @@ async def _call(
             "Was: tensorflow/serving/predict"
         )
     until = time.monotonic() + timeout
-    parsed = share.until(_converting.submit(rest_json.parse, body, servable))
-    signature, kind, inputs = await result_of(request, parsed, timeout)
-    prepared = service.prepare(servable, signature, inputs, share)
-    inputs = await result_of(request, prepared, until - time.monotonic())
+    parsed = reservation.hold_until(_converting.submit(rest_json.parse, body, servable))
+    signature, kind, inputs = await wait_for_result(request, parsed, timeout)
+    prepared = service.prepare(servable, signature, inputs, reservation)
+    inputs = await wait_for_result(request, prepared, until - time.monotonic())
     left = until - time.monotonic()
     if left <= 0.0:
-        raise late()
-    future = share.until(service.batcher.submit(servable, signature, inputs, left))
-    outputs = await result_of(request, future, left)
+        raise timeout_error()
+    future = reservation.hold_until(service.batcher.submit(servable, signature, inputs, left))
+    outputs = await wait_for_result(request, future, left)
     written = _converting.submit(lambda: rest_json.dumps(rest_json.answer(outputs, kind)))
-    return await result_of(request, share.until(written), timeout)
+    return await wait_for_result(request, reservation.hold_until(written), timeout)
 
 
-def _find(service: Service, match: re.Match[str], share: Share | None = None) -> Servable:
-    return service.manager.find(match["model"], _version(match), match["label"], share)
+def _find(
+    service: Service, match: re.Match[str], reservation: Reservation | None = None
+) -> Servable:
+    return service.manager.find(match["model"], _version(match), match["label"], reservation)
 
 
 def _version(match: re.Match[str]) -> int | None:
@@ -131,18 +138,18 @@ def _version(match: re.Match[str]) -> int | None:
     return int(text) if text else None
 
 
-def _described(service: Service, asked: re.Match[str]) -> bytes:
-    if asked["metadata"]:
-        servable = _find(service, asked)
-        # By hand: the signatures are to stand in the map twice over, as clients know it.
+def _described(service: Service, match: re.Match[str]) -> bytes:
+    if match["metadata"]:
+        servable = _find(service, match)
+        # Clients expect TF Serving's nesting: metadata.signature_def.signature_def.
         defs = metadata_of(servable)
         signatures = json_format.MessageToDict(
             defs, preserving_proto_field_name=True, including_default_value_fields=True
         )
         spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
         return rest_json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}})
-    found = service.manager.status(asked["model"], _version(asked), asked["label"])
-    return rest_json.dumps(_status(found))
+    response = service.manager.status(match["model"], _version(match), match["label"])
+    return rest_json.dumps(_status(response))
 
 
 def _status(answer: Any) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def _status(answer: Any) -> dict[str, Any]:
 
 
 def _all_statuses(service: Service) -> bytes:
-    """Names of the models, each with its status: for people and pages."""
+    """Returns the status of each model. It is an addition to TF Serving's interface."""
     answers = {}
     for name in service.manager.models():
         try:

@@ -1,4 +1,4 @@
-"""The JSON of TF Serving's REST interface, to arrays and back."""
+"""Conversion between arrays and the JSON of TF Serving's REST interface."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.serving.errors import ServingError, failed, invalid
+from tfc_models.serving.errors import ServingError, internal, invalid
 from tfc_models.serving.servable import DEFAULT_SIGNATURE, Arrays, Servable
 
-DEEPEST = 8  # levels of lists; no signature has so many dimensions
+MAX_DEPTH = 8  # Nesting depth of lists; no signature has so many dimensions.
 ROW, COLUMNAR = "instances", "inputs"
 
 
 def parse(body: bytes, servable: Servable) -> tuple[str, str, Arrays]:
-    """Signature, format (row or columnar) and inputs of a predict request."""
+    """Parses a predict request. Returns its signature, format (row or columnar) and inputs."""
     document = _document(body)
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
@@ -42,7 +42,7 @@ def parse(body: bytes, servable: Servable) -> tuple[str, str, Arrays]:
 
 
 def answer(outputs: Arrays, kind: str) -> dict[str, Any]:
-    """The body for what a signature gave."""
+    """Returns the response body for the outputs of a signature."""
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     lists = {k: _listed(v, is_bytes=k.endswith("_bytes")) for k, v in outputs.items()}
@@ -89,13 +89,13 @@ def _rows(instances: Any, dtypes: dict[str, tf.DType], required: set[str]) -> Ar
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    # What has a default is in all objects or in none.
+    # An input with a default is in all objects or in none.
     first = instances[0] if named else required or dtypes
     columns: dict[str, list[Any]] = {k: [] for k in dtypes if k in required or k in first}
     for i, item in enumerate(instances):
         if _is_object(item) != named:
-            found = ("object", "list") if named else ("value/list", "object")
-            raise invalid(f"Expecting {found[0]} but got {found[1]} at item {i} of input list")
+            expected, actual = ("object", "list") if named else ("value/list", "object")
+            raise invalid(f"Expecting {expected} but got {actual} at item {i} of input list")
         values = item if named else {next(iter(columns)): item}
         if set(values) != set(columns):
             raise invalid(
@@ -133,14 +133,14 @@ def _is_base64(value: Any) -> bool:
 
 
 def _array(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
-    """Nested lists as an array: of one shape, and of values that the dtype has."""
+    """Converts nested lists to an array. Raises ServingError for ragged lists or wrong values."""
     shape = []
     level = value
     while isinstance(level, list):
         shape.append(len(level))
         if not level:
             break
-        if len(shape) > DEEPEST:
+        if len(shape) > MAX_DEPTH:
             raise invalid(f"Encountered list at unexpected level: {len(shape)}")
         level = level[0]
     if shape and dtype != tf.string:
@@ -157,7 +157,7 @@ def _array(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
 
 
 def _numbers(value: list[Any], shape: list[int], dtype: tf.DType) -> np.ndarray | None:
-    """Lists of nothing but numbers of the dtype; of others none, and it is slowly told why."""
+    """Converts lists of valid numbers quickly. Returns None for others; `_array` reports why."""
     try:
         array = np.array(value)
     except (ValueError, OverflowError):
@@ -217,7 +217,7 @@ def _scalar(value: Any, dtype: tf.DType, name: str) -> Any:
 
 
 def _listed(array: np.ndarray, is_bytes: bool) -> Any:
-    """An output as JSON has it; binary strings as {"b64": …}."""
+    """Converts an output to JSON values; binary strings become {"b64": …}."""
     if array.dtype.kind not in "OSU":
         return array.tolist()
 
@@ -227,7 +227,7 @@ def _listed(array: np.ndarray, is_bytes: bool) -> Any:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
-            raise failed("an output is not text, and its name does not end in _bytes") from None
+            raise internal("an output is not text, and its name does not end in _bytes") from None
 
     if array.ndim == 0:
         return one(array.item())
@@ -238,5 +238,5 @@ def _listed(array: np.ndarray, is_bytes: bool) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """JSON, with TF Serving's NaN and Infinity where numbers are not finite."""
+    """Encodes JSON; numbers that are not finite become NaN and Infinity, as in TF Serving."""
     return json.dumps(value, allow_nan=True).encode("utf-8")

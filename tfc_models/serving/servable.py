@@ -1,4 +1,4 @@
-"""A version of a model, loaded: its signatures, called with tensors."""
+"""Loaded version of a model, whose signatures are called with arrays."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Servable:
-    """Signatures of a SavedModel, and how many calls are inside of them."""
+    """SavedModel in a session. It counts running calls, so that it is closed after the last."""
 
     def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         register_ops()
         self.name, self.version, self.path = name, version, path
         self.signature_defs = _signature_defs(path)
-        # A session, because closing it gives the memory back: functions of a model that
-        # `tf.saved_model.load` has loaded stay in the process for good.
+        # Closing a session frees its memory; the functions that `tf.saved_model.load` creates stay
+        # in the process.
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
             with self._session.graph.as_default():
@@ -49,13 +49,16 @@ class Servable:
         self._warm_up()
 
     def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef | None:
-        """Finds the inputs and outputs of a signature; None where there is none of that name."""
+        """Returns the definition of a signature; None if there is none of that name."""
         return self.signature_defs.get(name or DEFAULT_SIGNATURE)
 
+    def _known_signature_def(self, name: str) -> meta_graph_pb2.SignatureDef:
+        return self.signature_defs[name or DEFAULT_SIGNATURE]
+
     def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Calls a signature with inputs that it takes."""
+        """Calls a signature with inputs of its types and shapes."""
         name = signature or DEFAULT_SIGNATURE
-        self.hold()
+        self.acquire()
         try:
             function, order = self._functions[name]
             outputs = function(*(inputs[k] for k in order))
@@ -63,27 +66,27 @@ class Servable:
         except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise from_tensorflow(error) from None
         finally:
-            self.let_go()
+            self.release()
 
-    def batches(self, signature: str) -> bool:
-        """Whether inputs of several requests may be laid one after the other."""
-        signature_def = self.signature_def(signature)
+    def supports_batching(self, signature: str) -> bool:
+        """Returns whether the inputs of several requests can be concatenated."""
+        signature_def = self._known_signature_def(signature)
         inputs = [v for k, v in signature_def.inputs.items() if k not in signature_def.defaults]
         shapes = [t.tensor_shape for t in (*inputs, *signature_def.outputs.values())]
         return bool(inputs) and all(len(s.dim) == 1 and s.dim[0].size == -1 for s in shapes)
 
     def takes_images(self, signature: str) -> bool:
-        """Whether a signature compresses picture files."""
-        signature_def = self.signature_def(signature)
+        """Returns whether a signature compresses image files."""
+        signature_def = self._known_signature_def(signature)
         return IMAGES in signature_def.inputs and set(signature_def.outputs) == {BITSTREAMS}
 
-    def checked(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """The inputs as the signature's dtypes, or the line that TF Serving would say.
+    def checked_inputs(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Validates inputs and fills in defaults. Error messages are those of TF Serving.
 
-        What is missing and has a default is filled in. Where requests are laid together, such an
-        input is one value for each example; a single one is repeated.
+        If requests can be batched, an input with a default has one value per example; a single
+        value is repeated.
         """
-        signature_def = self.signature_def(signature)
+        signature_def = self._known_signature_def(signature)
         wanted, defaults = signature_def.inputs, signature_def.defaults
         inputs = {**{k: tf.make_ndarray(v) for k, v in defaults.items()}, **inputs}
         if set(wanted) != set(inputs):
@@ -96,43 +99,43 @@ class Servable:
             )
         for name, info in wanted.items():
             dtype = tf.as_dtype(info.dtype)
-            found = inputs[name].dtype
-            if (found.kind in "OSU") != (dtype == tf.string) or (
-                dtype != tf.string and found != dtype.as_numpy_dtype
+            actual = inputs[name].dtype
+            if (actual.kind in "OSU") != (dtype == tf.string) or (
+                dtype != tf.string and actual != dtype.as_numpy_dtype
             ):
                 raise invalid(
-                    f"input {name!r} is of type {tf.as_dtype(found).name}; "
+                    f"input {name!r} is of type {tf.as_dtype(actual).name}; "
                     f"the signature takes {dtype.name}."
                 )
             _check_shape(name, inputs[name].shape, info.tensor_shape)
-        if not defaults or not self.batches(signature):
+        if not defaults or not self.supports_batching(signature):
             return inputs
         count = max(len(array) for name, array in inputs.items() if name not in defaults)
         for name in defaults:
             if inputs[name].ndim > 1 or inputs[name].size not in (1, count):
-                raise invalid(f"input {name!r} has one value for each example, or one for all")
+                raise invalid(f"input {name!r} needs one value per example, or one for all")
             inputs[name] = np.full(count, inputs[name].reshape(-1), inputs[name].dtype)
         return inputs
 
-    def hold(self) -> None:
-        """Counts as a call that has begun, until `let_go`: what waits keeps the session open."""
+    def acquire(self) -> None:
+        """Keeps the session open until `release`."""
         with self._idle:
             self._calls += 1
 
-    def let_go(self) -> None:
-        """The end of `hold`."""
+    def release(self) -> None:
+        """Ends an `acquire`."""
         with self._idle:
             self._calls -= 1
             self._idle.notify_all()
 
     def close(self) -> None:
-        """Frees the memory, when all calls are back."""
+        """Waits for all calls, then frees the memory."""
         with self._idle:
             self._idle.wait_for(lambda: self._calls == 0)
         self._functions = {}
         self._session.close()
         self._session = None
-        gc.collect()  # A graph is full of circles.
+        gc.collect()  # A graph contains reference cycles.
         trim()
 
     def _callable(self, signature: meta_graph_pb2.SignatureDef) -> tuple[Any, list[str]]:
@@ -144,7 +147,7 @@ class Servable:
         return function, order
 
     def _warm_up(self) -> None:
-        """Replays the requests that the export holds: the first real one is not the slow one."""
+        """Replays the export's warm-up requests, so that the first real request is not slow."""
         path = self.path / WARMUP
         if not path.exists():
             return
@@ -158,7 +161,7 @@ class Servable:
 
 
 def _array(value: Any) -> np.ndarray:
-    # A scalar string comes as bytes, which NumPy would cut at trailing zeros.
+    # A scalar string arrives as bytes, from which NumPy would strip trailing zeros.
     return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
@@ -169,10 +172,10 @@ def _check_shape(name: str, shape: tuple[int, ...], wanted: tf.TensorShape) -> N
 
 
 def _signature_defs(path: pathlib.Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """Reads signatures from the file itself: metadata is to be as it was exported."""
+    """Reads signatures from the file, so that metadata is exactly as exported."""
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     for graph in saved.meta_graphs:
         if "serve" in graph.meta_info_def.tags:
-            kept = {k: v for k, v in graph.signature_def.items() if v.method_name == PREDICT}
-            return kept
-    raise invalid(f"{path} has no graph that is tagged 'serve'.")
+            signatures = graph.signature_def.items()
+            return {k: v for k, v in signatures if v.method_name == PREDICT}
+    raise invalid(f"{path} has no graph with the tag 'serve'.")

@@ -1,4 +1,4 @@
-"""A server of SavedModels behind TF Serving's protocol, REST and gRPC."""
+"""Server of SavedModels with TF Serving's protocol over REST and gRPC."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tfc_models.serving.service import Limits, Service
 
 KEEP_ALIVE_SECONDS = 75
 ERRORS = (ServingError, ValueError, OSError, RuntimeError)
-"""What a server may fail with as it starts: an address in use, a bad configuration."""
+"""Exceptions at start-up, such as an address in use or an invalid configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,24 +38,24 @@ class Settings:
     """Settings of a server.
 
     Attributes:
-        host: address to listen at; 0.0.0.0 for all.
-        port: for gRPC; 0 picks a free one.
-        rest_port: for REST; 0 picks a free one.
-        config_file: the models' configuration, which is read again if config_poll is not 0.
-        config_poll: seconds between two readings.
-        poll: seconds between two looks for new versions.
-        max_batch_size: examples in a call, or a request.
-        batch_timeout_micros: how long a batch waits to fill.
-        max_enqueued_batches: batches that wait; more answer 429.
-        num_batch_threads: calls that run at a time.
-        max_request_bytes: larger requests are refused.
-        rest_timeout: seconds that a REST request may take; then 504.
-        request_memory: bytes for all requests in flight; more answer 429.
-        max_pixels: larger pictures are refused, whatever the model takes.
-        max_side: longer sides are refused.
-        page: whether the page is at /.
-        page_max_pixels: larger pictures are refused by the page.
-        shutdown_seconds: time at the end for requests that were accepted.
+        host: address to listen on; 0.0.0.0 for all.
+        port: gRPC port; 0 picks a free port.
+        rest_port: REST port; 0 picks a free port.
+        config_file: configuration of the models, which is polled if config_poll is not 0.
+        config_poll: seconds between polls of the configuration file.
+        poll: seconds between polls for new versions.
+        max_batch_size: maximum number of examples per batch or request.
+        batch_timeout_micros: maximum time that a batch waits for further requests.
+        max_enqueued_batches: maximum number of queued batches; requests beyond it get status 429.
+        num_batch_threads: number of concurrent model calls.
+        max_request_bytes: larger requests are rejected.
+        rest_timeout: seconds until a REST request gets status 504.
+        request_memory: bytes for all requests in flight; requests beyond it get status 429.
+        max_pixels: larger images are rejected, even if the model accepts them.
+        max_side: images with a longer side are rejected.
+        page: whether to serve the web page at /.
+        page_max_pixels: larger images are rejected by the web page.
+        shutdown_seconds: time for accepted requests after a signal to stop.
     """
 
     host: str = "127.0.0.1"
@@ -79,7 +79,7 @@ class Settings:
 
 
 class Server:
-    """A manager, a batcher, and the two transports."""
+    """Model manager, batcher, and the REST and gRPC interfaces."""
 
     def __init__(self, config: ServerConfig, settings: Settings) -> None:
         self._settings = settings
@@ -110,7 +110,7 @@ class Server:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
-            # uvicorn's own 5 seconds break connections that clients mean to use again.
+            # uvicorn's default of 5 seconds closes connections that clients want to reuse.
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._uvicorn = uvicorn.Server(rest)
@@ -119,11 +119,11 @@ class Server:
 
     def _stop(self, number: int, frame: Any) -> None:
         del frame
-        signal.signal(number, signal.SIG_DFL)  # A second one ends it at once.
+        signal.signal(number, signal.SIG_DFL)  # A second signal ends the process immediately.
         self._stopping.set()
 
     def run(self) -> int:
-        """Until a signal; returns the exit status."""
+        """Serves until a signal. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._grpc.update_health()
@@ -135,15 +135,15 @@ class Server:
         )
         self._poller.start()
         if self._settings.page:
-            logging.info("the page is at http://%s/", address)
+            logging.info("web page: http://%s/", address)
         self._stopping.wait()
-        logging.info("stopping: what was accepted is answered first")
+        logging.info("stopping after all accepted requests")
         until = time.monotonic() + self._settings.shutdown_seconds
         self._uvicorn.should_exit = True
         self._grpc.stop(self._settings.shutdown_seconds)
         self._rest.join(max(until - time.monotonic(), 0.0))
         if not self._batcher.close(max(until - time.monotonic(), 0.0)):
-            logging.error("stopped, and left unanswered what took longer than the grace")
+            logging.error("stopped with unanswered requests: --shutdown_seconds has passed")
             return 1
         logging.info("stopped")
         return self._status
@@ -157,13 +157,13 @@ class Server:
                 self._stopping.set()
 
     def _poll(self) -> None:
-        """Loads what there is at the start, then looks for changes."""
+        """Loads the models, then polls for changes."""
         self._try(self._manager.update)
         self._try(self._grpc.update_health)
         for missing in self._manager.missing_labels():
             logging.error("%s", missing)
         ready, all_models = self._manager.ready(), self._manager.models()
-        logging.info("ready: %d of %d models can be called", len(ready), len(all_models))
+        logging.info("ready: %d of %d models are loaded", len(ready), len(all_models))
         file, read = self._config_file, time.monotonic()
         while not self._stopping.wait(self._settings.poll):
             if file and time.monotonic() - read >= self._settings.config_poll:
@@ -173,7 +173,7 @@ class Server:
             self._try(self._grpc.update_health)
 
     def _try(self, job: Callable[[], None]) -> None:
-        """Runs a job and logs its error: the server goes on, whatever is on the disk."""
+        """Runs a job and logs its error, so that a problem on disk does not stop the server."""
         try:
             job()
         except Exception as error:
@@ -181,7 +181,7 @@ class Server:
 
 
 def run(config: ServerConfig, settings: Settings) -> NoReturn:
-    """Serves until a signal; ends the process with the exit status."""
+    """Serves until a signal, then ends the process with the exit status."""
     status = Server(config, settings).run()
     sys.stderr.flush()
-    os._exit(status)  # Threads that still run a call would keep the process.
+    os._exit(status)  # Threads that are inside a model call would keep the process alive.

@@ -1,4 +1,4 @@
-"""Steps that both transports share: find the model, run it, count the request, log it."""
+"""Processing of requests that REST, gRPC and the web page share."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tfc_models.serving.batching import QUEUE_FULL, Batcher
 from tfc_models.serving.errors import ServingError, invalid
 from tfc_models.serving.log import requests_log
 from tfc_models.serving.manager import Manager
-from tfc_models.serving.memory import Budget, Share, Workers
+from tfc_models.serving.memory import Budget, Reservation, Workers
 from tfc_models.serving.metrics import Metrics
+from tfc_models.serving.request_size import pixels_of, searches, sizes_of
 from tfc_models.serving.servable import BITSTREAMS, IMAGES, PIXELS, Arrays, Servable
-from tfc_models.serving.weighing import pixels_of, searches, sizes_of
 
-DECODERS = 2  # pictures that are decoded at a time
+DECODERS = 2  # Number of images that are decoded concurrently.
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Largest pictures that are accepted, as files, bitstreams or pixels."""
+    """Size limits of images, whether sent as files, bitstreams or pixels."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_side: int = DEFAULT_MAX_SIDE
 
 
 class Service:
-    """The parts of a server that do not depend on how one talks to it."""
+    """Parts of a server that do not depend on the transport."""
 
     def __init__(
         self,
@@ -48,31 +48,35 @@ class Service:
     ) -> None:
         self.manager, self.batcher, self.metrics = manager, batcher, metrics
         self.budget, self._limits = budget, limits
-        self.decoders = Workers("pictures", DECODERS, batcher.parameters.capacity, QUEUE_FULL)
+        self.decoders = Workers("images", DECODERS, batcher.parameters.capacity, QUEUE_FULL)
 
     def prepare(
-        self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], share: Share
+        self,
+        servable: Servable,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        reservation: Reservation,
     ) -> concurrent.futures.Future:
-        """Inputs for a call, as a future; picture files are read as `tfc-models compress` does.
+        """Returns a future of the inputs for a call. Image files are converted to sRGB.
 
-        Takes what they cost out of the budget, from headers, before anything is decoded.
+        It reserves memory according to file headers, before anything is decoded.
         """
-        arrays, size = self.batcher.checked(servable, signature, inputs)
+        arrays, size = self.batcher.checked_inputs(servable, signature, inputs)
         self.batcher.check_room(size)
         if servable.takes_images(signature):
             counts = [self._pixels(data) for data in arrays[IMAGES]]
-            share.take(pixels=sum(counts))
-            if searches(arrays):  # Pictures of a request are searched one after the other.
-                share.take_search(max(counts))
-            return share.until(self.decoders.submit(self._prepared, arrays))
+            reservation.take(pixels=sum(counts))
+            if searches(arrays):  # The images of a request are searched one at a time.
+                reservation.take_search(max(counts))
+            return reservation.hold_until(self.decoders.submit(self._prepared, arrays))
         self._check_sizes(arrays)
-        share.take(pixels=pixels_of(arrays))
+        reservation.take(pixels=pixels_of(arrays))
         done: concurrent.futures.Future = concurrent.futures.Future()
         done.set_result(arrays)
         return done
 
     def _check_sizes(self, arrays: Arrays) -> None:
-        """Refuses bitstreams and pixels over the limits."""
+        """Raises ServingError for bitstreams and pixels over the limits."""
         for size in sizes_of(arrays.get(BITSTREAMS, np.array([], object))):
             self._check_size(*size)
         if PIXELS in arrays and arrays[PIXELS].ndim > 1:
@@ -86,7 +90,7 @@ class Service:
             raise invalid(str(error)) from None
 
     def _pixels(self, data: bytes) -> int:
-        """Reads a picture's size from its header, and refuses one over the limits."""
+        """Reads the size of an image from its header. Raises ServingError over the limits."""
         try:
             width, height = images.size_of(data)
         except images.ImageError as error:
@@ -99,10 +103,10 @@ class Service:
         files = arrays[IMAGES]
         prepared = np.empty(files.shape, object)
         for i, data in enumerate(files):
-            prepared[i] = bmp(read_image(data, None, *limits).coded)
+            prepared[i] = encode_bmp(read_image(data, None, *limits).coded)
         return {**arrays, IMAGES: prepared}
 
-    def answered(
+    def record(
         self,
         api: str,
         model: str,
@@ -111,14 +115,14 @@ class Service:
         predicted: bool,
         **details: object,
     ) -> None:
-        """Counts a prediction, and writes a line of JSON about any answer."""
+        """Counts a prediction, and logs any request as a JSON line."""
         seconds = time.monotonic() - started
         code = error.code.name if error else grpc.StatusCode.OK.name
         if predicted:
-            # Names that nobody configured are not to fill the metrics.
+            # Unknown model names must not create metrics without limit.
             known = model if model in self.manager.models() else ""
-            self.metrics.count(known, code, api, seconds)
-        line = {
+            self.metrics.record_request(known, code, api, seconds)
+        line: dict[str, object] = {
             "time": round(time.time(), 3),
             "api": api,
             "model": model,
@@ -131,7 +135,7 @@ class Service:
         requests_log.info("%s", json.dumps(line))
 
 
-def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
+def wait_for_result(future: concurrent.futures.Future, timeout: float | None) -> dict:
     """Waits for the result of a batched call."""
     try:
         return future.result(timeout)
@@ -143,15 +147,15 @@ def result_of(future: concurrent.futures.Future, timeout: float | None) -> dict:
 def read_image(
     data: bytes, background: images.Color | None, max_pixels: int, max_side: int
 ) -> images.DecodedImage:
-    """The picture in a file of any kind, or one line about why there is none."""
+    """Decodes an image file. Raises ServingError if that fails."""
     try:
         return images.read(data, background, max_pixels, max_side)
     except images.ImageError as error:
         raise invalid(str(error)) from None
 
 
-def bmp(pixels: np.ndarray) -> bytes:
-    """Pixels as a file that a model's graph decodes to the same pixels, in next to no time."""
+def encode_bmp(pixels: np.ndarray) -> bytes:
+    """Encodes pixels as a lossless file that a model's graph decodes quickly."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "BMP")
     return file.getvalue()

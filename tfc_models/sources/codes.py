@@ -94,7 +94,7 @@ def _orthogonal(
         mean=mean,
         name="linear" if trained else "klt",
     )
-    assert code.gain is not None  # It has a level.
+    assert code.gain is not None  # Because levels is 1.
     # At high rates, the error of a step is step²/12; one bit less costs 2 ln 2 times that.
     step = math.sqrt(6.0 * (size if mean else 1) / (lmbda * math.log(2.0)))
     code.gain.logarithm.assign(tf.fill([1, latents], -math.log(step)))

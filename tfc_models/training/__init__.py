@@ -1,10 +1,10 @@
 """Training library: loop, trainer, data, schedules, losses, validation and publishing.
 
-Called by `tfc-models train` and by the programs in the repository's training/ folder. Imports
-everything below it in the library, but neither tfc_models.cli nor tfc_models.serving, and no
-command-line flags.
+It is used by `tfc-models train` and by the programs in the repository's training/ folder. It does
+not import tfc_models.cli, tfc_models.serving or command-line flags.
 """
 
 import time
 
-BEGAN = time.monotonic()  # Before a program imports TensorFlow, which takes seconds.
+# Start of the process for durations in logs: before TensorFlow is imported, which takes seconds.
+BEGAN = time.monotonic()

@@ -1,7 +1,8 @@
-"""A training step with a critic: what makes pictures learns from what tells them from real ones."""
+"""Training with a critic that learns to distinguish decoded images from real ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -17,85 +18,104 @@ from tfc_models.realism import (
 from tfc_models.training.config import AdversarialConfig
 from tfc_models.training.trainer import Losses, Trainer
 
-PATIENCE = 200  # steps of the model with the mean at a bound, after which collapse is reported
-# Of its answers right, averaged: nothing left to learn from, or no better than chance.
-SURE, LOST = 0.98, 0.53
-MEMORY = 0.95  # of the average, a step
-LEAST = 1e-6  # that examples count together, at least: divisors
+COLLAPSE_STEPS = 200  # consecutive steps with an extreme accuracy after which it is reported
+# Average accuracies at which the critic gives no useful gradient, and is at chance.
+SATURATED, CHANCE = 0.98, 0.53
+ACCURACY_DECAY = 0.95  # of the moving average of the accuracy
+MIN_WEIGHT = 1e-6  # lower bound of mean weights in divisors
 
 
-class Made(NamedTuple):
-    """What there is to tell apart: real pictures, others, and how much each of these counts."""
+class CriticBatch(NamedTuple):
+    """Inputs of a critic.
+
+    Attributes:
+        real: original images.
+        decoded: decoded images.
+        latents: latents that the images were decoded from.
+        weights: weight of each example in the losses.
+    """
 
     real: tf.Tensor
-    other: tf.Tensor
+    decoded: tf.Tensor
     latents: tf.Tensor
-    counts: tf.Tensor
+    weights: tf.Tensor
 
 
 def accuracy(
-    divergence: Divergence, real: tf.Tensor, other: tf.Tensor, counts: tf.Tensor
+    divergence: Divergence, real: tf.Tensor, decoded: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
-    """What part of a critic's numbers for real pictures and for others is right, as they count."""
-    right = tf.cast(divergence.says_real(real), tf.float32)
-    right += 1.0 - tf.cast(divergence.says_real(other), tf.float32)
-    return 0.5 * tf.reduce_mean(counts * right) / tf.maximum(tf.reduce_mean(counts), LEAST)
+    """Returns a critic's weighted accuracy, given its outputs for real and decoded images."""
+    correct = tf.cast(divergence.says_real(real), tf.float32)
+    correct += 1.0 - tf.cast(divergence.says_real(decoded), tf.float32)
+    weight = tf.maximum(tf.reduce_mean(weights), MIN_WEIGHT)
+    return 0.5 * tf.reduce_mean(weights * correct) / weight
 
 
-class Watch(tf.Module):
-    """How long a critic has been all but always right, or no better than chance.
+class CollapseMonitor(tf.Module):
+    """Detects a critic that has long been nearly always right, or no better than chance.
 
-    Its state is in variables, so that a checkpoint holds it.
+    The state is in variables, which are part of the checkpoint. Their attribute names, `right` and
+    `steps`, are names in checkpoints and must not change.
     """
 
     def __init__(self) -> None:
-        super().__init__(name="watch")
-        self.right = tf.Variable(0.5 * (LOST + SURE), trainable=False)
+        super().__init__(name="collapse_monitor")
+        self.right = tf.Variable(0.5 * (CHANCE + SATURATED), trainable=False)
         self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
 
-    def __call__(self, accuracy: tf.Tensor, learns: tf.Tensor) -> tf.Tensor:
-        """Whether it is collapse, 1 or 0, after a step in which the model learns, or waits."""
-        right = MEMORY * self.right + (1.0 - MEMORY) * accuracy
+    def __call__(self, accuracy: tf.Tensor, model_learns: tf.Tensor) -> tf.Tensor:
+        """Updates the state after a step; returns 1 for collapse and 0 otherwise.
+
+        Args:
+            accuracy: the critic's in this step.
+            model_learns: whether the model was trained in this step.
+        """
+        right = ACCURACY_DECAY * self.right + (1.0 - ACCURACY_DECAY) * accuracy
         self.right.assign(right)
-        # Before the model moves, a critic that is always right is what a head start is for.
-        bound = learns & ((right <= LOST) | (right >= SURE))
-        steps = tf.cast(bound, tf.int64) * (self.steps + 1)
+        # During the critic's head start, a high accuracy is intended.
+        extreme = model_learns & ((right <= CHANCE) | (right >= SATURATED))
+        steps = tf.cast(extreme, tf.int64) * (self.steps + 1)
         self.steps.assign(steps)
-        return tf.cast(steps >= PATIENCE, tf.float32)
+        return tf.cast(steps >= COLLAPSE_STEPS, tf.float32)
 
     @property
-    def news(self) -> str | None:
-        """What there is to say of the last step: once, when the patience is over."""
+    def message(self) -> str | None:
+        """Warning about a collapse in the step in which it is detected, otherwise None."""
         right = float(self.right)
-        if int(self.steps) != PATIENCE:
+        if int(self.steps) != COLLAPSE_STEPS:
             return None
-        told = f"for {PATIENCE} steps (right in {100.0 * right:.0f} %)"
-        if right >= SURE:
+        duration = f"for {COLLAPSE_STEPS} steps (accuracy {100.0 * right:.0f} %)"
+        if right >= SATURATED:
             return (
-                f"collapse: the critic has been all but always right {told}, and teaches nothing: "
-                "lower critic_rate or head_start, or begin again from weights of before."
+                f"collapse: the critic has been nearly always right {duration} and gives no useful "
+                "gradient: lower critic_rate or head_start, or restart from earlier weights."
             )
         return (
-            f"collapse, or the end: the critic has been no better than chance {told}: it has "
-            "learned nothing (raise critic_rate or head_start), or the model draws all that it "
-            "can see (leave it at that)."
+            f"collapse or convergence: the critic has been no better than chance {duration}. "
+            "Either it has learned nothing (raise critic_rate or head_start), or decoded images "
+            "have become indistinguishable to it (stop the run)."
         )
 
 
 class AdversarialTrainer(Trainer):
-    """A trainer whose model also learns from a critic, if the config gives it a weight.
+    """Trainer with a critic, if the config gives the adversarial loss a weight.
 
-    The critic maximizes the bound of a divergence (see `tfc_models.realism.divergences`); the
-    model maximizes what the critic's activation says of its pictures, which for "gan" is the
-    loss that does not saturate. Each takes one step with every batch.
+    The critic maximizes the bound of a divergence (see `tfc_models.realism.divergences`). The model
+    maximizes the critic's activation for decoded images; for "gan", that is the non-saturating
+    loss. Both are updated once per batch.
     """
 
+    config: AdversarialConfig
     critic: PatchCritic | BeliefCritic | None = None
 
     def _build_adversarial(
-        self, model: Any, config: AdversarialConfig, of: list[str], channels: int
+        self,
+        model: Any,
+        config: AdversarialConfig,
+        variable_groups: Sequence[str],
+        latent_channels: int,
     ) -> None:
-        """As `_build`, of all kinds, with a critic that sees latents of so many channels."""
+        """Creates the critic and everything that `_build` creates. All groups are trained."""
         self.divergence = divergence_named(config.divergence)
         if config.adversarial:
             side = 64
@@ -104,64 +124,69 @@ class AdversarialTrainer(Trainer):
                 self.critic(tf.zeros([1, side, side, 3]))
             else:
                 self.critic = PatchCritic(config.critic_widths)
-                self.critic(tf.zeros([1, side, side, 3]), tf.zeros([1, 4, 4, channels]))
-        self._build(model, config, of, sorted(set(of)), self.critic)
+                self.critic(tf.zeros([1, side, side, 3]), tf.zeros([1, 4, 4, latent_channels]))
+        self._build(model, config, variable_groups, sorted(set(variable_groups)), self.critic)
         if self.critic:
-            self.watch = self.checkpoint.watch = Watch()
+            # The attribute `watch` is a name in checkpoints.
+            self.collapse_monitor = self.checkpoint.watch = CollapseMonitor()
 
-    def _numbers(self, pictures: tf.Tensor, made: Made, training: bool) -> tf.Tensor:
-        """The critic's for each picture, examples × places."""
+    def _critic_outputs(self, images: tf.Tensor, latents: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns the critic's outputs for images, examples × positions."""
         if isinstance(self.critic, BeliefCritic):
-            return self.critic(pictures, training=training)
-        found = self.critic(pictures, made.latents, training=training)
-        return tf.reshape(found, [tf.shape(found)[0], -1])
+            return self.critic(images, training=training)
+        assert self.critic is not None
+        outputs = self.critic(images, latents, training=training)
+        return tf.reshape(outputs, [tf.shape(outputs)[0], -1])
 
-    def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
-        """Losses of the model but for the critic's, and what it made."""
+    def _losses_and_critic_batch(self, batch: tf.Tensor) -> tuple[Losses, CriticBatch]:
+        """Returns the model's losses without the adversarial loss, and the critic's inputs."""
         raise NotImplementedError
 
     def train_step(self, batch: tf.Tensor, rates: tf.Tensor) -> Losses:
-        """As the base class's, with an eye on the critic."""
+        """Takes a step like the base class, and updates the collapse monitor."""
         losses = super().train_step(batch, rates)
         if self.critic:
-            of_model = [i for i, kind in enumerate(self.groups) if kind != "critic"]
-            learns = tf.reduce_any(tf.gather(rates, of_model) > 0.0)
-            losses["collapsed"] = self.watch(losses["critic_accuracy"], learns)
+            model_groups = [i for i, group in enumerate(self.groups) if group != "critic"]
+            model_learns = tf.reduce_any(tf.gather(rates, model_groups) > 0.0)
+            losses["collapsed"] = self.collapse_monitor(losses["critic_accuracy"], model_learns)
         return losses
 
     def _replica_step(self, batch: tf.Tensor, limit: tf.Tensor) -> Losses:
-        of_model = [kind for kind in self.groups if kind != "critic"]
+        model_groups = [group for group in self.groups if group != "critic"]
         if self.critic and self.config.divergence != "gan":
-            limit = tf.float32.max  # Losses may be of any sign: many times the mean says nothing.
+            # These losses may have either sign, so a multiple of the mean is no spike limit.
+            limit = tf.float32.max
         with tf.GradientTape() as tape:
-            losses, made = self._made(batch)
+            losses, inputs = self._losses_and_critic_batch(batch)
             if self.critic:
-                told = self.divergence.activation(self._numbers(made.other, made, False))
-                adversarial = -tf.reduce_mean(made.counts[:, None] * told)
+                outputs = self._critic_outputs(inputs.decoded, inputs.latents, False)
+                activation = self.divergence.activation(outputs)
+                adversarial = -tf.reduce_mean(inputs.weights[:, None] * activation)
                 losses["adversarial"] = adversarial
                 losses["loss"] += self.config.adversarial * adversarial
-        losses = {**losses, **self._update(tape, losses["loss"], limit, of_model)}
-        return {**losses, **self._critic_step(made)} if self.critic else losses
+        losses = {**losses, **self._update(tape, losses["loss"], limit, model_groups)}
+        return {**losses, **self._critic_step(inputs)} if self.critic else losses
 
-    def _critic_step(self, made: Made) -> Losses:
-        others, counts = tf.stop_gradient(made.other), made.counts[:, None]
+    def _critic_step(self, inputs: CriticBatch) -> Losses:
+        """Updates the critic; returns its losses."""
+        decoded, weights = tf.stop_gradient(inputs.decoded), inputs.weights[:, None]
         with tf.GradientTape() as tape:
-            # One call, so that power iteration takes one round, and both are seen alike.
-            both = made._replace(latents=tf.concat([made.latents, made.latents], 0))
-            numbers = self._numbers(tf.concat([made.real, others], 0), both, True)
-            real, other = tf.split(numbers, 2)
-            bound = tf.reduce_mean(counts * self.divergence.activation(real))
-            bound -= tf.reduce_mean(counts * self.divergence.conjugate(other))
-            loss = -bound / tf.maximum(tf.reduce_mean(counts), LEAST)
-        report = self._update(tape, loss, tf.float32.max, ["critic"])
+            # A single call, so that spectral normalization takes one power iteration.
+            images = tf.concat([inputs.real, decoded], 0)
+            latents = tf.concat([inputs.latents, inputs.latents], 0)
+            real, fake = tf.split(self._critic_outputs(images, latents, True), 2)
+            bound = tf.reduce_mean(weights * self.divergence.activation(real))
+            bound -= tf.reduce_mean(weights * self.divergence.conjugate(fake))
+            loss = -bound / tf.maximum(tf.reduce_mean(weights), MIN_WEIGHT)
+        update = self._update(tape, loss, tf.float32.max, ["critic"])
         return {
             "critic_loss": loss,
-            "critic_accuracy": accuracy(self.divergence, real, other, counts),
-            "critic_norm": report["norm"],
-            "critic_skipped": report["skipped"],
+            "critic_accuracy": accuracy(self.divergence, real, fake, weights),
+            "critic_norm": update["norm"],
+            "critic_skipped": update["skipped"],
         }
 
     def after_step(self, losses: dict[str, float]) -> None:
-        """Says so when the critic has long been all but always right, or no better than chance."""
-        if losses.get("collapsed") and (news := self.watch.news):
-            logging.warning("%s", news)
+        """Logs a warning when the critic's accuracy has collapsed."""
+        if losses.get("collapsed") and (message := self.collapse_monitor.message):
+            logging.warning("%s", message)

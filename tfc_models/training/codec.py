@@ -1,4 +1,4 @@
-"""Trains compression models."""
+"""Training of compression models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on pictures: strategies, disjoint training and validation data, and the start."""
+"""Training on images: distribution strategies, disjoint data, and starting or resuming."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfc_models.training import data, identity
+from tfc_models.training import data, run_identity
 from tfc_models.training.config import CodingConfig
 from tfc_models.training.loop import Run
 from tfc_models.training.trainer import Trainer
@@ -15,7 +15,7 @@ from tfc_models.training.trainer import Trainer
 STRATEGIES = ("none", "mirrored", "multiworker")
 
 
-def strategy_of(name: str) -> tf.distribute.Strategy:
+def build_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the distribution strategy of a name in STRATEGIES."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
@@ -24,16 +24,16 @@ def strategy_of(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def check_apart(source: str, validation: str | None) -> None:
-    """Refuses to train on the pictures of the validation."""
+def check_disjoint(source: str, validation: str | None) -> None:
+    """Raises ValueError if training and validation data have files in common."""
     if source.startswith("tfds:"):
         return
-    trained = {p.resolve() for p in data.find(source)}
-    judging = {p.resolve() for p in data.find(validation)} if validation else set()
-    if common := trained & judging:
+    training_files = {p.resolve() for p in data.find(source)}
+    validation_files = {p.resolve() for p in data.find(validation)} if validation else set()
+    if common := training_files & validation_files:
         raise ValueError(
-            f"{len(common)} pictures of --validation are in --data, {min(common).name} for one: "
-            "what is trained on cannot judge."
+            f"{len(common)} images of --validation are also in --data, e.g. {min(common).name}: "
+            "validate on other images."
         )
 
 
@@ -44,23 +44,23 @@ def train(
     validation: str | None,
     strategy: str,
     build: Callable[[], Trainer],
-    kind: type[Run] = Run,
+    run_class: type[Run] = Run,
 ) -> None:
-    """Trains from where the last run in the work folder ended.
+    """Trains from the last checkpoint in the work folder, or from the start.
 
     Args:
-        config: of the run.
-        workdir: for checkpoints, weights and logs.
-        source: training pictures (see tfc_models.training.data).
-        validation: a folder of whole pictures, or None.
+        config: settings of the run.
+        workdir: folder for checkpoints, weights and logs.
+        source: training images (see tfc_models.training.data).
+        validation: folder of whole images, or None.
         strategy: one of STRATEGIES.
-        build: returns the trainer, in the scope of the strategy.
-        kind: class of the run.
+        build: returns the trainer; called in the scope of the strategy.
+        run_class: class of the run.
     """
-    check_apart(source, validation)
-    identity.check(workdir, config)
-    with strategy_of(strategy).scope():
+    check_disjoint(source, validation)
+    run_identity.check(workdir, config)
+    with build_strategy(strategy).scope():
         tf.keras.utils.set_random_seed(config.seed)
         trainer = build()
-    run = kind(trainer, workdir, source, validation)
+    run = run_class(trainer, workdir, source, validation)
     run.begin(lambda: trainer.start(source))

@@ -1,15 +1,17 @@
-"""Starts a model's transforms at the linear optimum instead of at random.
+"""Initialization of a model's transforms with a nearly optimal linear transform.
 
-A network started at random learns to be a transform first, for hours, and to be a better
-one than JPEG's after that. A chain of strided convolutions can begin as a linear transform
-that is near the best: each stage is the principal component analysis of the 2×2 (or 4×4)
-blocks of the stage before, on the middle taps of its kernels; together they are close to the
-Karhunen–Loève transform of 16×16 blocks, cut to the latents' number. The synthesis is its
-transpose. Normalizations start near the identity, residual blocks at zero, and channels that
-the linear part leaves free as random filters, for training to find a use for.
+A randomly initialized network trains for hours before it is as good as JPEG's transform. A chain of
+strided convolutions can instead be initialized as a nearly optimal linear transform. Each stage is
+the principal component analysis of the 2×2 (or 4×4) blocks of the previous stage's output, on the
+central taps of its kernels. Together, the stages approximate the Karhunen–Loève transform of 16×16
+blocks, truncated to the number of latent channels. The synthesis is the transpose. Normalizations
+are initialized near the identity, residual blocks at zero, and the channels that the linear
+transform does not use with random filters.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,32 +23,32 @@ from tfc_models.models.distortion import parsed, squared_error_lambda
 from tfc_models.training import data
 from tfc_models.training.config import Config
 
-SAMPLES = 300  # crops that the principal components are of
-NEAR_IDENTITY = {"gdn": 2e-4, "gdn1": 3e-3}  # γ: 1.1 times at 30, in both forms
-STRAY = 0.03  # weights of the channels that the linear part leaves free
+CROPS = 300  # from which the principal components are estimated
+NEAR_IDENTITY = {"gdn": 2e-4, "gdn1": 3e-3}  # γ, for a gain of 1.1 at 30 in both forms
+UNUSED_SCALE = 0.03  # of the random weights of channels that the linear transform does not use
 
 
 def quantization_step(lmbda: float) -> float:
-    """The step, in grey levels, at which bits and squared error trade at `lmbda`.
+    """Returns the quantization step in gray levels that is optimal for `lmbda` at high rate.
 
-    At high rate an orthonormal coefficient's rate falls by 1/(2 ln 2 · D) bits for each unit
-    of D, with 256 pixels to a block and three colours to a pixel: D = 3/(2 ln 2 · lambda),
-    and D is step²/12.
+    At high rate, the rate of an orthonormal coefficient falls by 1/(2 ln 2 · D) bits per unit of
+    its distortion D. With 256 pixels per block and three colors per pixel, the optimum is
+    D = 3/(2 ln 2 · lambda). D is step²/12.
     """
     return float(np.sqrt(12.0 * 3.0 / (2.0 * np.log(2.0) * lmbda)))
 
 
-def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -> float:
-    """Sets the transforms of `model`; returns the variance fraction that its latents keep.
+def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> float:
+    """Initializes a model's transforms; returns the fraction of the variance its latents keep.
 
     Args:
         model: a model whose transforms are stages of convolutions, with or without
             normalizations or residual blocks between them.
-        pictures: crops, 0–255, with sides that are multiples of 16.
-        seed: for the free channels.
+        images: crops, 0–255, with sides that are multiples of 16.
+        seed: for the channels that the linear transform does not use.
 
     Raises:
-        ValueError: the model normalizes every pixel, and is near no linear transform.
+        ValueError: the model normalizes every pixel, so that no linear transform is close to it.
     """
     if any(isinstance(layer, ChannelNorm) for layer in model.synthesis.layers):
         raise ValueError(
@@ -56,10 +58,10 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
     rng = np.random.default_rng(seed)
     down = [la for la in model.analysis.layers if isinstance(la, Conv2D)]
     up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]
-    maps = (pictures.astype(np.float32) - 127.5) / 255.0
+    maps = (images.astype(np.float32) - 127.5) / 255.0
     total = maps.var(axis=(0, 1, 2), dtype=np.float64).sum() * 16.0**2
     step_lambda = squared_error_lambda(model.lmbda, parsed(model.distortion))
-    # What each channel of a stage's output is multiplied by, against a pure rotation.
+    # Scale of each channel of a stage's output, relative to an orthonormal transform.
     before = np.ones(3)
     for i, (analysis, synthesis) in enumerate(zip(down, up)):
         blocks = tf.nn.space_to_depth(maps, analysis.down).numpy()
@@ -72,11 +74,12 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
         maps = flat @ np.ascontiguousarray(vectors, np.float32)
         maps = maps.reshape(*blocks.shape[:3], -1)
         if model.many_rates:
-            # Half-whitened, so that no channel drowns in the blocks; gains do the rest.
+            # Half-whitened, so that residual blocks read channels of similar scale. Gains set the
+            # quantization steps.
             after = np.maximum(values[::-1][: vectors.shape[1]], 1e-8) ** -0.25
         else:
-            # Steps of one in the latents are to be steps of quantization_step in grey levels,
-            # by equal parts: a kernel of tiny weights would not survive Adam's first steps.
+            # Steps of 1 in the latents are steps of quantization_step in gray levels. Every stage
+            # has an equal share of the gain: Adam's first steps would destroy a tiny kernel.
             gain = 255.0 / quantization_step(step_lambda)
             after = np.full(vectors.shape[1], gain ** ((i + 1) / len(down)))
         taps = vectors.reshape(analysis.down, analysis.down, len(before), -1)
@@ -90,7 +93,7 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
             gamma = NEAR_IDENTITY[layer.form] * np.eye(size)
             layer.assign_state({"beta": np.ones(size), "gamma": gamma})
     for layer, inputs in model.coder.context_inputs():
-        _ignore(layer, inputs)
+        _zero_last_inputs(layer, inputs)
     if model.many_rates:
         _start_gains(model, maps, before)
     else:
@@ -98,20 +101,20 @@ def linear_start(model: CompressionModel, pictures: np.ndarray, seed: int = 0) -
     return float(maps.var(axis=(0, 1, 2), dtype=np.float64).sum() / total)
 
 
-def _ignore(layer: Conv2D, inputs: int) -> None:
-    """Starts a layer deaf to its last inputs: those of a context, which knows nothing yet."""
+def _zero_last_inputs(layer: Conv2D, inputs: int) -> None:
+    """Sets the weights of a layer's last inputs, those of an untrained context, to zero."""
     kernel = np.array(layer.kernel)
     kernel[:, :, kernel.shape[2] - inputs :] = 0.0
     layer.assign_state({**layer.state(), "kernel": kernel})
 
 
 def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -> None:
-    """Gains of the steps of each rate, and scales that fit the coefficients then.
+    """Sets the gains to each rate's quantization step, and scale indexes that fit the latents.
 
     Args:
-        model: a model of many rates.
-        maps: coefficients of the linear transform, before the channels' `scale`.
-        scale: what the stages multiply them by.
+        model: a variable-rate model.
+        maps: coefficients of the orthonormal transform.
+        scale: of each channel of the analysis, relative to an orthonormal transform.
     """
     levels = model.lambda_at(tf.linspace(0.0, 100.0, model.levels)).numpy()
     terms = parsed(model.distortion)
@@ -119,23 +122,27 @@ def _start_gains(model: CompressionModel, maps: np.ndarray, scale: np.ndarray) -
     gains = 255.0 / np.array(steps)[:, None]
     model.analysis.layers[-1].logarithm.assign(np.log(gains / scale))
     model.synthesis.layers[0].logarithm.assign(np.log(scale / gains))
-    coder = model.coder
-    for last in coder.prediction.heads:
-        last.assign_state({**last.state(), "kernel": 0.1 * last.kernel})
+    coder: Any = model.coder
+    for head in coder.prediction.heads:
+        head.assign_state({**head.state(), "kernel": 0.1 * head.kernel})
     if coder.context_inputs():
-        # A context reads latents divided by it: coefficients, whatever the rate.
+        # A context reads latents divided by this gain: coefficients that do not depend on the rate.
         coder.rates.mean_gain.logarithm.assign(np.log(gains / scale))
     index = _scale_index(gains * _mean_magnitude(maps))
     coder.rates.index_offset.assign((index - INDEX_ORIGIN) / INDEX_STEP)
 
 
 def _mean_magnitude(maps: np.ndarray) -> np.ndarray:
-    """Per channel. Coefficients are more peaked than Gaussian: it fits better than a deviation."""
+    """Returns the mean magnitude of each channel.
+
+    Coefficients are more peaked than Gaussians. Their mean magnitude fits better as a scale than
+    their standard deviation.
+    """
     return np.abs(maps).reshape(-1, maps.shape[-1]).mean(axis=0)
 
 
 def _scale_index(deviation: np.ndarray) -> np.ndarray:
-    """Returns the indexes of scales, none of which is among the least."""
+    """Returns scale indexes for deviations, except the two smallest indexes."""
     index = np.log(np.maximum(deviation, SCALE_MIN) / SCALE_MIN) / np.log(SCALE_MAX / SCALE_MIN)
     return np.clip((SCALES - 1) * index, 2, SCALES - 1)
 
@@ -147,15 +154,24 @@ def _assign(
     transpose: bool = False,
     first: bool = False,
 ) -> None:
-    """Puts a block transform (height × width × inputs × outputs) amid a kernel's taps."""
+    """Sets the central taps of a kernel to a block transform (height × width × inputs × outputs).
+
+    Args:
+        layer: the convolution.
+        taps: the block transform.
+        rng: for the channels that the block transform does not use.
+        transpose: whether the layer is part of the synthesis.
+        first: whether the layer is the first of the analysis.
+    """
     shape = layer.kernel.shape
     kernel = rng.normal(size=shape) / np.sqrt(np.prod(shape[:3]) / layer.up**2)
     _, width, inputs, outputs = taps.shape
-    # Free channels see the maps as any filters do; what reads them starts small.
+    # Unused channels are computed by random filters of normal scale. The weights of layers that
+    # read them are small.
     if transpose:
-        kernel *= STRAY
+        kernel *= UNUSED_SCALE
     else:
-        kernel[:, :, :, :outputs] *= 0.0 if first else STRAY
+        kernel[:, :, :, :outputs] *= 0.0 if first else UNUSED_SCALE
     kernel[:, :, :inputs, :outputs] = 0.0
     start = (layer.size - width) // 2
     kernel[start : start + width, start : start + width, :inputs, :outputs] = taps
@@ -164,7 +180,6 @@ def _assign(
 
 
 def start_from(model: CompressionModel, source: str, config: Config) -> float:
-    """Fits `linear_start` to the run's first crops; returns the variance fraction it keeps."""
-    crops = data.crops_for(config, source).take(SAMPLES)
-    pictures = np.stack(list(crops.as_numpy_iterator()))
-    return linear_start(model, pictures, config.seed)
+    """Fits `linear_start` to the run's first crops; returns the fraction of variance it keeps."""
+    crops = data.crops_for(config, source).take(CROPS)
+    return linear_start(model, np.stack(list(crops.as_numpy_iterator())), config.seed)

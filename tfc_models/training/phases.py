@@ -1,4 +1,4 @@
-"""Durations of the phases of a program, for its progress output."""
+"""Durations of the phases of a program, for its log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tfc_models.training import BEGAN
 
 
 class Phases:
-    """Consecutive phases of the process.
+    """Durations of consecutive phases of the process.
 
-    The first phase begins with the process, and each other one where the one before it ended,
-    whichever object that belonged to.
+    The first phase begins with the process. Every other phase begins at the end of the previous
+    one, even if another object recorded that.
     """
 
     _ended = BEGAN
@@ -20,7 +20,7 @@ class Phases:
         self._phases: list[tuple[str, float]] = []
 
     def end(self, name: str) -> float:
-        """Ends a phase; returns its seconds."""
+        """Ends a phase and returns its duration in seconds."""
         now = time.monotonic()
         seconds = now - Phases._ended
         self._phases.append((name, seconds))
@@ -29,10 +29,10 @@ class Phases:
 
     @property
     def seconds(self) -> float:
-        """Returns the seconds of all phases together."""
+        """Total duration of all phases in seconds."""
         return sum(seconds for _, seconds in self._phases)
 
     def __str__(self) -> str:
-        """Returns the sum and the phases: 21 s (imports and model 9 s, linear start 12 s)."""
-        shown = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._phases)
-        return f"{self.seconds:.0f} s ({shown})"
+        """Returns the total and each phase: 21 s (imports and model 9 s, linear start 12 s)."""
+        phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._phases)
+        return f"{self.seconds:.0f} s ({phases})"

@@ -1,4 +1,4 @@
-"""Trains the encoders of PIM, or of PIM-bands, on pairs of frames; see training.pim."""
+"""Training of the encoders of PIM and PIM-bands on pairs of frames; see training.pim."""
 
 from __future__ import annotations
 
@@ -14,98 +14,127 @@ from absl import logging
 
 from tfc_models.metrics.pim import LEARNED
 from tfc_models.perceptual import BeliefModel, Pim, PimBands, PimBandsConfig, PimConfig
-from tfc_models.training import frames, identity
+from tfc_models.training import frames, run_identity
 from tfc_models.training.config import PimTraining
 from tfc_models.training.crops import DataError
+from tfc_models.training.fog_overlays import apply_overlays
 from tfc_models.training.frames import Pairs
 from tfc_models.training.loop import Run
-from tfc_models.training.overlays import veiled
 from tfc_models.training.trainer import Losses, Trainer
 
-VALIDATION_CROPS = 32  # at most; as many as there are pairs
-SHIPPED = "shipped"
+MAX_VALIDATION_CROPS = 32
+SHIPPED = "shipped"  # value of `start` for the weights in the package
 MODELS = {"pim": (Pim, PimConfig), "pim-bands": (PimBands, PimBandsConfig)}
-VEILS = 32  # Seeds from here on draw veils; before it bands draw noise.
+OVERLAY_SEED = 32  # offset of the overlays' seeds; the bands' noise uses smaller offsets
 
 
-def built(config: PimTraining) -> BeliefModel:
-    """The model that a config describes, with random weights."""
-    model, settings = MODELS[config.model]
-    found = model(settings(**config.arguments))
-    if isinstance(found, Pim):
-        found.speed_up(config.bfloat16, config.window)
-    return found
+def build_model(config: PimTraining) -> BeliefModel:
+    """Returns the model of a config with random weights."""
+    model_class, settings = MODELS[config.model]
+    model = model_class(settings(**config.arguments))
+    if isinstance(model, Pim):
+        model.speed_up(config.bfloat16, config.window)
+    return model
 
 
 class PimTrainer(Trainer):
-    """A model and its optimizer."""
+    """Trainer of a PIM or PIM-bands encoder."""
+
+    config: PimTraining
 
     def __init__(self, model: BeliefModel, config: PimTraining) -> None:
-        kinds = ["encoders"] * len(model.trainable_variables)
-        self._build(model, config, kinds, ["encoders"])
+        groups = ["encoders"] * len(model.trainable_variables)
+        self._build(model, config, groups, ["encoders"])
 
-    def start(self) -> None:
-        """Sets the weights that training begins with."""
+    def start(self, source: str = "") -> None:
+        """Loads the initial weights that the config names, if any."""
         if self.config.start:
             learned = LEARNED[self.config.model]
-            source = learned.weights if self.config.start == SHIPPED else self.config.start
-            adopt(self.model, learned.load(source), source)
-        self.start_average()
+            weights = learned.weights if self.config.start == SHIPPED else self.config.start
+            copy_weights(self.model, learned.load(weights), weights)
+        self.reset_average()
 
     def before_step(self, fraction: float) -> None:
-        """Nothing changes."""
+        """Does nothing: these models are not annealed."""
 
-    def _losses_of(self, batch: tf.Tensor) -> Losses:
-        """What is missing of all that a batch can tell, log of its pairs, in nats."""
-        # Every step and band draws noise of its own.
+    def _losses(self, batch: tf.Tensor) -> Losses:
+        """Returns the log of the batch size minus the bound on the mutual information, in nats.
+
+        The log of the batch size is the largest possible bound. `order` adds a ranking loss.
+        """
+        # Every step and band draws different noise.
         seed = tf.stack([tf.constant(self.config.seed, tf.int64), 64 * self.step])
         bound = tf.reduce_mean(self.model.bound(batch[:, 0], batch[:, 1], seed))
         losses = {"loss": math.log(self.config.batch) - bound, "bound": bound}
         if self.config.order:
-            half = batch[::2, 0]  # Every distance takes two pictures, and there are two.
-            losses["order"] = self._out_of_order(half, seed + VEILS)
+            # Half of the images, as the ranking loss evaluates two distances per image.
+            images = batch[::2, 0]
+            losses["order"] = self._ranking_loss(images, seed + OVERLAY_SEED)
             losses["loss"] += self.config.order * losses["order"]
         return losses
 
-    def _out_of_order(self, pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """By how much, as a logarithm, thicker veils cost too little."""
-        costs = [self.model.distance(pictures, veil) for veil in veiled(pictures, seed)]
-        thin, thick = (tf.math.log(cost + 1e-9) for cost in costs)
-        return tf.reduce_mean(tf.nn.relu(self.config.margin + thin - thick))
+    def _ranking_loss(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the hinge loss on log distances of images from the same under two overlays.
+
+        The stronger overlay should be farther by at least `margin`.
+        """
+        distances = [self.model.distance(images, o) for o in apply_overlays(images, seed)]
+        weak, strong = (tf.math.log(distance + 1e-9) for distance in distances)
+        return tf.reduce_mean(tf.nn.relu(self.config.margin + weak - strong))
 
     def save_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights."""
         self.with_average(lambda: self.model.save_npz(path))
 
 
-def adopt(model: BeliefModel, other: BeliefModel, source: object) -> None:
-    """Takes over the weights of another model of the same networks."""
+def copy_weights(model: BeliefModel, other: BeliefModel, source: object) -> None:
+    """Copies the weights of a model with the same networks.
+
+    Args:
+        model: the model to change.
+        other: the model to copy from.
+        source: where `other` was loaded from, for the error message.
+
+    Raises:
+        ValueError: the networks differ.
+    """
     settings = dataclasses.asdict(other.settings)
     if "blur" in settings:
-        settings["blur"] = model.settings.blur  # No part of the networks.
+        settings["blur"] = model.settings.blur  # It is not part of the networks.
     if settings != dataclasses.asdict(model.settings):
         raise ValueError(f"{source} has other networks than this run: {other.settings}.")
-    for mine, theirs in zip(model.variables, other.variables):
-        mine.assign(theirs)
+    for variable, value in zip(model.variables, other.variables):
+        variable.assign(value)
 
 
 class PimValidation:
-    """The bound on crops of pairs that were not trained on, always the same."""
+    """The bound on fixed crops of pairs that are not trained on.
+
+    Args:
+        model: PIM or PIM-bands.
+        pairs: validation pairs.
+        side: of the crops.
+
+    Attributes:
+        count: number of crops.
+    """
 
     def __init__(self, model: BeliefModel, pairs: Pairs, side: int) -> None:
-        self.count = min(VALIDATION_CROPS, len(pairs))
+        self.count = min(MAX_VALIDATION_CROPS, len(pairs))
         crops = frames.crops_of_pairs(pairs, side, seed=0)
         self._crops = np.stack(list(crops.take(self.count).as_numpy_iterator()))
         self._bound = tf.function(model.bound, autograph=False)
 
     def run(self) -> float:
-        """In nats; at most the log of `count`."""
+        """Returns the bound in nats; the log of `count` at most."""
         seed = tf.constant([1, 1], tf.int64)
         return float(tf.reduce_mean(self._bound(self._crops[:, 0], self._crops[:, 1], seed)))
 
 
 class PimRun(Run):
-    """A run on pairs of frames; see `Run`."""
+    """A run that trains on pairs of frames; see `Run`."""
+
+    config: PimTraining
 
     def __init__(
         self, trainer: PimTrainer, workdir: pathlib.Path, pairs: Pairs, validation: Pairs
@@ -113,7 +142,7 @@ class PimRun(Run):
         self._pairs = pairs
         super().__init__(trainer, workdir, "pairs", validation)
 
-    def _validation_of(self, source: Pairs) -> PimValidation:
+    def _build_validation(self, source: Pairs) -> PimValidation:
         return PimValidation(self.trainer.model, source, self.config.crop)
 
     def _batches(self) -> Iterator[Any]:
@@ -126,53 +155,60 @@ class PimRun(Run):
         if not self._validation:
             return
         bound, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
-        self._to_table(["bound"], [[bound]])
+        self._append_rows(["bound"], [[bound]])
         tf.summary.scalar("validation/bound", bound, step=step)
-        most = math.log(self._validation.count)
-        logging.info("validation: a bound of %.4f nats, of at most %.4f", bound, most)
+        maximum = math.log(self._validation.count)
+        logging.info("validation: bound %.4f nats, maximum %.4f", bound, maximum)
 
 
-def check_apart(pairs: Pairs, validation: Pairs, sources: tuple[str, str]) -> None:
-    """Refuses to train on the frames, or the videos, that are to judge."""
-    trained, judging = (
+def check_disjoint(pairs: Pairs, validation: Pairs, sources: tuple[str, str]) -> None:
+    """Raises DataError if training and validation data share frames or videos.
+
+    Args:
+        pairs: for training.
+        validation: pairs for validation.
+        sources: --data and --validation, which may name videos.
+    """
+    training_files, validation_files = (
         {path.resolve() for pair in both for path in pair} | {*frames.videos_of(source)}
         for both, source in zip((pairs, validation), sources)
     )
-    if common := trained & judging:
+    if common := training_files & validation_files:
         raise DataError(
-            f"{len(common)} files of --validation are in --data, {min(common).name} for one: "
-            "what is trained on cannot judge."
+            f"{len(common)} files of --validation are also in --data, e.g. {min(common).name}: "
+            "validate on other scenes."
         )
 
 
 def train(
     config: PimTraining, workdir: pathlib.Path, source: str, validation: str | None = None
 ) -> None:
-    """Trains from where the last run in the work folder ended.
+    """Trains from the last checkpoint in the work folder, or from the start.
 
     Args:
-        config: of the run.
-        workdir: for checkpoints, weights and logs.
-        source: a table of pairs (pairs.csv), a folder with a folder of frames for every scene,
-            or video:GLOB, whose pairs are taken out to the work folder first.
-        validation: pairs of other scenes, likewise, or None.
+        config: settings of the run.
+        workdir: folder for checkpoints, weights and logs.
+        source: a table of pairs (pairs.csv), a folder with a folder of frames for each scene, or
+            video:GLOB, whose pairs are first extracted to the work folder.
+        validation: pairs of other scenes in one of these forms, or None.
     """
     if config.model not in MODELS:
-        raise ValueError(f"this trains {' and '.join(MODELS)}; the config is for {config.model}.")
-    identity.check(workdir, config)
+        raise ValueError(f"model must be {' or '.join(MODELS)}; got {config.model}.")
+    run_identity.check(workdir, config)
     tf.keras.utils.set_random_seed(config.seed)
-    trainer = PimTrainer(built(config), config)
+    trainer = PimTrainer(build_model(config), config)
     limits = frames.Limits(config.gap, config.motion, config.every, config.side)
 
-    def found(given: str, folder: str) -> Pairs:
-        return frames.of_size(frames.find_pairs(given, workdir / folder, limits), config.crop)
+    def usable_pairs(source: str, folder: str) -> Pairs:
+        pairs = frames.find_pairs(source, workdir / folder, limits)
+        return frames.with_equal_sizes(pairs, config.crop)
 
-    pairs = found(source, "pairs")
+    pairs = usable_pairs(source, "pairs")
     if len(pairs) < config.batch:
         raise DataError(
-            f"{len(pairs)} pairs are fewer than a batch of {config.batch}, which are told apart: "
-            "give more, or set batch."
+            f"{len(pairs)} pairs are fewer than a batch of {config.batch}, in which every pair "
+            "must be different: give more pairs, or set batch."
         )
-    judging = found(validation, "validation_pairs") if validation else []
-    check_apart(pairs, judging, (source, validation or ""))
-    PimRun(trainer, workdir, pairs, judging).begin(trainer.start)
+    validation_pairs = usable_pairs(validation, "validation_pairs") if validation else []
+    check_disjoint(pairs, validation_pairs, (source, validation or ""))
+    PimRun(trainer, workdir, pairs, validation_pairs).begin(trainer.start)

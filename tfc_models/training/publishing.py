@@ -1,7 +1,7 @@
-"""Freezes fitted weights and enters them into the zoo, with figures measured on the spot.
+"""Publication of trained weights in the zoo, frozen, with metrics measured at that time.
 
-Writes NAME.npz and its card NAME.md to a folder, and the entry to its index.json. The weights of
-a version of a name never change: under a name that is taken, this makes the next version.
+Writes NAME.npz and its card NAME.md to a folder, and an entry to the folder's index.json. Published
+weights never change: if the name exists already, the next version is created.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfc_models.codec import Codec
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.remote import sha256_of
 from tfc_models.training import data
-from tfc_models.training.samples import calibration_batch
+from tfc_models.training.calibration import calibration_batch
 from tfc_models.zoo import files
 
 QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -30,16 +30,16 @@ class Publication:
     """A model to publish.
 
     Attributes:
-        weights: file that training wrote.
-        name: of the model in the zoo and in files.
-        calibration: folder of training pictures.
-        validation: folder of pictures never trained on, or None.
-        selected: what was chosen by looking at the validation pictures, or "nothing".
+        weights: weights file written by training.
+        name: name of the model in the zoo and in compressed files.
+        calibration: folder of training images.
+        validation: folder of images that were not trained on, or None.
+        selected: what was selected with the validation images, or "nothing".
         summary: one line for the list of models.
         note: how it was trained: command, machine, time, data, terms.
-        default: whether it becomes the zoo's default.
-        weight_bits: of the weights of exact networks; None leaves the model's own.
-        activation_bits: of their activations, likewise.
+        default: whether it becomes the zoo's default model.
+        weight_bits: bits of the weights of exact networks; None for the model's setting.
+        activation_bits: bits of their activations; None for the model's setting.
         folder: of the zoo's weights.
     """
 
@@ -56,24 +56,26 @@ class Publication:
     folder: pathlib.Path = zoo.FOLDER
 
 
-def validated(
+def measure_images(
     codec: Codec, folder: str, quality: int | None = None
 ) -> list[tuple[str, float, float, float]]:
-    """For each picture: name, bits per pixel of the real file, PSNR, MS-SSIM."""
+    """Returns the name, bits per pixel of the real file, PSNR and MS-SSIM of each image.
+
+    MS-SSIM is NaN for images that are too small for it.
+    """
     rows = []
     for path in data.find(folder):
-        picture = images.read(path, background=(255, 255, 255)).pixels
-        file = codec.compress(picture, quality)
+        image = images.read(path, background=(255, 255, 255)).pixels
+        file = codec.compress(image, quality)
         coded = evaluation.Coded(file, codec.decompress(file), 0.0, 0.0)
-        figures = evaluation.measure(picture, coded)
-        # Some pictures are too small for MS-SSIM, and are not in its mean.
+        figures = evaluation.measure(image, coded)
         ms_ssim = math.nan if figures.ms_ssim is None else figures.ms_ssim
         rows.append((path.name, figures.bpp, figures.psnr, ms_ssim))
     return rows
 
 
-def mean_of(rows: list[tuple[str, float, float, float]]) -> tuple[float, ...]:
-    """Of the figures of some pictures."""
+def column_means(rows: list[tuple[str, float, float, float]]) -> tuple[float, ...]:
+    """Returns the mean of each column of `measure_images` without NaNs."""
     columns = ([v for v in column if not math.isnan(v)] for column in list(zip(*rows))[1:])
     return tuple(float(np.mean(column)) if column else math.nan for column in columns)
 
@@ -82,9 +84,16 @@ def card(
     publication: Publication,
     codec: Codec,
     rows: list[tuple[str, float, float, float]],
-    others: dict[int, tuple[float, ...]],
+    quality_means: dict[int, tuple[float, ...]],
 ) -> str:
-    """The card's text: `rows` for each picture, `others` the means at other qualities."""
+    """Returns the text of a model's card.
+
+    Args:
+        publication: the model to publish.
+        codec: its codec.
+        rows: result of `measure_images`.
+        quality_means: means by quality, for variable-rate models.
+    """
     model = codec.model
     config = ", ".join(f"{k} {v}" for k, v in model.config.items())
     lines = [
@@ -96,7 +105,7 @@ def card(
         f"- Digest: `{codec.digest}`",
         f"- Exact network: float32 pieces per layer {getattr(model.coder, 'pieces', None)}",
         "",
-        "## How it was trained",
+        "## Training",
         "",
         publication.note,
         "",
@@ -104,35 +113,35 @@ def card(
     if not rows:
         return "\n".join(lines) + "\n"
     lines += [
-        "## What it reaches",
+        "## Results",
         "",
         "Real files, headers included (`python -m training.publish … --validation`). None of the "
-        f"images was trained on; chosen by looking at them: {publication.selected}.",
+        f"images was trained on. Selected with them: {publication.selected}.",
         "",
-        "| picture | bits per pixel | PSNR, dB | MS-SSIM |",
+        "| image | bits per pixel | PSNR, dB | MS-SSIM |",
         "|---|---|---|---|",
         *(f"| {name} | {bpp:.3f} | {psnr:.2f} | {ssim:.4f} |" for name, bpp, psnr, ssim in rows),
-        "| mean | {:.3f} | {:.2f} | {:.4f} |".format(*mean_of(rows)),
+        "| mean | {:.3f} | {:.2f} | {:.4f} |".format(*column_means(rows)),
     ]
     if codec.many_rates:
-        lines += ["", f"That is quality {DEFAULT_QUALITY}. The same pictures at others, means:", ""]
+        lines += ["", f"These are at quality {DEFAULT_QUALITY}. Means by quality:", ""]
         lines += ["| quality | bits per pixel | PSNR, dB | MS-SSIM |", "|---|---|---|---|"]
-        for quality, means in others.items():
+        for quality, means in quality_means.items():
             lines.append("| {} | {:.3f} | {:.2f} | {:.4f} |".format(quality, *means))
     return "\n".join(lines) + "\n"
 
 
 def publish(publication: Publication) -> None:
-    """Enters a model into the zoo in a folder."""
-    folder = publication.folder
-    if publication.validation and not publication.selected:
+    """Publishes a model in the zoo of a folder."""
+    folder, validation = publication.folder, publication.validation
+    if validation and not publication.selected:
         raise ValueError(
-            'say with --selected what was chosen by looking at --validation ("nothing" if nothing).'
+            'state with --selected what was selected with the images of --validation, or "nothing".'
         )
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}.")
-    if publication.validation:
-        data.find(publication.validation)
+    if validation:
+        data.find(validation)  # Fails early if there are no images.
     index_path = folder / "index.json"
     index = json.loads(index_path.read_text(encoding="utf-8")) if index_path.exists() else []
     versions = [item["version"] for item in index if item["name"] == publication.name]
@@ -149,16 +158,17 @@ def publish(publication: Publication) -> None:
         for name, count in bits.items():
             setattr(model.coder, name, count)
     codec = Codec(model, publication.name, calibration_batch(publication.calibration))
-    rows = validated(codec, publication.validation) if publication.validation else []
-    others = {
-        quality: mean_of(validated(codec, publication.validation, quality))
-        for quality in (QUALITIES if rows and codec.many_rates else ())
-    }
+    rows, quality_means = [], {}
+    if validation:
+        rows = measure_images(codec, validation)
+        quality_means = {
+            quality: column_means(measure_images(codec, validation, quality))
+            for quality in (QUALITIES if codec.many_rates else ())
+        }
     path = folder / f"{stem}.npz"
     files.save(model, path)
-    path.with_name(f"{stem}.md").write_text(
-        card(publication, codec, rows, others), encoding="utf-8"
-    )
+    text = card(publication, codec, rows, quality_means)
+    path.with_name(f"{stem}.md").write_text(text, encoding="utf-8")
     if publication.default:
         index = [{**item, "default": False} for item in index]
     entry = {
@@ -171,7 +181,7 @@ def publish(publication: Publication) -> None:
         "sha256": sha256_of(path),
         "summary": publication.summary,
     }
-    scratch = index_path.with_suffix(".part")
-    scratch.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")
-    scratch.replace(index_path)
+    partial = index_path.with_suffix(".part")
+    partial.write_text(json.dumps([*index, entry], indent=2) + "\n", encoding="utf-8")
+    partial.replace(index_path)
     logging.info("%s: %.2f MiB, digest %s", path, path.stat().st_size / 2**20, codec.digest)

@@ -1,6 +1,6 @@
-"""Trains a decoder of more realism for the files of a model; see training.realism.
+"""Training of realism decoders for the files of a fixed model; see training.realism.
 
-The model codes as ever: its analysis and entropy model stand still.
+The model's analysis transform and entropy model are not trained, so its files do not change.
 """
 
 from __future__ import annotations
@@ -18,36 +18,39 @@ from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.models.stored import digest
 from tfc_models.realism import RealismDecoder, decoder_file
 from tfc_models.training import data, image_run
-from tfc_models.training.adversarial import AdversarialTrainer, Made
-from tfc_models.training.config import SCALES, SHIFT, RealismTraining
+from tfc_models.training.adversarial import AdversarialTrainer, CriticBatch
+from tfc_models.training.config import MAX_OFFSET, SCALE_RANGE, RealismTraining
 from tfc_models.training.loop import Run
 from tfc_models.training.trainer import Losses
 
 
-def moved(noise: Noise, *batches: tf.Tensor) -> list[tf.Tensor]:
-    """Batches of the same size, cut to begin at a random pixel and scaled by a random factor.
+def randomly_cropped_and_scaled(noise: Noise, *batches: tf.Tensor) -> list[tf.Tensor]:
+    """Returns batches of equal size, cropped at one random offset and scaled by one random factor.
 
-    Metrics of features are blind to some patterns at the phase and the scale of their strides.
-    Were those always the same beside the decoder's own, it would learn to draw them: grids and
-    weaves. (Kettunen, Härkönen, Lehtinen, "E-LPIPS: Robust Perceptual Image Similarity via Random
-    Transformation Ensembles", 2019, for metrics.)
+    Feature metrics are insensitive to some patterns at the phase and scale of their strides. With
+    a fixed alignment to the decoder's own strides, the decoder would learn to produce such
+    patterns: grids and weaves. (For metrics: Kettunen, Härkönen, Lehtinen, "E-LPIPS: Robust
+    Perceptual Image Similarity via Random Transformation Ensembles", 2019.)
     """
-    corner = tf.cast(noise(tf.constant([2]), 0.0, float(SHIFT)), tf.int32)
-    top, left = tf.unstack(tf.minimum(corner, SHIFT - 1))  # Rounded to float32 it may be SHIFT.
-    size = tf.shape(batches[0])[1:3] - (SHIFT - 1)
-    scale = tf.exp(noise(tf.constant([1]), math.log(SCALES[0]), math.log(SCALES[1]))[0])
+    corner = tf.cast(noise(tf.constant([2]), 0.0, float(MAX_OFFSET)), tf.int32)
+    # Rounding to float32 may give MAX_OFFSET itself.
+    top, left = tf.unstack(tf.minimum(corner, MAX_OFFSET - 1))
+    size = tf.shape(batches[0])[1:3] - (MAX_OFFSET - 1)
+    log_scale = noise(tf.constant([1]), math.log(SCALE_RANGE[0]), math.log(SCALE_RANGE[1]))
+    scale = tf.exp(log_scale[0])
     scaled = tf.cast(tf.round(scale * tf.cast(size, tf.float32)), tf.int32)
-    cut = [b[:, top : top + size[0], left : left + size[1]] for b in batches]
-    return [tf.image.resize(b, scaled, tf.image.ResizeMethod.BICUBIC, antialias=True) for b in cut]
+    cropped = [b[:, top : top + size[0], left : left + size[1]] for b in batches]
+    method = tf.image.ResizeMethod.BICUBIC
+    return [tf.image.resize(b, scaled, method, antialias=True) for b in cropped]
 
 
 def periodic_energy(maps: tf.Tensor, period: int = 8, repeats: int = 8) -> tf.Tensor:
-    """Returns the mean square of the part of maps that repeats, for each example.
+    """Returns the mean square of the periodic component of maps, for each example.
 
-    The maps are cut into squares of `repeats` × `repeats` periods (fewer in small maps). The mean
-    over the periods of a square, for each place within a period, less the mean over the square,
-    is the part that repeats. Noise leaves 1 / repeats² of its energy in it; what a decoder draws
-    at fixed phases of its upsampling stays whole.
+    The maps are divided into squares of `repeats` × `repeats` periods (fewer in small maps). The
+    periodic component is the mean over the periods of a square, for each position within a period,
+    minus the mean over the square. It contains 1 / repeats² of the energy of white noise, and all
+    of the energy of patterns at fixed phases of the decoder's upsampling.
     """
     repeats = min(repeats, maps.shape[1] // period, maps.shape[2] // period)
     side = period * repeats
@@ -60,112 +63,140 @@ def periodic_energy(maps: tf.Tensor, period: int = 8, repeats: int = 8) -> tf.Te
 
 
 class RealismTrainer(AdversarialTrainer):
-    """A realism decoder, the model whose files it decodes, and perhaps a critic."""
+    """Trainer of a realism decoder with an optional critic.
+
+    Args:
+        decoder: the realism decoder, with its base model.
+        digest: digest of the base model's frozen weights.
+        config: settings of the run.
+    """
+
+    config: RealismTraining
 
     def __init__(self, decoder: RealismDecoder, digest: str, config: RealismTraining) -> None:
         self._terms, self._digest = parsed(config.perceptual), digest
         prepare(self._terms)
-        kinds = ["model"] * len(decoder.trainable_variables)
+        groups = ["model"] * len(decoder.trainable_variables)
         self._noise = Noise()
-        self._build_adversarial(decoder, config, kinds, decoder.base.latent_channels)
-        # A run that goes on draws what it would have drawn.
+        self._build_adversarial(decoder, config, groups, decoder.base.latent_channels)
+        # Resumed runs continue the same random sequence.
         self.checkpoint.noise = self._noise
 
     def start(self, source: str) -> None:
-        """Begins with a decoder's file, if the config names one."""
+        """Loads the initial weights from the decoder file that the config names, if any."""
         if self.config.start:
-            found = decoder_file.read(self.config.start)
-            decoder_file.check(found, self.model.base.name, self._digest)
-            self.model.assign_state(found.state)
-        self.start_average()
+            decoder = decoder_file.read(self.config.start)
+            decoder_file.check(decoder, self.model.base.name, self._digest)
+            self.model.assign_state(decoder.state)
+        self.reset_average()
 
     def before_step(self, fraction: float) -> None:
-        """Nothing changes."""
+        """Does nothing: the base model is fixed."""
 
-    def _settings(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """A quality and a realism for each example: qualities spread, every other at realism 1."""
+    def _sample_rate_and_realism(self, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws a quality and a realism for each example of a batch.
+
+        Qualities are stratified over their range. Realism is 1 with probability 1/2, and otherwise
+        uniform between 0 and 1.
+        """
         config = self.config
         first, last = config.qualities
-        within, half, amount = tf.unstack(self._noise(tf.stack([3, count]), 0.0, 1.0))
+        within, choice, amount = tf.unstack(self._noise(tf.stack([3, count]), 0.0, 1.0))
         number = tf.cast(tf.range(count), tf.float32)
         rate = first + (last - first) * (number + within) / tf.cast(count, tf.float32)
         if config.realism:
             return rate, tf.fill([count], config.realism)
-        return rate, tf.where(half < 0.5, 1.0, amount)
+        return rate, tf.where(choice < 0.5, 1.0, amount)
 
-    def _made(self, batch: tf.Tensor) -> tuple[Losses, Made]:
-        """Returns γ · squared error + realism · (perceptual distance + what a critic says).
+    def _losses_and_critic_batch(self, batch: tf.Tensor) -> tuple[Losses, CriticBatch]:
+        """Returns γ · squared error + realism · (perceptual distance + adversarial loss).
 
-        With `periodic`, what the blocks add in a regular pattern counts in addition.
-
-        An example counts with the square root of its rate's lambda: a part of its error is worth
-        the same at every rate.
+        `periodic` adds a penalty on periodic patterns in the output of the residual blocks. An
+        example has the square root of its rate's lambda as weight, so that a given relative error
+        has the same weight at every rate.
         """
-        base, pictures = self.model.base, tf.cast(batch, tf.float32)
-        rate, realism = self._settings(tf.shape(pictures)[0])
-        count = tf.sqrt(base.lambda_at(rate) / base.lmbda) if base.many_rates else 1.0
+        base, images = self.model.base, tf.cast(batch, tf.float32)
+        rate, realism = self._sample_rate_and_realism(tf.shape(images)[0])
+        weight = tf.sqrt(base.lambda_at(rate) / base.lmbda) if base.many_rates else 1.0
         rate = rate if base.many_rates else None
-        latents, _ = base.coder(base.to_latents(pictures, rate), False, rate)
+        latents, _ = base.coder(base.to_latents(images, rate), False, rate)
         latents = tf.stop_gradient(latents)
         decoded = self.model.to_images(latents, rate, realism)
-        error = tf.reduce_mean(tf.math.squared_difference(pictures, decoded), [1, 2, 3])
-        seen, parts = distortions(self._terms, *moved(self._noise, pictures, decoded))
-        total = self.config.gamma * error + realism * seen
+        error = tf.reduce_mean(tf.math.squared_difference(images, decoded), [1, 2, 3])
+        perceptual, parts = distortions(
+            self._terms, *randomly_cropped_and_scaled(self._noise, images, decoded)
+        )
         parts = dict(parts)
+        total = self.config.gamma * error + realism * perceptual
         if self.config.periodic:
             added = decoded - tf.stop_gradient(base.to_images(latents, rate))
             parts["periodic"] = periodic_energy(added)
             total += self.config.periodic * parts["periodic"]
-        loss = tf.reduce_mean(count * total)
+        loss = tf.reduce_mean(weight * total)
         losses = {"loss": loss, "mse": tf.reduce_mean(error)}
         losses.update({name: tf.reduce_mean(values) for name, values in parts.items()})
-        return losses, Made(pictures, decoded, latents, count * realism)
+        return losses, CriticBatch(images, decoded, latents, weight * realism)
 
     def save_weights(self, path: pathlib.Path) -> None:
-        """Writes the averaged weights as a decoder's file."""
+        """Writes the averaged weights as a decoder file."""
         self.with_average(lambda: decoder_file.save(self.model, self._digest, path))
 
 
 class RealismValidation:
-    """The base's own pictures and those at realism 1, of whole pictures not trained on."""
+    """Metrics of whole images at realism 0 and at full realism.
+
+    Args:
+        decoder: the realism decoder.
+        folder: of images that are not trained on.
+        config: settings of the run.
+
+    Attributes:
+        columns: names of the values in each row of `run`.
+    """
 
     def __init__(self, decoder: RealismDecoder, folder: str, config: RealismTraining) -> None:
-        self._pictures = [pixels for _, pixels in data.whole(folder)]
-        if not self._pictures:
-            raise ValueError(f"--validation {folder} has no picture that can be read.")
+        self._images = [pixels for _, pixels in data.named_images(folder)]
+        if not self._images:
+            raise ValueError(f"--validation {folder} has no readable images.")
         self._rates = config.validation_rates if decoder.base.many_rates else (0.0,)
-        self._amounts = (0.0, config.realism or 1.0)
+        self._realism = (0.0, config.realism or 1.0)
         self._metrics = ("psnr", *parsed(config.perceptual))
         self.columns = ["quality", "realism", *self._metrics]
-        least = max(metrics.METRICS[name].min_side for name in self._metrics)
-        if any(min(p.shape[:2]) < least for p in self._pictures):
-            raise ValueError(f"--validation {folder} has pictures of less than {least} pixels.")
+        minimum = max(metrics.METRICS[name].min_side for name in self._metrics)
+        if any(min(image.shape[:2]) < minimum for image in self._images):
+            raise ValueError(
+                f"--validation {folder} has images smaller than {minimum} pixels, the minimum for "
+                f"{', '.join(self._metrics)}."
+            )
         self._decoder = decoder
-        self._one = tf.function(self._measure, autograph=False, reduce_retracing=True)
+        self._compiled = tf.function(self._measure, autograph=False, reduce_retracing=True)
 
-    def _measure(self, picture: tf.Tensor, rate: tf.Tensor, realism: tf.Tensor) -> tf.Tensor:
-        given = rate if self._decoder.base.many_rates else None
-        decoded = self._decoder(picture, realism, given)
+    def _measure(self, image: tf.Tensor, rate: tf.Tensor, realism: tf.Tensor) -> tf.Tensor:
+        decoder_rate = rate if self._decoder.base.many_rates else None
+        decoded = self._decoder(image, realism, decoder_rate)
         decoded = tf.cast(tf.saturate_cast(tf.round(decoded), tf.uint8), tf.float32)
-        return tf.stack([metrics.METRICS[n].function(picture, decoded)[0] for n in self._metrics])
+        return tf.stack([metrics.METRICS[n].function(image, decoded)[0] for n in self._metrics])
 
     def run(self) -> list[list[float]]:
-        """A row for each rate and realism: means over the pictures."""
+        """Returns the means over the images, one row for each rate and realism."""
         rows = []
         for rate in self._rates:
-            for amount in self._amounts:
-                found = [
-                    self._one(tf.constant(p[None], tf.float32), *map(tf.constant, (rate, amount)))
-                    for p in self._pictures
+            for realism in self._realism:
+                settings = tf.constant(rate), tf.constant(realism)
+                values = [
+                    self._compiled(tf.constant(image[None], tf.float32), *settings)
+                    for image in self._images
                 ]
-                rows.append([rate, amount, *np.mean(found, axis=0).tolist()])
+                rows.append([rate, realism, *np.mean(values, axis=0).tolist()])
         return rows
 
 
 class RealismRun(Run):
-    """A run of a realism decoder; see `Run`."""
+    """A run that trains a realism decoder; see `Run`."""
 
-    def _validation_of(self, source: str) -> RealismValidation:
+    config: RealismTraining
+
+    def _build_validation(self, source: str) -> RealismValidation:
         return RealismValidation(self.trainer.model, source, self.config)
 
     def _validate(self) -> None:
@@ -173,20 +204,26 @@ class RealismRun(Run):
             return
         rows, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
         columns = self._validation.columns
-        self._to_table(columns, rows)
+        self._append_rows(columns, rows)
         for quality, realism, *values in rows:
-            where = f"at quality {quality:g}, realism {realism:g}"
+            label = f"at quality {quality:g}, realism {realism:g}"
             for name, value in zip(columns[2:], values):
-                tf.summary.scalar(f"validation/{name} {where}", value, step=step)
-            shown = "  ".join(f"{n} {v:.4g}" for n, v in zip(columns[2:], values))
-            logging.info("validation %s: %s", where, shown)
+                tf.summary.scalar(f"validation/{name} {label}", value, step=step)
+            text = "  ".join(f"{n} {v:.4g}" for n, v in zip(columns[2:], values))
+            logging.info("validation %s: %s", label, text)
 
 
-def base_of(name: str) -> tuple[models.CompressionModel, str]:
-    """The model of a name or path, in floating point, and the digest of its frozen weights."""
+def load_base(name: str) -> tuple[models.CompressionModel, str]:
+    """Returns a zoo model in floating point, and the digest of its frozen weights.
+
+    Args:
+        name: name in the zoo, or path of published weights.
+    """
     weights, _ = zoo.find(name)
     if not weights.frozen:
-        raise ValueError(f"{name} is not frozen, and files name frozen weights: publish it first.")
+        raise ValueError(
+            f"{name} is not frozen, and compressed files refer to frozen weights: publish it first."
+        )
     base = models.build(weights.model, **{**weights.config, "kernel": "plain"})
     base.assign_state(weights.state)
     return base, digest(weights.state).hex()
@@ -202,10 +239,10 @@ def train(
     """Trains a realism decoder; see `image_run.train`."""
 
     def build() -> RealismTrainer:
-        base, known = base_of(config.base)
+        base, base_digest = load_base(config.base)
         base.set_bfloat16(config.bfloat16)
         if config.model != base.name:
             raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
-        return RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
+        return RealismTrainer(RealismDecoder(base, **config.arguments), base_digest, config)
 
     image_run.train(config, workdir, source, validation, strategy, build, RealismRun)

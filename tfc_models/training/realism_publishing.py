@@ -1,7 +1,8 @@
-"""Enters a realism decoder into the zoo, with figures measured on the spot.
+"""Publication of realism decoders in the zoo, with metrics measured at that time.
 
-Writes NAME.realism.npz and its card beside the model's weights, and into their entry. An entry
-that has a decoder gets the next version of it: what was published stays as it is.
+Writes NAME.realism.npz and its card next to the model's weights, and adds them to the model's
+entry. If the entry already has a decoder, the new one gets the next version number; published files
+are not changed.
 """
 
 from __future__ import annotations
@@ -22,39 +23,50 @@ from tfc_models.training import data
 from tfc_models.zoo import files
 
 QUALITIES = (5, 15, 30, 60)
-AMOUNTS = (0.0, 0.5, 1.0)
-LARGEST = 6 << 20  # bytes
-NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
+REALISM_VALUES = (0.0, 0.5, 1.0)
+MAX_BYTES = 6 << 20
+METRIC_NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
 
 
-def measured(codec: Codec, folder: str) -> list[list[str]]:
-    """A row of names, and rows of quality, realism and each metric: means over pictures."""
-    prepare(dict.fromkeys(NAMES, 1.0))  # Says now what weights are missing.
-    measures = [metrics.named(name) for name in NAMES]
-    found: dict[tuple[int, float], list[list[float]]] = {}
-    for _, picture in data.whole(folder):
-        reference = tf.constant(picture[None], tf.float32)
+def measure_decoder(codec: Codec, folder: str) -> list[list[str]]:
+    """Returns a table: a header, then means over images for each quality and realism."""
+    prepare(dict.fromkeys(METRIC_NAMES, 1.0))  # Reports missing weights before any work is done.
+    functions = [metrics.named(name) for name in METRIC_NAMES]
+    values: dict[tuple[int, float], list[list[float]]] = {}
+    for _, image in data.named_images(folder):
+        reference = tf.constant(image[None], tf.float32)
         for quality in QUALITIES if codec.many_rates else (0,):
-            coded = codec.compress(picture, quality if codec.many_rates else None)
-            bpp = 8.0 * len(coded) / (picture.shape[0] * picture.shape[1])
-            for amount in AMOUNTS:
-                decoded = tf.constant(codec.decompress(coded, realism=amount)[None], tf.float32)
-                values = [float(measure.of_pair(reference, decoded)) for measure in measures]
-                found.setdefault((quality, amount), []).append([bpp, *values])
-    if not found:
-        raise ValueError(f"--validation {folder} has no picture that can be read.")
-    rows = [["quality", "realism", "bits per pixel", *(metrics.METRICS[n].heading for n in NAMES)]]
-    for (quality, amount), values in found.items():
-        bpp, *others = np.mean(values, axis=0)
-        told = [f"{value:.{metrics.METRICS[name].digits}f}" for name, value in zip(NAMES, others)]
-        rows.append([str(quality), f"{amount:g}", f"{bpp:.3f}", *told])
+            coded = codec.compress(image, quality if codec.many_rates else None)
+            bpp = 8.0 * len(coded) / (image.shape[0] * image.shape[1])
+            for realism in REALISM_VALUES:
+                decoded = tf.constant(codec.decompress(coded, realism=realism)[None], tf.float32)
+                figures = [float(function.of_pair(reference, decoded)) for function in functions]
+                values.setdefault((quality, realism), []).append([bpp, *figures])
+    if not values:
+        raise ValueError(f"--validation {folder} has no readable images.")
+    headings = [metrics.METRICS[name].heading for name in METRIC_NAMES]
+    rows = [["quality", "realism", "bits per pixel", *headings]]
+    for (quality, realism), image_rows in values.items():
+        bpp, *means = np.mean(image_rows, axis=0)
+        digits = [metrics.METRICS[name].digits for name in METRIC_NAMES]
+        cells = [f"{mean:.{count}f}" for mean, count in zip(means, digits)]
+        rows.append([str(quality), f"{realism:g}", f"{bpp:.3f}", *cells])
     return rows
 
 
 def card(
     codec: Codec, rows: list[list[str]], note: str, invents: str, images: str, selected: str
 ) -> str:
-    """Returns the card's text; see `publish`."""
+    """Returns the text of a decoder's card.
+
+    Args:
+        codec: codec with the decoder.
+        rows: result of `measure_decoder`.
+        note: how the decoder was trained.
+        invents: what details it invents.
+        images: description of the validation images.
+        selected: what was selected with the validation images.
+    """
     decoder = codec.realism_decoder()
     config = ", ".join(f"{k} {v}" for k, v in decoder.config.items())
     head, *body = rows
@@ -62,25 +74,24 @@ def card(
     lines = [
         f"# Realism decoder of {codec.model_name}",
         "",
-        "Decodes the same files, from as near to the original as the model gets (realism 0) to as "
-        "real as it looks (1).",
+        "Decodes the same files with any realism from 0 (most faithful to the original) to 1 (most "
+        "realistic).",
         "",
         f"- For: `{codec.model_name}`, digest `{codec.digest}`",
-        f"- Blocks in the synthesis: {config}; {count:,} numbers",
+        f"- Blocks in the synthesis: {config}; {count:,} parameters",
         "",
-        "## How it was trained",
+        "## Training",
         "",
         note,
         "",
-        "## Where it invents",
+        "## Invented details",
         "",
         invents,
         "",
-        "## What it reaches",
+        "## Results",
         "",
         "Real files, headers included (`python -m training.publish_realism … --validation`); means "
-        f"over {images}. None of them was trained on; chosen by looking at them: "
-        f"{selected}.",
+        f"over {images}. None of them was trained on. Selected with them: {selected}.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -98,16 +109,16 @@ def publish(
     invents: str,
     selected: str,
 ) -> pathlib.Path:
-    """Enters a decoder for a model into the zoo in a folder; returns its file there.
+    """Publishes a decoder for a model in the zoo of a folder; returns the path of its file.
 
     Args:
         folder: of the zoo.
         name: of the model.
-        weights: what training.realism wrote.
-        validation: a folder of pictures never trained on.
-        note: how it was trained.
-        invents: what it makes up.
-        selected: what was chosen by looking at the validation images, or "nothing".
+        weights: output of training.realism.
+        validation: folder of images that were not trained on.
+        note: how the decoder was trained.
+        invents: what details it invents.
+        selected: what was selected with the validation images, or "nothing".
     """
     index_path = folder / "index.json"
     if not index_path.exists():
@@ -118,10 +129,10 @@ def publish(
         raise ValueError(f"there is no {name} in {index_path}.")
     newest = max(versions, key=lambda item: item["version"])
     codec = Codec(zoo.build_model(files.read(folder / newest["file"])), name, realism=weights)
-    if weights.stat().st_size > LARGEST:
-        raise ValueError(f"a realism decoder of the zoo has at most {LARGEST >> 20} MiB.")
+    if weights.stat().st_size > MAX_BYTES:
+        raise ValueError(f"a realism decoder of the zoo has at most {MAX_BYTES >> 20} MiB.")
     images = f"the {len(data.find(validation))} images of {pathlib.Path(validation).name}"
-    text = card(codec, measured(codec, validation), note, invents, images, selected)
+    text = card(codec, measure_decoder(codec, validation), note, invents, images, selected)
     stem = f"{pathlib.Path(newest['file']).stem}.realism"
     paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
     path = next(path for path in paths if not path.exists())
@@ -130,8 +141,8 @@ def publish(
     partial.replace(path)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     newest.update(realism=path.name, realism_sha256=sha256_of(path))
-    scratch = index_path.with_suffix(".part")
-    scratch.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(index_path)
+    partial = index_path.with_suffix(".part")
+    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    partial.replace(index_path)
     logging.info("%s: %.2f MiB, for %s", path, path.stat().st_size / 2**20, codec.digest)
     return path

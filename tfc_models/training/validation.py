@@ -1,4 +1,4 @@
-"""What a model reaches on whole pictures that it was not trained on."""
+"""Rate and quality of a model on whole images that are not trained on."""
 
 from __future__ import annotations
 
@@ -11,29 +11,36 @@ import tensorflow as tf
 from tfc_models import analysis, images, metrics, models
 from tfc_models.training import data
 
-SHOWN = 4  # pictures whose reconstructions are kept
+SHOWN_IMAGES = 4  # whose reconstructions are returned
 RGB_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 
 class Point(NamedTuple):
-    """A rate, and what it gave: means over the pictures that have such a figure."""
+    """Means over images at a rate; images for which a metric is undefined are left out of its mean.
+
+    Attributes:
+        rate: the model's rate parameter.
+        bpp: bits per pixel.
+        psnr: PSNR in dB.
+        ms_ssim: MS-SSIM.
+        others: further metrics.
+    """
 
     rate: float
     bpp: float
     psnr: float
     ms_ssim: float
     others: tuple[float, ...] = ()
-    """Of the further metrics that were asked for."""
 
 
 class Validation:
-    """Runs a model over a folder of pictures, quantized as it will be coded.
+    """Evaluates a model, with rounded latents, on a folder of images.
 
     Args:
         model: the model.
-        folder: of whole pictures.
-        rates: where a model of many rates is measured.
-        others: metrics to measure besides.
+        folder: of whole images.
+        rates: rates at which a variable-rate model is evaluated.
+        others: names of metrics in addition to PSNR and MS-SSIM.
     """
 
     def __init__(
@@ -44,57 +51,71 @@ class Validation:
         others: Iterable[str] = (),
     ) -> None:
         self.others = tuple(others)
-        self.pictures = list(data.whole(folder))
-        if not self.pictures:
-            raise ValueError(f"--validation {folder} has no picture that can be read.")
+        self._named_images = list(data.named_images(folder))
+        if not self._named_images:
+            raise ValueError(f"--validation {folder} has no readable images.")
         self.rates = rates if model.many_rates else (0.0,)
         self._model = model
         scalar = tf.TensorSpec([], tf.float32)
-        self._one = tf.function(self._measure, input_signature=[RGB_IMAGE, scalar], autograph=False)
+        self._compiled = tf.function(
+            self._measure, input_signature=[RGB_IMAGE, scalar], autograph=False
+        )
 
-    def _measure(self, picture: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rate = {"rate": rate} if self._model.many_rates else {}
-        output = self._model(picture, training=False, **rate)
+    def _measure(self, image: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        options = {"rate": rate} if self._model.many_rates else {}
+        output = self._model(image, training=False, **options)
         decoded = tf.saturate_cast(tf.round(output.reconstruction), tf.uint8)
-        pixels = tf.cast(tf.shape(picture)[1] * tf.shape(picture)[2], tf.float32)
-        pair = picture, tf.cast(decoded, tf.float32)
+        pixels = tf.cast(tf.shape(image)[1] * tf.shape(image)[2], tf.float32)
+        pair = image, tf.cast(decoded, tf.float32)
         bpp = tf.add_n(list(output.bits.values()))[0] / pixels
         names = "psnr", "ms-ssim", *self.others
-        figures = [metrics.METRICS[name].of_pair(*pair) for name in names]
-        return tf.stack([bpp, *figures]), decoded[0]
+        values = [metrics.METRICS[name].of_pair(*pair) for name in names]
+        return tf.stack([bpp, *values]), decoded[0]
 
     def run(self) -> tuple[list[Point], list[np.ndarray]]:
-        """A point for each rate, and the first pictures beside what became of them."""
+        """Returns a point for each rate, and the first images next to their reconstructions."""
         points, shown = [], []
         for rate in self.rates:
             rows = []
-            for i, (_, pixels) in enumerate(self.pictures):
-                figures, decoded = self._one(pixels[None].astype(np.float32), rate)
-                rows.append(figures.numpy().tolist())
-                if i < SHOWN and rate == self.rates[len(self.rates) // 2]:
+            for i, (_, pixels) in enumerate(self._named_images):
+                values, decoded = self._compiled(pixels[None].astype(np.float32), rate)
+                rows.append(values.numpy().tolist())
+                if i < SHOWN_IMAGES and rate == self.rates[len(self.rates) // 2]:
                     shown.append(np.concatenate([pixels, decoded.numpy()], axis=1))
             columns = ([v for v in column if not np.isnan(v)] for column in zip(*rows))
             means = [float(np.mean(c)) if c else float("nan") for c in columns]
-            points.append(Point(rate, *means[:3], tuple(means[3:])))
+            bpp, psnr, ms_ssim, *others = means
+            points.append(Point(rate, bpp, psnr, ms_ssim, tuple(others)))
         return points, shown
 
 
-def beside_frozen(
-    model: models.CompressionModel, folder: str, rates: tuple[float, ...], shown: tf.Tensor
+def compare_with_frozen(
+    model: models.CompressionModel,
+    folder: str,
+    rates: tuple[float, ...],
+    calibration_images: tf.Tensor,
 ) -> tuple[list[Point], list[Point], float]:
-    """Points of the float model, and once it is frozen; and what that added to the bits, a part.
+    """Evaluates a model before and after freezing it.
 
-    `shown` are crops that tell what to expect (see `CompressionModel.freeze`).
+    Args:
+        model: the model; it is frozen afterwards.
+        folder: of whole images.
+        rates: rates at which a variable-rate model is evaluated.
+        calibration_images: set the ranges of exact networks (see `CompressionModel.freeze`).
+
+    Returns:
+        Points of the model in floating point, points of the frozen model, and the mean relative
+        increase of the rate.
     """
     floating, _ = Validation(model, folder, rates).run()
-    model.freeze(pictures=shown)
+    model.freeze(images=calibration_images)
     frozen, _ = Validation(model, folder, rates).run()
-    added = np.mean([b.bpp / a.bpp - 1.0 for a, b in zip(floating, frozen)])
-    return floating, frozen, float(added)
+    increase = np.mean([b.bpp / a.bpp - 1.0 for a, b in zip(floating, frozen)])
+    return floating, frozen, float(increase)
 
 
 def rd_plot(name: str, points: list[Point]) -> np.ndarray:
-    """The rate–distortion curve of some points, as a picture."""
+    """Returns an image of a rate–distortion plot."""
     curve = analysis.Curve(name, tuple(analysis.Point(*p[1:4]) for p in points), "model")
     figure = analysis.rd_plot([curve], analysis.METRICS[0])
     return images.read(analysis.save_plot(figure, "png"), background=(255, 255, 255)).pixels

@@ -18,7 +18,7 @@ import numpy as np
 from tfc_models.models.stored import storable
 from tfc_models.remote import NewerWeightsError, sha256_of, write_weights
 
-FORMAT = 3  # Up to 2, `pim` in a distortion was what is called pim-bands since.
+FORMAT = 3  # Up to format 2, `pim` in a distortion means pim-bands.
 PLANES = "#bytes"  # suffix of arrays whose bytes are stored apart
 LARGE = 1000  # numbers
 

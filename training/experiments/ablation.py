@@ -1,12 +1,12 @@
-"""Six small trainings: Sadam and Adam, with GDN, GDN1 and ReLU.
+"""Compares Sadam and Adam, with GDN, GDN1 and ReLU, in six small trainings.
 
     python -m training.experiments.ablation --data IMAGES \
         --validation OTHER_IMAGES --output docs
 
 Sadam is Adam on the Fourier transforms of kernels (kernel="rdft"). GDN is the form of the 2017 and
 2018 papers (α = 2, ε = 1/2), GDN1 the form without squares and roots (α = ε = 1). Everything else
-is the same: bmshj2018-factorized, random start, seed, crops, noise, steps. Writes ablation.webp
-and ablation.csv.
+is equal: bmshj2018-factorized, random start, seed, crops, noise and steps. Writes ablation.webp and
+ablation.csv.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tfc_models.training.config import RATES, Config
 from tfc_models.training.trainer import Trainer
 from tfc_models.training.validation import Validation
 
-_DATA = flags.DEFINE_string("data", None, "training pictures", required=True)
-_VALIDATION = flags.DEFINE_string("validation", None, "other pictures", required=True)
-_OUTPUT = flags.DEFINE_string("output", "docs", "folder")
-_STEPS = flags.DEFINE_integer("steps", 3000, "of each training")
-_POINTS = flags.DEFINE_integer("points", 10, "validations on the way")
-_RATE = flags.DEFINE_float("rate", 5e-4, "rate of learning of the transforms")
+_DATA = flags.DEFINE_string("data", None, "training images", required=True)
+_VALIDATION = flags.DEFINE_string("validation", None, "folder of other images", required=True)
+_OUTPUT = flags.DEFINE_string("output", "docs", "folder for ablation.webp and ablation.csv")
+_STEPS = flags.DEFINE_integer("steps", 3000, "steps of each training")
+_POINTS = flags.DEFINE_integer("points", 10, "number of validations in each training")
+_RATE = flags.DEFINE_float("rate", 5e-4, "learning rate of the transforms")
 
 KERNELS = {"Sadam": "rdft", "Adam": "plain"}
 FORMS = {"GDN": "gdn", "GDN1": "gdn1", "ReLU": "relu"}
@@ -39,8 +39,8 @@ SIZE = {"channels": 48, "latents": 64, "lmbda": 0.02}
 CROP, BATCH = 128, 8
 
 
-def losses(kernel: str, form: str) -> list[tuple[int, float, float, float]]:
-    """Step, loss, bits per pixel and PSNR on the validation pictures, on the way."""
+def train(kernel: str, form: str) -> list[tuple[int, float, float, float]]:
+    """Trains a model; returns the step, loss, bits per pixel and PSNR of each validation."""
     steps = _STEPS.value
     config = Config(
         model="bmshj2018-factorized",
@@ -54,7 +54,7 @@ def losses(kernel: str, form: str) -> list[tuple[int, float, float, float]]:
     tf.keras.utils.set_random_seed(config.seed)
     model = models.build(config.model, **config.arguments)
     trainer = Trainer(model, config)
-    trainer.start_average()
+    trainer.reset_average()
     validation = Validation(model, _VALIDATION.value, ())
     batches = iter(data.crops(_DATA.value, CROP, config.downscale, 0).batch(BATCH).prefetch(4))
     rows = []
@@ -69,13 +69,13 @@ def losses(kernel: str, form: str) -> list[tuple[int, float, float, float]]:
 
 
 def compare() -> None:
-    """Trains and compares as the flags say."""
+    """Trains with the flags' settings and writes the results."""
     output = pathlib.Path(_OUTPUT.value)
     if not output.is_dir():
         raise ValueError(f"there is no folder {output}.")
     if _STEPS.value < _POINTS.value:
-        raise ValueError(f"--steps is at least {_POINTS.value}, one for each point.")
-    curves = {f"{o}, {f}": losses(KERNELS[o], FORMS[f]) for o in KERNELS for f in FORMS}
+        raise ValueError(f"--steps must be at least --points, {_POINTS.value}.")
+    curves = {f"{o}, {f}": train(KERNELS[o], FORMS[f]) for o in KERNELS for f in FORMS}
     with (output / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["training", "step", "loss", "bpp", "psnr"])

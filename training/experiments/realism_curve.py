@@ -1,18 +1,18 @@
-"""What realism costs at a rate: a decoder for each γ, the curve that they make, and its knee.
+"""Measures the distortion–perception curve of realism decoders at a rate, and its knee.
 
     python -m training.experiments.realism_curve --config realism --steps 300 \
         --workdir OUT --data IMAGES --validation OTHER_IMAGES --figure docs/realism_curve.webp
 
-Analysis and entropy model stand still, and so do the files. Each decoder minimizes γ · squared
-error + what people see (the config's `perceptual`), at realism 1; all begin as the base's own
-decoder, which is that of γ → ∞, and see the same crops. After chapter 4.1 of Kirmemis' thesis: the
-γ to take is that of the knee, beyond which either costs a lot.
+The analysis transform and entropy model are fixed, and so are the compressed files. Each decoder
+minimizes γ · squared error + perceptual distance (the config's `perceptual`) at realism 1. All
+decoders start as the base model's decoder, which corresponds to γ → ∞, and are trained with the
+same crops. As proposed in chapter 4.1 of Kirmemis' thesis, the best γ is at the knee of the curve.
 
-There is one decoder for each γ, trained over all qualities between the least and the largest that
-are asked for, and measured at each: its gates depend on the quality anyhow, and one for each would
-take so many times as long. Kill it at any time: the same command goes on where the last checkpoint
-was, and further gammas are trained beside those that are there. Prints a table for each quality,
-and writes OUT/curve.csv.
+There is one decoder for each γ. It is trained for all qualities between the smallest and the
+largest of --qualities, and measured at each of them. (Its gates depend on the quality, and a
+decoder for each quality would multiply the training time.) The program can be interrupted at any
+time: the same command resumes from the last checkpoint. With further --gammas, only their decoders
+are trained. Prints a table for each quality and writes OUT/curve.csv.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from tfc_models.codec import Codec
 from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.realism import RealismDecoder, decoder_file
-from tfc_models.training import data, identity, image_run
+from tfc_models.training import data, image_run, run_identity
 from tfc_models.training.config import RealismTraining
-from tfc_models.training.realism import RealismRun, RealismTrainer, base_of
+from tfc_models.training.realism import RealismRun, RealismTrainer, load_base
 from tfc_models.training.validation import RGB_IMAGE
 from training.experiments import realism_curve_table as tables
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
@@ -44,145 +44,147 @@ _GAMMAS = flags.DEFINE_list(
     "gammas", ["0", "1e-3", "3e-3", "1e-2", "3e-2", "0.1"], "weights of the squared error"
 )
 _QUALITIES = flags.DEFINE_list(
-    "qualities", None, "rates; by default 15 and 40, of a model of one rate none"
+    "qualities", None, "qualities (default: 15 and 40); not for single-rate models"
 )
-_JUDGES = flags.DEFINE_list("judges", ["pim-bands", "ms-ssim"], "metrics that are not trained for")
-_OUTPUT = flags.DEFINE_string("figure", None, "a picture of it, WebP")
+_JUDGES = flags.DEFINE_list(
+    "judges", ["pim-bands", "ms-ssim"], "further metrics that are not trained for"
+)
+_OUTPUT = flags.DEFINE_string("figure", None, "WebP file for a figure")
 
 SETTINGS = "curve.json"
-# What --set cannot give: each curve has many of the first, and the others do nothing here.
-OTHERS = {
-    "gamma": "--gammas has them",
-    "qualities": "--qualities has them",
-    "validation_rates": "--qualities has them",
-    "realism": "a curve's decoders are trained at realism 1",
+# Settings that --set cannot change, and the reasons.
+FIXED_SETTINGS = {
+    "gamma": "use --gammas",
+    "qualities": "use --qualities",
+    "validation_rates": "use --qualities",
+    "realism": "the decoders are trained at realism 1",
     "validation_minutes": "there is one validation, at the end",
-    "minutes": "all decoders take as many steps",
+    "minutes": "all decoders take the same number of steps",
 }
-# What may change from run to run.
-FREE = ("gamma", "log_steps", "checkpoint_minutes", *OTHERS)
+# Settings that may differ between runs in a work folder.
+VARIABLE_SETTINGS = ("gamma", "log_steps", "checkpoint_minutes", *FIXED_SETTINGS)
 
 
 def checked_gammas(texts: Sequence[str]) -> list[float]:
-    """From the largest, if they are weights."""
-    said = ",".join(texts)
+    """Returns --gammas, largest first; raises ValueError for invalid ones."""
+    joined = ",".join(texts)
     try:
         gammas = [float(text) for text in texts]
     except ValueError:
-        raise ValueError(f"--gammas are numbers; got {said}.") from None
+        raise ValueError(f"--gammas must be numbers; got {joined}.") from None
     if not all(0.0 <= gamma < math.inf for gamma in gammas):
-        raise ValueError(f"--gammas are 0 or more, and finite; got {said}.")
-    if len({tables.shown(gamma) for gamma in gammas}) != len(gammas):
-        raise ValueError(f"--gammas are different numbers; got {said}.")
+        raise ValueError(f"--gammas must be 0 or more, and finite; got {joined}.")
+    if len({tables.format_gamma(gamma) for gamma in gammas}) != len(gammas):
+        raise ValueError(f"--gammas must be different numbers; got {joined}.")
     if len(gammas) < 3:
-        raise ValueError(f"a knee needs three --gammas or more; got {said}.")
+        raise ValueError(f"a knee needs three --gammas or more; got {joined}.")
     return sorted(gammas, reverse=True)
 
 
 def checked_qualities(texts: Sequence[str] | None, base: models.CompressionModel) -> list[int]:
-    """Of a model of many rates, some of them; of another, none."""
+    """Returns --qualities; an empty list for a single-rate model."""
     if not base.many_rates:
         if texts is not None:
-            raise ValueError(f"{base.name} has one rate: it takes no --qualities.")
+            raise ValueError(f"{base.name} is a single-rate model: leave out --qualities.")
         return []
     texts = ["15", "40"] if texts is None else texts
-    found = [int(text) for text in texts if text.isdecimal() and int(text) <= 100]
-    if not found or len(set(found)) != len(texts):
+    qualities = [int(text) for text in texts if text.isdecimal() and int(text) <= 100]
+    if not qualities or len(set(qualities)) != len(texts):
         raise ValueError(
-            f"--qualities are different whole numbers from 0 to 100; got {','.join(texts)}."
+            f"--qualities must be different integers from 0 to 100; got {','.join(texts)}."
         )
-    return found
+    return qualities
 
 
 def checked_judges(names: Sequence[str], terms: Mapping[str, float]) -> list[str]:
-    """Metrics that are not trained for."""
+    """Returns --judges; raises ValueError for metrics in the loss, and repeated ones."""
     for name in names:
         metrics.named(name)
         if name in ("mse", "psnr", *terms) or list(names).count(name) > 1:
             raise ValueError(
-                f"--judges are metrics that are not trained for, and MSE and PSNR are shown "
-                f"anyhow; got {','.join(names)}."
+                "--judges must be different metrics that are not trained for, except MSE and PSNR, "
+                f"which are always measured; got {','.join(names)}."
             )
     return list(names)
 
 
 def checked_images(folder: str | None, names: Sequence[str]) -> list[np.ndarray]:
-    """The pictures to measure on, large enough for all of these metrics."""
+    """Returns the images of --validation, which must be large enough for these metrics."""
     if not folder:
-        raise ValueError(
-            "give --validation, a folder of whole pictures: they are what is measured."
-        )
-    least = max(METRICS[name].min_side for name in names)
-    found = dict(data.whole(folder))
-    if not found:
-        raise ValueError(f"--validation {folder} has no picture that can be read.")
-    for name, pixels in found.items():
-        if min(pixels.shape[:2]) < least:
+        raise ValueError("give --validation, a folder of whole images to measure with.")
+    minimum = max(METRICS[name].min_side for name in names)
+    images = dict(data.named_images(folder))
+    if not images:
+        raise ValueError(f"--validation {folder} has no readable images.")
+    for name, pixels in images.items():
+        if min(pixels.shape[:2]) < minimum:
             height, width = pixels.shape[:2]
             raise ValueError(
-                f"--validation {name} is {width} × {height}: the metrics need {least} a side."
+                f"--validation {name} has {width}×{height} pixels: the metrics need at least "
+                f"{minimum}×{minimum}."
             )
-    return list(found.values())
+    return list(images.values())
 
 
-def shared(config: RealismTraining, changes: Sequence[str]) -> RealismTraining:
-    """The config as far as decoders of all γ share it; of `--set`, what has a meaning here."""
+def common_config(config: RealismTraining, changes: Sequence[str]) -> RealismTraining:
+    """Returns the config for all γ; raises ValueError for changes that have no effect."""
     for change in changes:
-        if reason := OTHERS.get(change.partition("=")[0]):
-            raise ValueError(f"--set {change} has no meaning for a curve: {reason}.")
+        if reason := FIXED_SETTINGS.get(change.partition("=")[0]):
+            raise ValueError(f"--set {change} is not possible here: {reason}.")
     if not config.steps:
-        raise ValueError(f"give --steps, of each training: {OTHERS['minutes']}.")
+        raise ValueError(f"give --steps, the number for each decoder: {FIXED_SETTINGS['minutes']}.")
     return dataclasses.replace(config, realism=1.0)
 
 
-def keep_settings(workdir: pathlib.Path, config: RealismTraining) -> None:
-    """Says in the work folder what its decoders share; refuses one with other decoders."""
+def store_settings(workdir: pathlib.Path, config: RealismTraining) -> None:
+    """Writes the decoders' common settings; raises ValueError if the folder has other ones."""
     workdir.mkdir(parents=True, exist_ok=True)
-    found = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
-    found["qualities"] = config.qualities
-    ours, path = json.loads(json.dumps(found)), workdir / SETTINGS
+    common = {k: v for k, v in dataclasses.asdict(config).items() if k not in VARIABLE_SETTINGS}
+    common["qualities"] = config.qualities
+    settings, path = json.loads(json.dumps(common)), workdir / SETTINGS
     if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        if changed := sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k)):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        names = {*settings, *stored}
+        if changed := sorted(k for k in names if settings.get(k) != stored.get(k)):
             raise ValueError(
                 f"{workdir} holds a curve with another {', '.join(changed)}: "
                 "choose another --workdir."
             )
-    path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def trained(
+def train_decoder(
     base: models.CompressionModel,
-    known: str,
+    base_digest: str,
     config: RealismTraining,
     workdir: pathlib.Path,
     strategy: tf.distribute.Strategy,
 ) -> pathlib.Path:
-    """The file of the decoder for the config's γ, trained if it was not."""
-    from training import image_flags  # Which define flags.
+    """Trains the decoder for the config's γ, unless it is complete; returns its file."""
+    from training import image_flags  # It defines flags, so tests do not import it.
 
-    folder = workdir / f"gamma-{tables.shown(config.gamma)}"
-    identity.check(folder, config)
+    folder = workdir / f"gamma-{tables.format_gamma(config.gamma)}"
+    run_identity.check(folder, config)
     with strategy.scope():
-        # All begin alike, and see the same.
+        # All decoders have equal initial weights and the same crops.
         tf.keras.utils.set_random_seed(config.seed)
-        trainer = RealismTrainer(RealismDecoder(base, **config.arguments), known, config)
-    logging.info("a decoder for γ = %g in %s", config.gamma, folder)
+        trainer = RealismTrainer(RealismDecoder(base, **config.arguments), base_digest, config)
+    logging.info("decoder for γ = %g in %s", config.gamma, folder)
     run = RealismRun(trainer, folder, image_flags.DATA.value, None)
     run.begin(lambda: trainer.start(image_flags.DATA.value))
-    # Also of a run that was killed after its last checkpoint, before it wrote them.
+    # A run killed between writing a checkpoint and the weights would leave older weights.
     trainer.save_weights(folder / "weights.npz")
     return folder / "weights.npz"
 
 
-class Measuring:
-    """Real files of some pictures, and what decoders make of them.
+class DecoderMeasurement:
+    """Measures decoders on real files of images.
 
     Args:
-        base: the name or path of the model.
-        arguments: what its decoders are built with.
-        terms: what they are trained for, weights by metric.
-        judges: what else to measure.
+        base: name or path of the base model.
+        arguments: of the decoders.
+        terms: weights of the metrics in the perceptual distance.
+        judges: further metrics to measure.
     """
 
     def __init__(
@@ -190,52 +192,55 @@ class Measuring:
     ) -> None:
         weights, name = zoo.find(base)
         model = zoo.build_model(weights)
-        model.set_bfloat16("off")  # Where it pays differs, and files should not.
-        # One for all, that takes the weights of each: so there is one graph.
+        model.set_bfloat16("off")  # Files should not depend on the machine.
+        # The weights of each decoder are loaded into this one, so that there is one graph.
         self.decoder = RealismDecoder(model, **arguments)
         self.decoder.trainable = False
         self.codec = Codec(model, name, realism=self.decoder)
         self._terms = dict(terms)
         self.names = ["mse", "psnr", PERCEPTION, *judges]
-        self._one = tf.function(self._values, input_signature=[RGB_IMAGE] * 2, autograph=False)
-
-    def _values(self, picture: tf.Tensor, decoded: tf.Tensor) -> list[tf.Tensor]:
-        seen, _ = distortions(self._terms, picture, decoded)
-        judged = (
-            seen if n == PERCEPTION else METRICS[n].function(picture, decoded) for n in self.names
+        self._compiled = tf.function(
+            self._metrics, input_signature=[RGB_IMAGE] * 2, autograph=False
         )
-        return [tf.reduce_mean(values) for values in judged]
 
-    def take(self, path: pathlib.Path) -> None:
-        """The weights of a decoder."""
-        found = decoder_file.read(path)
-        decoder_file.check(found, self.codec.model.name, self.codec.digest)
-        self.decoder.assign_state(found.state)
+    def _metrics(self, image: tf.Tensor, decoded: tf.Tensor) -> list[tf.Tensor]:
+        perceptual, _ = distortions(self._terms, image, decoded)
+        values = (
+            perceptual if n == PERCEPTION else METRICS[n].function(image, decoded)
+            for n in self.names
+        )
+        return [tf.reduce_mean(value) for value in values]
 
-    def point(self, gamma: float, pictures: Sequence[np.ndarray], files: Sequence[bytes]) -> Point:
-        """What the decoder for a γ reaches; for an infinite one, the base's own."""
+    def load(self, path: pathlib.Path) -> None:
+        """Loads the weights of a decoder."""
+        weights = decoder_file.read(path)
+        decoder_file.check(weights, self.codec.model.name, self.codec.digest)
+        self.decoder.assign_state(weights.state)
+
+    def point(self, gamma: float, images: Sequence[np.ndarray], files: Sequence[bytes]) -> Point:
+        """Measures the loaded decoder; for an infinite γ, the base model's decoder."""
         rows = []
-        for picture, file in zip(pictures, files):
+        for image, file in zip(images, files):
             decoded = self.codec.decompress(file, realism=0.0 if math.isinf(gamma) else 1.0)
-            pair = (tf.constant(p[None], tf.float32) for p in (picture, decoded))
-            rows.append([float(value) for value in self._one(*pair)])
+            pair = (tf.constant(p[None], tf.float32) for p in (image, decoded))
+            rows.append([float(value) for value in self._compiled(*pair)])
         return Point(gamma, dict(zip(self.names, np.transpose(rows))))
 
     def panels(
         self,
         files: Mapping[float, pathlib.Path],
         qualities: Sequence[int | None],
-        pictures: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
     ) -> list[Panel]:
-        """For each quality, what the decoders of these files reach, and the base's own."""
-        coded = {q: [self.codec.compress(picture, q) for picture in pictures] for q in qualities}
-        points = {q: [self.point(math.inf, pictures, coded[q])] for q in qualities}
+        """Measures the base model's decoder and those of `files`, by γ, at each quality."""
+        coded = {q: [self.codec.compress(image, q) for image in images] for q in qualities}
+        points = {q: [self.point(math.inf, images, coded[q])] for q in qualities}
         for gamma, path in files.items():
-            logging.info("measuring γ = %g on %d pictures", gamma, len(pictures))
-            self.take(path)
+            logging.info("measuring γ = %g on %d images", gamma, len(images))
+            self.load(path)
             for q in qualities:
-                points[q].append(self.point(gamma, pictures, coded[q]))
-        areas = [picture.shape[0] * picture.shape[1] for picture in pictures]
+                points[q].append(self.point(gamma, images, coded[q]))
+        areas = [image.shape[0] * image.shape[1] for image in images]
         return [
             Panel(
                 q,
@@ -248,21 +253,21 @@ class Measuring:
 
 
 def curve() -> None:
-    """As the flags say."""
-    from training import image_flags, run_flags  # Which define flags.
+    """Trains and measures the decoders with the flags' settings."""
+    from training import image_flags, run_flags  # They define flags, so tests do not import them.
 
-    config = shared(run_flags.configured(RealismTraining), run_flags.SET.value)
+    config = common_config(run_flags.read_config(RealismTraining), run_flags.SET.value)
     gammas, terms = checked_gammas(_GAMMAS.value), parsed(config.perceptual)
     judges = checked_judges(_JUDGES.value, terms)
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and (output.suffix != ".webp" or not output.parent.is_dir()):
-        raise ValueError(f"a figure is a .webp in a folder that there is; got {output}.")
+        raise ValueError(f"--figure must be a .webp file in an existing folder; got {output}.")
     prepare({**terms, **dict.fromkeys(judges, 1.0)})
-    image_run.check_apart(image_flags.DATA.value, image_flags.VALIDATION.value)
-    pictures = checked_images(image_flags.VALIDATION.value, ["mse", *terms, *judges])
-    strategy = image_run.strategy_of(image_flags.STRATEGY.value)
+    image_run.check_disjoint(image_flags.DATA.value, image_flags.VALIDATION.value)
+    images = checked_images(image_flags.VALIDATION.value, ["mse", *terms, *judges])
+    strategy = image_run.build_strategy(image_flags.STRATEGY.value)
     with strategy.scope():
-        base, known = base_of(config.base)
+        base, base_digest = load_base(config.base)
         base.set_bfloat16(config.bfloat16)
     if config.model != base.name:
         raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
@@ -271,21 +276,21 @@ def curve() -> None:
         ends = float(min(qualities)), float(max(qualities))
         config = dataclasses.replace(config, qualities=ends)
     workdir = run_flags.workdir()
-    keep_settings(workdir, config)
+    store_settings(workdir, config)
     files = {}
     for gamma in gammas:
-        of_it = dataclasses.replace(config, gamma=gamma)
-        files[gamma] = trained(base, known, of_it, workdir, strategy)
-    measuring = Measuring(config.base, config.arguments, terms, judges)
-    panels = measuring.panels(files, qualities or [None], pictures)
+        gamma_config = dataclasses.replace(config, gamma=gamma)
+        files[gamma] = train_decoder(base, base_digest, gamma_config, workdir, strategy)
+    measurement = DecoderMeasurement(config.base, config.arguments, terms, judges)
+    panels = measurement.panels(files, qualities or [None], images)
     tables.write(panels, workdir / "curve.csv")
     for panel in panels:
-        print(tables.table_of(panel, config.perceptual) + "\n")
+        print(tables.panel_table(panel, config.perceptual) + "\n")
     if output:
-        tables.draw(panels, config.perceptual, output)
+        tables.plot(panels, config.perceptual, output)
 
 
 if __name__ == "__main__":
-    from training import image_flags, run_flags  # Which define flags.
+    from training import image_flags, run_flags
 
     absl_programs.run(curve, run_flags, image_flags)

@@ -1,4 +1,4 @@
-"""What every code of the small sources reaches beside the best there is: tables, figures, gates."""
+"""Comparison of all codes of small sources to the optimum: tables, figures and gates."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tfc_models import sources
 from tfc_models.training import config as configs
 from tfc_models.training import source_plots
 from tfc_models.training.config import SourceTraining
-from tfc_models.training.source_codes import Outcome, outcomes_of
+from tfc_models.training.source_codes import Outcome, train_and_measure
 
 LMBDA = 8.0
 RATES = (1.0, 3.0, 8.0, 32.0)
 SOFT, LLOYD = "banana-networks-soft-rounding", "banana-code-vectors-Lloyd"
 SAWBRIDGE_RATES, SEEDS = (20.0, 50.0, 100.0), (0, 1, 2)
 SAWBRIDGE_GATE = 0.05
-OPTIMUM, WATER = (1.81, 3.09, 4.07), (3.17, 11.27, 25.4)  # at DISTORTIONS
-COPIED = {  # pictures of single trainings that are worth showing
+OPTIMUM, WATER_FILLING = (1.81, 3.09, 4.07), (3.17, 11.27, 25.4)  # bits at DISTORTIONS
+COPIED_PLOTS = {  # plots of single trainings for the documentation
     f"{SOFT}/cells.webp": "sources_cells.webp",
     f"{SOFT}/traversal.webp": "sources_grid.webp",
     f"{LLOYD}/cells.webp": "sources_vectors.webp",
@@ -35,7 +35,7 @@ CIRCLE_LMBDA = 100.0
 
 
 class Gate(NamedTuple):
-    """What a figure must be to count."""
+    """Range of a figure within which a result is accepted."""
 
     name: str
     value: float
@@ -44,19 +44,31 @@ class Gate(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """Whether it is."""
+        """Whether the value is in the range."""
         return self.low <= self.value <= self.high
 
 
 class Trainings:
-    """Trainings of configs, each in a folder of one folder, shortened or not."""
+    """Trains configs in subfolders of a folder.
+
+    Args:
+        workdir: the folder.
+        share: fraction of the configs' steps.
+        samples: number of samples for measuring; None for the configs'.
+    """
 
     def __init__(self, workdir: pathlib.Path, share: float = 1.0, samples: int | None = None):
         self.workdir, self.share, self.samples = workdir, share, samples
 
-    def __call__(self, name: str, of: str, **changes: Any) -> list[Outcome]:
-        """Of the config `of` with changed arguments; `seed` is the config's own."""
-        config: SourceTraining = configs.read(of, [], SourceTraining)
+    def __call__(self, name: str, config_name: str, **changes: Any) -> list[Outcome]:
+        """Trains and measures a config.
+
+        Args:
+            name: of the subfolder.
+            config_name: of the config.
+            **changes: of the model's arguments; `seed` is the config's.
+        """
+        config: SourceTraining = configs.read(config_name, [], SourceTraining)
         seed = changes.pop("seed", config.seed)
         config = dataclasses.replace(
             config,
@@ -66,11 +78,11 @@ class Trainings:
             seed=seed,
         )
         logging.info("%s: %d steps", name, config.steps)
-        return outcomes_of(config, self.workdir / name)
+        return train_and_measure(config, self.workdir / name)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """In Markdown; numbers with three digits after the point."""
+    """Returns a Markdown table; floats have three decimals."""
 
     def cell(value: Any) -> str:
         return f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -80,17 +92,17 @@ def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def gates(found: Iterable[Gate]) -> str:
-    """Which are met, in Markdown."""
+def gate_table(gates: Iterable[Gate]) -> str:
+    """Returns a Markdown table of gates."""
     rows = [
         (g.name, g.value, f"{g.low:.2f} to {g.high:.2f}", "yes" if g.met else "**no**")
-        for g in found
+        for g in gates
     ]
-    return table(("gate", "found", "asked", "met"), rows)
+    return table(("gate", "value", "range", "met"), rows)
 
 
 def banana(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
-    """Codes at one lambda."""
+    """Compares codes of the banana source at one lambda; returns the table and gates."""
     codes: dict[str, tuple[str, str, dict[str, Any]]] = {
         "linear": ("6.87", "banana_linear", {}),
         "networks, uniform noise": ("–", "banana", {"quantization": "noise"}),
@@ -101,8 +113,8 @@ def banana(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
         "code vectors, Lloyd": ("5.95", "banana_lloyd", {}),
     }
     rows, cost = [], {}
-    for name, (published, of, changes) in codes.items():
-        (outcome,) = train(f"banana {name}".replace(",", "").replace(" ", "-"), of, **changes)
+    for name, (published, config, changes) in codes.items():
+        (outcome,) = train(f"banana {name}".replace(",", "").replace(" ", "-"), config, **changes)
         figures = outcome.figures
         cost[name] = figures.coded + LMBDA * figures.distortion
         rows.append((name, published, cost[name], figures.bits, figures.coded, figures.distortion))
@@ -117,14 +129,14 @@ def banana(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
 
 
 def rates(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
-    """One network for all rates beside one for each, and code vectors."""
+    """Compares variable-rate networks to a network for each rate and to vector quantization."""
     separate, vectors = [], []
     for lmbda in RATES:
-        # At the other table's lambda it has trained them.
+        # At the lambda of the other table, its trainings are reused.
         networks, lloyd = f"rates-{lmbda:g}-networks", f"rates-{lmbda:g}-lloyd"
-        known = lmbda == LMBDA
-        separate += train(SOFT if known else networks, "banana", lmbda=lmbda)
-        vectors += train(LLOYD if known else lloyd, "banana_lloyd", lmbda=lmbda)
+        in_other_table = lmbda == LMBDA
+        separate += train(SOFT if in_other_table else networks, "banana", lmbda=lmbda)
+        vectors += train(LLOYD if in_other_table else lloyd, "banana_lloyd", lmbda=lmbda)
     shared = {
         "gains": train("rates-gains", "banana_rates"),
         "gains, and networks that lambda modulates": train(
@@ -137,7 +149,7 @@ def rates(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
         name: [(o.lmbda, o.figures.cost(o.lmbda) - b) for o, b in zip(outcomes, best)]
         for name, outcomes in ways.items()
     }
-    source_plots.lines(
+    source_plots.plot_lines(
         above,
         output / "sources_rates.webp",
         ("lambda, bits a unit of squared error", "bits + λ·SSE above code vectors'"),
@@ -152,34 +164,35 @@ def rates(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
 
 
 def sawbridge(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
-    """Networks beside the optimum, and the Karhunen–Loève transform beside its Gaussian curve."""
-    rows, found, best = [], [], []
+    """Compares networks to the optimum, and the KLT to the bound for a Gaussian source."""
+    rows, gates, best = [], [], []
     for lmbda in SAWBRIDGE_RATES:
-        tried = [
+        trials = [
             train(f"sawbridge-{lmbda:g}-{seed}", "sawbridge", lmbda=lmbda, seed=seed)[0].figures
             for seed in SEEDS
         ]
-        # The best is that of least cost: a code of nothing at all is as near the curve as can be.
-        figures = min(tried, key=lambda f: f.joint + lmbda * f.distortion)
-        gaps = [f.joint - sources.sawbridge_entropy(f.distortion) for f in tried]
-        gap = gaps[tried.index(figures)]
+        # The best seed has the lowest cost. The smallest gap would select a code at zero rate,
+        # which is on the optimal curve.
+        figures = min(trials, key=lambda f: f.joint + lmbda * f.distortion)
+        gaps = [f.joint - sources.sawbridge_entropy(f.distortion) for f in trials]
+        gap = gaps[trials.index(figures)]
         best.append(figures)
         cells = sources.sawbridge_cells(lmbda)
-        least = math.log2(cells) + lmbda / (6 * cells)
-        cost = figures.joint + lmbda * figures.distortion - least
-        of = (figures.distortion, figures.joint, gap, max(gaps), cost, figures.coded)
-        rows.append((f"{lmbda:g}", *of))
+        minimum = math.log2(cells) + lmbda / (6 * cells)
+        cost = figures.joint + lmbda * figures.distortion - minimum
+        values = (figures.distortion, figures.joint, gap, max(gaps), cost, figures.coded)
+        rows.append((f"{lmbda:g}", *values))
         name = f"sawbridge, λ = {lmbda:g}: "
-        found.append(Gate(f"{name}bits above the optimum", gap, -0.02, SAWBRIDGE_GATE))
+        gates.append(Gate(f"{name}bits above the optimum", gap, -0.02, SAWBRIDGE_GATE))
         expected = math.log2(cells)
-        found.append(Gate(f"{name}bits", figures.joint, 0.8 * expected, 1.2 * expected))
+        gates.append(Gate(f"{name}bits", figures.joint, 0.8 * expected, 1.2 * expected))
     linear = [
         train(f"sawbridge-klt-{lmbda:g}", "sawbridge_klt", lmbda=lmbda)[0].figures
         for lmbda in KLT_RATES
     ]
     axis = sorted({*(0.008 * 1.03**i for i in range(95)), *(1 / (6 * k) for k in range(1, 21))})
     axis = [d for d in axis if 0.008 <= d < 0.13]
-    source_plots.lines(
+    source_plots.plot_lines(
         {
             "networks, joint entropy": [(f.distortion, f.joint) for f in best],
             "networks, coded": [(f.distortion, f.coded) for f in best],
@@ -197,11 +210,11 @@ def sawbridge(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
     )
     header = ("sawbridge, λ", "MSE", "joint entropy", "above the optimum there", "worst seed")
     header += ("cost above the least", "bits coded")
-    for d, optimum, water in zip(DISTORTIONS, OPTIMUM, WATER):
+    for d, optimum, water in zip(DISTORTIONS, OPTIMUM, WATER_FILLING):
         value, level = sources.sawbridge_entropy(d), sources.sawbridge_water_filling(d)
-        found.append(Gate(f"optimum at {d:g}, bits", value, 0.99 * optimum, 1.01 * optimum))
-        found.append(Gate(f"water-filling at {d:g}, bits", level, 0.99 * water, 1.01 * water))
-    known = table(
+        gates.append(Gate(f"optimum at {d:g}, bits", value, 0.99 * optimum, 1.01 * optimum))
+        gates.append(Gate(f"water-filling at {d:g}, bits", level, 0.99 * water, 1.01 * water))
+    theory = table(
         ("at a mean squared error of", *map(str, DISTORTIONS)),
         [
             ("optimum, bits", *map(sources.sawbridge_entropy, DISTORTIONS)),
@@ -215,11 +228,11 @@ def sawbridge(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
             for lmbda, f in zip(KLT_RATES, linear)
         ],
     )
-    return "\n\n".join([table(header, rows), known, transform]), found
+    return "\n\n".join([table(header, rows), theory, transform]), gates
 
 
 def circle(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
-    """How far networks of several sizes stay above equal arcs."""
+    """Compares networks of several sizes to the quantization of a circle into equal arcs."""
     cells = sources.circle_cells(CIRCLE_LMBDA)
     optimum = sources.circle_cost(CIRCLE_LMBDA, cells)
     rows, coded, joint = [], [], []
@@ -229,7 +242,7 @@ def circle(train: Trainings, output: pathlib.Path) -> tuple[str, list[Gate]]:
         coded.append((width, f.cost(CIRCLE_LMBDA) - optimum))
         joint.append((width, f.joint + CIRCLE_LMBDA * f.distortion - optimum))
         rows.append((width, f.bits, f.joint, f.distortion, coded[-1][1], joint[-1][1]))
-    source_plots.lines(
+    source_plots.plot_lines(
         {"as coded": coded, "if coded jointly": joint},
         output / "sources_circle.webp",
         (

@@ -1,8 +1,12 @@
-"""Decoders of small sources that are trained by a critic, and what they reach.
+"""Decoders of small sources that are trained with a critic, and their distortion and perception.
 
-The code of each source is fixed. A decoder minimizes distortion · γ + divergence, of which a
-critic says what the second is; there is one for each γ, and one for all that is told β, the realism
-asked for.
+The code of each source is fixed. A decoder minimizes γ · distortion + divergence, and a critic
+estimates the divergence. There is a decoder for each γ, and one for all γ that is conditioned on
+the realism β.
+
+The training loop is not `tfc_models.training.trainer.Trainer`: all of its steps are in a single
+tf.function, because a step of these small networks takes far less time than a call from Python. The
+decoders for all γ are trained side by side, without clipping or skipping that would couple them.
 """
 
 from __future__ import annotations
@@ -21,27 +25,28 @@ from tfc_models.realism import (
 )
 
 HIDDEN = (32, 32)
-CRITIC_RATE, DECODER_RATE, CRITIC_STEPS = 8e-3, 2e-3, 1
-AVERAGED = 0.99
-CHUNK, MEASURING = 2**16, 12345
+CRITIC_RATE, DECODER_RATE, CRITIC_STEPS = 8e-3, 2e-3, 1  # CRITIC_STEPS per step of the decoder
+AVERAGE_DECAY = 0.99
+CHUNK = 2**16  # samples measured at a time
+MEASURING_SEED = 12345
 
 
 class Task(NamedTuple):
-    """A source with its code, as decoders see it.
+    """A source with its code.
 
     Attributes:
         name: one of TASKS.
         title: of plots.
-        known: what theory says.
-        perception: what it measures perception by.
-        real: so many of X.
-        coded: so many of Y, and of E[X|Y].
-        values: all that X̂ may be, or none if it may be any number.
+        theory: the theoretical trade-off.
+        perception: name of the measure of perception.
+        real: returns samples of X of a shape.
+        coded: returns samples of Y of a shape, and E[X|Y].
+        values: possible values of X̂; empty if X̂ is any real number.
     """
 
     name: str
     title: str
-    known: Channel | Sign | Binary
+    theory: Channel | Sign | Binary
     perception: str
     real: Callable[[Sequence[int]], tf.Tensor]
     coded: Callable[[Sequence[int]], tuple[tf.Tensor, tf.Tensor]]
@@ -49,83 +54,85 @@ class Task(NamedTuple):
 
 
 def channel(rate: float = 0.5) -> Task:
-    """A normal source through normal noise."""
-    known = Channel(rate)
+    """Returns the task of a normal source observed through Gaussian noise."""
+    theory = Channel(rate)
 
     def coded(shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        y = tf.random.normal(shape)  # Of variance 1, whatever the noise.
-        return y, known.spread * y
+        y = tf.random.normal(shape)  # Normalized to variance 1 for any noise.
+        return y, theory.spread * y
 
     title = f"Normal, with noise: {rate:g} bit"
-    return Task("channel", title, known, "W₂", tf.random.normal, coded)
+    return Task("channel", title, theory, "W₂", tf.random.normal, coded)
 
 
 def sign() -> Task:
-    """A normal source's sign."""
-    known = Sign()
+    """Returns the task of a normal source whose sign is coded."""
+    theory = Sign()
 
     def coded(shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
         y = tf.sign(tf.random.uniform(shape, -1.0, 1.0))
-        return y, known.level * y
+        return y, theory.level * y
 
-    return Task("sign", "Normal, its sign: 1 bit", known, "W₂", tf.random.normal, coded)
+    return Task("sign", "Normal, its sign: 1 bit", theory, "W₂", tf.random.normal, coded)
 
 
 def binary(probability: float = 0.3, least: float = 0.2) -> Task:
-    """A source of zeros and ones."""
-    known = Binary(probability, least)
+    """Returns the task of a binary source with a minimum distortion `least`."""
+    theory = Binary(probability, least)
 
-    def drawn(shape: Sequence[int], ones: float) -> tf.Tensor:
+    def bernoulli(shape: Sequence[int], ones: float) -> tf.Tensor:
         return tf.cast(tf.random.uniform(shape) < ones, tf.float32)
 
+    def real(shape: Sequence[int]) -> tf.Tensor:
+        return bernoulli(shape, probability)
+
     def coded(shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        y = drawn(shape, known.ones)
+        y = bernoulli(shape, theory.ones)
         return y, least + (1.0 - 2.0 * least) * y
 
-    title = f"Zeros and {probability:.0%} ones: {known.rate:.2f} bit"
-    real = lambda shape: drawn(shape, probability)  # noqa: E731
-    return Task("binary", title, known, "total variation", real, coded, (0.0, 1.0))
+    title = f"Zeros and {probability:.0%} ones: {theory.rate:.2f} bit"
+    return Task("binary", title, theory, "total variation", real, coded, (0.0, 1.0))
 
 
 TASKS: dict[str, Callable[..., Task]] = {"channel": channel, "sign": sign, "binary": binary}
 
 
 def checked_gammas(gammas: Sequence[float]) -> list[float]:
-    """From the largest, if they are a range of weights."""
+    """Returns weights of the distortion, largest first; raises ValueError for invalid ones."""
     if len(set(gammas)) != len(gammas) or len(gammas) < 2:
-        raise ValueError("gammas are two or more different numbers.")
+        raise ValueError("gammas must be two or more different numbers.")
     if not all(0.0 < gamma < math.inf for gamma in gammas):
-        raise ValueError("gammas are above 0, and finite.")
+        raise ValueError("gammas must be above 0 and finite.")
     return sorted(gammas, reverse=True)
 
 
 def gamma_of(beta: Any, gammas: Sequence[float]) -> Any:
-    """The weight of distortion for realism β: from the largest at 0 down to the least at 1."""
+    """Returns the weight of the distortion for realism β: the largest at 0, the smallest at 1."""
     high, low = math.log(max(gammas)), math.log(min(gammas))
     return tf.exp(high + (low - high) * tf.convert_to_tensor(beta, tf.float32))
 
 
 def beta_of(gamma: float, gammas: Sequence[float]) -> float:
-    """The β that has this weight."""
+    """Returns the realism β with this weight of the distortion."""
     high, low = math.log(max(gammas)), math.log(min(gammas))
     return (high - math.log(gamma)) / (high - low)
 
 
 class Networks(tf.Module):
-    """So many perceptrons of one size, side by side: each has its own weights and inputs."""
+    """`count` independent perceptrons of equal size, evaluated in parallel."""
 
     def __init__(self, count: int, inputs: int, seed: int) -> None:
         super().__init__()
         rng, widths = np.random.default_rng(seed), (inputs, *HIDDEN, 1)
         self.layers = []
         for before, after in zip(widths, widths[1:]):
-            most = math.sqrt(6.0 / (before + after))
-            kernel = rng.uniform(-most, most, [count, before, after])
+            limit = math.sqrt(6.0 / (before + after))
+            kernel = rng.uniform(-limit, limit, [count, before, after])
             bias = np.zeros([count, 1, after])
             self.layers.append([tf.Variable(x, dtype=tf.float32) for x in (kernel, bias)])
 
     def __call__(self, *inputs: tf.Tensor) -> tf.Tensor:
-        """Of inputs [count, samples] each."""
+        """Returns outputs [count, samples] for inputs of this shape."""
         x = tf.stack(inputs, -1)
         for i, (kernel, bias) in enumerate(self.layers):
             x = tf.matmul(x if i == 0 else tf.nn.silu(x), kernel) + bias
@@ -133,14 +140,14 @@ class Networks(tf.Module):
 
 
 class Decoders:
-    """Trained together: a decoder and a critic for each weight, or one of both for all.
+    """A decoder and a critic for each weight, or one of both for all weights.
 
     Args:
-        task: what is decoded.
+        task: the source and its code.
         divergence: one of DIVERGENCES.
         gammas: weights of the distortion.
-        conditioned: whether one decoder is for all of them, and what is between.
-        seed: of what the networks start with, and of what they see.
+        conditioned: whether there is one decoder for all weights in their range.
+        seed: of initial weights and samples.
     """
 
     def __init__(
@@ -155,103 +162,115 @@ class Decoders:
         self.task, self.conditioned, self.gammas = task, conditioned, checked_gammas(gammas)
         self.divergence = divergence_named(divergence)
         self.count = 1 if conditioned else len(self.gammas)
-        # Y, noise, and β; the critic sees no Y: it judges X̂'s distribution alone.
+        # Inputs are Y, noise, and β. The critic does not read Y, as perception depends only on the
+        # distribution of X̂.
         self.decoder = Networks(self.count, 2 + conditioned, 10 * seed)
         self.critic = Networks(self.count, 1 + conditioned, 10 * seed + 5)
         self.progress = tf.Variable(0.0, trainable=False)
         self.averages = [tf.Variable(v, trainable=False) for v in self.decoder.trainable_variables]
 
-    def _asked(self, samples: int) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """What tells networks β, if anything does, and γ."""
+    def _conditions(self, samples: int) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Returns the networks' inputs for β (none without conditioning) and the weights γ."""
         if not self.conditioned:
             return [], tf.constant(self.gammas)[:, None]
-        # A little beyond both ends, which otherwise would be edges, where networks do as they like.
+        # Slightly beyond both ends, because networks are inaccurate at the edges of their inputs.
         beta = tf.random.uniform([1, samples], -0.1, 1.1)
         return [2.0 * beta - 1.0], gamma_of(beta, self.gammas)
 
     def _decoded(
-        self, y: tf.Tensor, asked: list[tf.Tensor]
+        self, y: tf.Tensor, conditions: list[tf.Tensor]
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """What X̂ may be for each Y, and with what probabilities."""
-        made = self.decoder(y, tf.random.normal(tf.shape(y)), *asked)
+        """Returns possible values of X̂ for each Y, and their probabilities."""
+        outputs = self.decoder(y, tf.random.normal(tf.shape(y)), *conditions)
         if not self.task.values:
-            return [made], [tf.ones_like(made)]
-        one = tf.sigmoid(made)
+            return [outputs], [tf.ones_like(outputs)]
+        one = tf.sigmoid(outputs)
         return [tf.fill(tf.shape(y), value) for value in self.task.values], [1.0 - one, one]
 
     def _costs(self, samples: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of so many samples, what the decoder minimizes and the bound, by decoder."""
-        asked, gamma = self._asked(samples)
+        """Returns the decoders' cost and the bound on the divergence, summed over decoders."""
+        conditions, gamma = self._conditions(samples)
         shape = [self.count, samples]
         y, mean = self.task.coded(shape)
-        values, masses = self._decoded(y, asked)
+        values, masses = self._decoded(y, conditions)
 
-        def judged(x: tf.Tensor) -> tf.Tensor:
-            return self.critic(x, *asked)
+        def criticize(x: tf.Tensor) -> tf.Tensor:
+            return self.critic(x, *conditions)
 
-        real = self.divergence.activation(judged(self.task.real(shape)))
+        real = self.divergence.activation(criticize(self.task.real(shape)))
         conjugate = self.divergence.conjugate
-        bound = real - sum(m * conjugate(judged(x)) for x, m in zip(values, masses))
+        bound = real - sum(m * conjugate(criticize(x)) for x, m in zip(values, masses))
         distortion = sum(m * tf.square(x - mean) for x, m in zip(values, masses))
         if not self.task.values:
-            # They begin with the largest γ, and come to their own half-way: who begins without an
-            # eye on errors mixes up where noise leads, and does not find out again. (Probabilities
-            # of values would begin as 0 and 1, from where no gradient leads away.)
+            # Training starts with the largest γ and reaches each decoder's γ after half of the
+            # steps. Without a weight on the distortion at the start, a decoder may find a wrong
+            # mapping from noise to X̂ and keep it. (Probabilities would saturate at 0 and 1, where
+            # gradients vanish.)
             gamma = self.gammas[0] * (gamma / self.gammas[0]) ** self.progress
-        # Over 1 + γ, which takes no side, steps are of one size for all γ.
+        # Division by 1 + γ gives steps of equal size for all γ without changing the optimum.
         costs = (gamma * distortion + bound) / (1.0 + gamma), bound / (1.0 + gamma)
         return tuple(tf.reduce_sum(tf.reduce_mean(cost, axis=1)) for cost in costs)
 
     def train(self, steps: int, batch: int = 512) -> None:
-        """So many steps of the decoders, with more of the critics; averages of weights are kept."""
+        """Trains decoders and critics in alternate steps; sets decoders to their averaged weights.
+
+        Args:
+            steps: of the decoders; critics take CRITIC_STEPS times as many.
+            batch: samples per step and weight.
+        """
         if steps < 1 or batch < 1:
-            raise ValueError(f"steps and batch are 1 or more; got {steps} and {batch}.")
-        falling = tf.keras.optimizers.schedules.CosineDecay
-        decoding = tf.keras.optimizers.Adam(falling(DECODER_RATE, steps), beta_1=0.5)
-        judging = tf.keras.optimizers.Adam(
-            falling(CRITIC_RATE, steps * CRITIC_STEPS, alpha=0.1), beta_1=0.5
+            raise ValueError(f"steps and batch must be 1 or more; got {steps} and {batch}.")
+        schedule = tf.keras.optimizers.schedules.CosineDecay
+        decoder_optimizer = tf.keras.optimizers.Adam(schedule(DECODER_RATE, steps), beta_1=0.5)
+        critic_optimizer = tf.keras.optimizers.Adam(
+            schedule(CRITIC_RATE, steps * CRITIC_STEPS, alpha=0.1), beta_1=0.5
         )
         samples = batch * (len(self.gammas) if self.conditioned else 1)
 
         @tf.function
-        def some(count: tf.Tensor) -> None:
+        def take_steps(count: tf.Tensor) -> None:
             for step in tf.range(count):
                 self.progress.assign(tf.minimum(2.0 * tf.cast(step / count, tf.float32), 1.0))
                 for _ in range(CRITIC_STEPS):
                     with tf.GradientTape() as tape:
                         bound = -self._costs(samples)[1]
                     weights = self.critic.trainable_variables
-                    judging.apply_gradients(zip(tape.gradient(bound, weights), weights))
+                    critic_optimizer.apply_gradients(zip(tape.gradient(bound, weights), weights))
                 with tf.GradientTape() as tape:
                     cost = self._costs(samples)[0]
                 weights = self.decoder.trainable_variables
-                decoding.apply_gradients(zip(tape.gradient(cost, weights), weights))
+                decoder_optimizer.apply_gradients(zip(tape.gradient(cost, weights), weights))
                 for average, weight in zip(self.averages, weights):
-                    average.assign(AVERAGED * average + (1.0 - AVERAGED) * weight)
+                    average.assign(AVERAGE_DECAY * average + (1.0 - AVERAGE_DECAY) * weight)
 
-        for optimizer, networks in ((decoding, self.decoder), (judging, self.critic)):
-            optimizer.build(networks.trainable_variables)
-        some.get_concrete_function(tf.TensorSpec([], tf.int32))(tf.constant(steps))
+        decoder_optimizer.build(self.decoder.trainable_variables)
+        critic_optimizer.build(self.critic.trainable_variables)
+        take_steps.get_concrete_function(tf.TensorSpec([], tf.int32))(tf.constant(steps))
         for average, weight in zip(self.averages, self.decoder.trainable_variables):
             weight.assign(average)
             if not np.all(np.isfinite(weight)):
-                raise ValueError(f"{self.task.name}: the training came to what is not finite.")
+                raise ValueError(f"{self.task.name}: training diverged: weights are not finite.")
 
-    def reached(self, which: float, samples: int) -> Reached:
-        """What a decoder reaches: the one of a place among gammas, or that for all at a β."""
-        place = 0 if self.conditioned else int(which)
+    def measure(self, which: float, samples: int) -> Reached:
+        """Returns the distortion and perception of a decoder.
+
+        Args:
+            which: index of the decoder's γ; β for the conditioned decoder.
+            samples: number of samples.
+        """
+        index = 0 if self.conditioned else int(which)
         beta = [2.0 * which - 1.0] * self.conditioned
-        tf.random.set_seed(MEASURING)
-        distortions, made = [], []
+        tf.random.set_seed(MEASURING_SEED)
+        distortions, outputs = [], []
         for start in range(0, samples, CHUNK):
             y, mean = self.task.coded([self.count, min(CHUNK, samples - start)])
             values, masses = self._decoded(y, [tf.fill(tf.shape(y), b) for b in beta])
             distortion = sum(m * tf.square(x - mean) for x, m in zip(values, masses))
-            distortions.append(distortion[place].numpy())
-            made.append((masses[1] if self.task.values else values[0])[place].numpy())
-        known, x = self.task.known, np.concatenate(made)
-        # What X* leaves is known: only what is above it is measured.
-        distortion = known.rest + float(np.concatenate(distortions).astype(np.float64).mean())
-        if isinstance(known, Binary):
-            return Reached(distortion, abs(known.probability - float(x.astype(np.float64).mean())))
+            distortions.append(distortion[index].numpy())
+            outputs.append((masses[1] if self.task.values else values[0])[index].numpy())
+        theory, x = self.task.theory, np.concatenate(outputs)
+        # The distortion of E[X|Y] is known; only the excess over it is measured.
+        distortion = theory.rest + float(np.concatenate(distortions).astype(np.float64).mean())
+        if isinstance(theory, Binary):
+            return Reached(distortion, abs(theory.probability - float(x.astype(np.float64).mean())))
         return Reached(distortion, tradeoff.wasserstein_to_normal(x))

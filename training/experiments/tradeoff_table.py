@@ -1,4 +1,4 @@
-"""Trained decoders beside what is known of their sources: tables, gates, a figure."""
+"""Trained decoders compared to theory: tables, gates and a figure."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from tfc_models.analysis.tradeoff import Reached
 from tfc_models.realism import (
     divergence_named,
 )
-from tfc_models.training.source_plots import BLUE, ORANGE, save
+from tfc_models.training.source_plots import BLUE, ORANGE, save_webp
 from training.experiments.source_comparison import Gate, table
 from training.experiments.tradeoff_decoders import TASKS, Decoders, Task, beta_of, checked_gammas
 
-# In percent of a curve's size: how far below it sampling may take a decoder, and how far from what
-# theory says training.
-BELOW, SEPARATE, ONE, END = 1.0, 5.0, 15.0, 8.0
-# Betas between those of the weights, at which one decoder for all is measured, too.
-BETWEEN = 21
+# Tolerances in percent of a curve's size: below it, by sampling error, and of the distance from the
+# optimum of separate decoders, of the conditioned decoder, and at the ends of the curve.
+BELOW, SEPARATE, CONDITIONED, END = 1.0, 5.0, 15.0, 8.0
+BETAS = 21  # values of β from 0 to 1 at which the conditioned decoder is measured, too
 
 
 class Comparison(NamedTuple):
-    """Of one source.
+    """Results for one source.
 
     Attributes:
-        task: the source, and its code.
-        divergence: by name.
-        gammas: weights of the distortion, from the largest.
-        best: what a decoder can reach for each.
-        separate: what decoders that were trained for one weight reach.
-        one: what the decoder reaches that is told β.
-        along: the same at BETWEEN values of β from 0 to 1.
+        task: the source and its code.
+        divergence: name of the divergence.
+        gammas: weights of the distortion, largest first.
+        best: optimum for each weight.
+        separate: results of the decoders trained for one weight.
+        conditioned: results of the decoder conditioned on β at these weights.
+        along: its results at BETAS values of β from 0 to 1.
     """
 
     task: Task
@@ -47,30 +46,32 @@ class Comparison(NamedTuple):
     gammas: list[float]
     best: list[Reached]
     separate: list[Reached]
-    one: list[Reached]
+    conditioned: list[Reached]
     along: list[Reached]
 
 
-def checked(
+def check_settings(
     only: Sequence[str], divergence: str, gammas: Sequence[str], output: pathlib.Path | None
 ) -> list[float]:
-    """The weights, as numbers; or an error, before anything is trained."""
-    known = ", ".join(TASKS)
+    """Returns the weights as numbers; raises ValueError for invalid settings."""
+    names = ", ".join(TASKS)
     if unknown := set(only) - set(TASKS):
-        raise ValueError(f"no source {', '.join(sorted(unknown))}; there are {known}.")
+        raise ValueError(f"no source {', '.join(sorted(unknown))}; the sources are {names}.")
     if not only:
-        raise ValueError(f"no source to do; there are {known}.")
+        raise ValueError(f"--only is empty; the sources are {names}.")
     if output and (output.suffix != ".webp" or not output.parent.is_dir()):
-        raise ValueError(f"a figure is a .webp in a folder that there is; got {output}.")
+        raise ValueError(f"--output must be a .webp file in an existing folder; got {output}.")
     divergence_named(divergence)
     try:
         return checked_gammas([float(gamma) for gamma in gammas])
     except ValueError:
-        said = ",".join(gammas)
-        raise ValueError(f"gammas are two or more different numbers above 0; got {said}.") from None
+        text = ",".join(gammas)
+        raise ValueError(
+            f"--gammas must be two or more different numbers above 0; got {text}."
+        ) from None
 
 
-def compared(
+def compare(
     task: Task,
     divergence: str,
     gammas: Sequence[float],
@@ -79,117 +80,124 @@ def compared(
     samples: int,
     seed: int = 0,
 ) -> Comparison:
-    """Trains and measures both kinds of decoders."""
-    separate, one = (Decoders(task, divergence, gammas, kind, seed) for kind in (False, True))
-    for decoders, kind in ((separate, "for each weight"), (one, "for all")):
-        logging.info("%s: a decoder %s, %d steps", task.title, kind, steps)
+    """Trains and measures separate decoders and a conditioned one."""
+    separate, conditioned = (
+        Decoders(task, divergence, gammas, is_conditioned, seed) for is_conditioned in (False, True)
+    )
+    for decoders, label in ((separate, "for each weight"), (conditioned, "for all weights")):
+        logging.info("%s: a decoder %s, %d steps", task.title, label, steps)
         decoders.train(steps, batch)
-    betas = np.linspace(0.0, 1.0, BETWEEN)
+    betas = np.linspace(0.0, 1.0, BETAS)
     return Comparison(
         task,
         divergence,
         separate.gammas,
-        [task.known.best(gamma, divergence) for gamma in separate.gammas],
-        [separate.reached(i, samples) for i in range(len(gammas))],
-        [one.reached(beta_of(gamma, gammas), samples) for gamma in separate.gammas],
-        [one.reached(float(beta), max(1, samples // 8)) for beta in betas],
+        [task.theory.best(gamma, divergence) for gamma in separate.gammas],
+        [separate.measure(i, samples) for i in range(len(gammas))],
+        [conditioned.measure(beta_of(gamma, gammas), samples) for gamma in separate.gammas],
+        [conditioned.measure(float(beta), max(1, samples // 8)) for beta in betas],
     )
 
 
-def table_of(found: Comparison) -> str:
-    """In Markdown."""
-    task, known = found.task, found.task.known
+def comparison_table(comparison: Comparison) -> str:
+    """Returns a Markdown table of a comparison, and its knees."""
+    task, theory = comparison.task, comparison.task.theory
     rows = []
-    for gamma, *points in zip(found.gammas, found.best, found.separate, found.one):
+    for gamma, *points in zip(
+        comparison.gammas, comparison.best, comparison.separate, comparison.conditioned
+    ):
         cells = [f"{p.distortion:.3f}, {p.perception:.3f}" for p in points]
-        least = [f"{round(p.distortion - known.bound(p.perception), 3) + 0.0:.3f}" for p in points]
-        rows.append((f"{gamma:g}", f"{beta_of(gamma, found.gammas):.2f}", *cells, *least[1:]))
-    header = (f"{task.name}: γ", "β", f"best D, {task.perception}", "a decoder for each")
-    header += ("one for all", "D above the curve, each", "one for all")
-    best, one = (_knee(found.gammas, points) for points in (found.best, found.one))
-    if best == "none":  # A straight line, of which what was trained bends by chance.
+        excess = [
+            f"{round(p.distortion - theory.bound(p.perception), 3) + 0.0:.3f}" for p in points
+        ]
+        rows.append((f"{gamma:g}", f"{beta_of(gamma, comparison.gammas):.2f}", *cells, *excess[1:]))
+    header = (f"{task.name}: γ", "β", f"best D, {task.perception}", "a decoder for each γ")
+    header += ("one for all γ", "D above the curve, each γ", "one for all γ")
+    best, conditioned = (
+        _knee(comparison.gammas, points) for points in (comparison.best, comparison.conditioned)
+    )
+    if best == "none":  # The curve is a straight line, and a knee of trained decoders is noise.
         return table(header, rows)
-    text = f"Knee over these γ: {best} of the best, {one} of one decoder for all."
+    text = f"Knee over these γ: {best} of the optimum, {conditioned} of one decoder for all γ."
     return f"{table(header, rows)}\n\n{text}"
 
 
 def _knee(gammas: Sequence[float], points: Sequence[Reached]) -> str:
+    """Returns the γ at the knee of a curve, or "none"."""
     try:
         return f"{gammas[knee(*zip(*points))]:g}"
     except ValueError:
         return "none"
 
 
-def gates_of(found: Comparison) -> list[Gate]:
-    """Nobody is below the curve, and all are where they should be, in percent of the curve's size.
+def comparison_gates(comparison: Comparison) -> list[Gate]:
+    """Returns the gates: no decoder is below the curve, and all are near their optimum.
 
-    That is the distance of its ends: in distortion, and in perception.
+    Values are in percent of the distance of the curve's ends, in distortion and in perception.
     """
-    known = found.task.known
-    height, width = known.bound(0.0) - known.least, known.gap
+    theory, best = comparison.task.theory, comparison.best
+    separate, conditioned = comparison.separate, comparison.conditioned
+    height, width = theory.bound(0.0) - theory.least, theory.gap
 
-    def above(points: Sequence[Reached]) -> list[float]:
-        return [100.0 * (p.distortion - known.bound(p.perception)) / height for p in points]
+    def above_curve(points: Sequence[Reached]) -> list[float]:
+        return [100.0 * (p.distortion - theory.bound(p.perception)) / height for p in points]
 
-    def apart(points: Sequence[Reached]) -> float:
+    def excess(points: Sequence[Reached]) -> float:
+        """Returns the largest distance above the curve, relative to the optimum's."""
+        return max(a - b for a, b in zip(above_curve(points), above_curve(best)))
+
+    def distance(points: Sequence[Reached]) -> float:
+        """Returns the largest distance from the optimum."""
         return 100.0 * max(
             max(abs(p.distortion - b.distortion) / height, abs(p.perception - b.perception) / width)
-            for p, b in zip(points, found.best)
+            for p, b in zip(points, best)
         )
 
-    def end(places: Sequence[int]) -> float:
-        """How far from the least distortion, and from perfect realism."""
-        first, last = (found.separate[i] for i in places)
-        return 100.0 * max((first.distortion - known.least) / height, last.perception / width)
-
-    everyone = [*found.separate, *found.one, *found.along]
-
-    def more(points: Sequence[Reached]) -> float:
-        return max(a - b for a, b in zip(above(points), above(found.best)))
-
+    first, last = separate[0], separate[-1]
+    ends = 100.0 * max((first.distortion - theory.least) / height, last.perception / width)
+    lowest = min(above_curve([*separate, *conditioned, *comparison.along]))
     return [
-        Gate(f"{found.task.name}: {name}, %", value, low, high)
+        Gate(f"{comparison.task.name}: {name}, %", value, low, high)
         for name, value, low, high in (
-            ("lowest above the curve", min(above(everyone)), -BELOW, 100.0),
-            ("each, further above it than the best", more(found.separate), -100.0, SEPARATE),
-            ("one for all, further above it", more(found.one), -100.0, ONE),
-            ("each, from the best for its γ", apart(found.separate), 0.0, SEPARATE),
-            ("one for all, from the best for γ", apart(found.one), 0.0, ONE),
-            ("ends of the curve, from the decoders for them", end((0, -1)), -BELOW, END),
+            ("lowest point above the curve", lowest, -BELOW, 100.0),
+            ("each γ, above the curve beyond the optimum", excess(separate), -100.0, SEPARATE),
+            ("all γ, above the curve beyond the optimum", excess(conditioned), -100.0, CONDITIONED),
+            ("each γ, distance from the optimum", distance(separate), 0.0, SEPARATE),
+            ("all γ, distance from the optimum", distance(conditioned), 0.0, CONDITIONED),
+            ("decoders for the ends, distance from the curve's ends", ends, -BELOW, END),
         )
     ]
 
 
-def draw(found: Sequence[Comparison], path: pathlib.Path) -> None:
-    """Distortion over perception, a panel for each source."""
+def plot(comparisons: Sequence[Comparison], path: pathlib.Path) -> None:
+    """Plots distortion over perception, with a panel for each source."""
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(3.1 * len(found), 3.3), layout="constrained")
-        panels = figure.subplots(1, len(found), squeeze=False)[0]
-        for axes, comparison in zip(panels, found):
+        figure = Figure(figsize=(3.1 * len(comparisons), 3.3), layout="constrained")
+        panels = figure.subplots(1, len(comparisons), squeeze=False)[0]
+        for axes, comparison in zip(panels, comparisons):
             _panel(axes, comparison)
         panels[0].set_ylabel("mean squared error")
         panels[0].legend(frameon=False, fontsize=8)
-    save(figure, path, colors=24)
+    save_webp(figure, path, colors=24)
 
 
-def _panel(axes: Axes, found: Comparison) -> None:
-    known = found.task.known
-    perceptions = np.linspace(0.0, 1.06 * known.gap, 100)
-    bound = [known.bound(p) for p in perceptions]
-    axes.plot(perceptions, bound, color=INK, linewidth=1.6, label="least there is")
-    weights = np.geomspace(0.25 * min(found.gammas), 4.0 * max(found.gammas), 60)
-    best = [known.best(gamma, found.divergence)[::-1] for gamma in weights]
+def _panel(axes: Axes, comparison: Comparison) -> None:
+    theory = comparison.task.theory
+    perceptions = np.linspace(0.0, 1.06 * theory.gap, 100)
+    bound = [theory.bound(p) for p in perceptions]
+    axes.plot(perceptions, bound, color=INK, linewidth=1.6, label="lower bound")
+    weights = np.geomspace(0.25 * min(comparison.gammas), 4.0 * max(comparison.gammas), 60)
+    best = [theory.best(gamma, comparison.divergence)[::-1] for gamma in weights]
     dash = {"color": "#777777", "linestyle": (0, (1, 1.2)), "linewidth": 1.8}
-    axes.plot(*zip(*best), label="best for this divergence", **dash)
-    along = [p[::-1] for p in found.along]
-    axes.plot(
-        *zip(*along), color=ORANGE, marker="s", markersize=3, linewidth=0.8, label="one, told β"
-    )
+    axes.plot(*zip(*best), label="optimum for this divergence", **dash)
+    along = [p[::-1] for p in comparison.along]
+    style = {"color": ORANGE, "marker": "s", "markersize": 3, "linewidth": 0.8}
+    axes.plot(*zip(*along), label="one decoder, given β", **style)
     ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
-    each = [p[::-1] for p in found.separate]
+    each = [p[::-1] for p in comparison.separate]
     axes.plot(*zip(*each), color=BLUE, label="a decoder for each γ", zorder=4, **ring)
     axes.locator_params(nbins=6)
     axes.grid(color=FAINT, linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(found.task.title, loc="left", fontsize=10)
-    axes.set_xlabel(f"perception: {found.task.perception}")
+    axes.set_title(comparison.task.title, loc="left", fontsize=10)
+    axes.set_xlabel(f"perception: {comparison.task.perception}")

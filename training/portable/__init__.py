@@ -1,1 +1,1 @@
-"""A training step that leaves TensorFlow: see README.md beside this file."""
+"""Training steps exported from TensorFlow to jax; see README.md in this folder."""

@@ -10,14 +10,14 @@ import jax
 import numpy as np
 from jax import export
 
-GIVEN = 2  # inputs that are not state: the batch and the learning rates
+NON_STATE_INPUTS = 2  # inputs that are not state: the batch and the learning rates
 
 
-def exported_of(artifact: bytes, manifest: dict[str, Any]) -> export.Exported:
-    """Returns the step as if jax had exported it.
+def build_exported(artifact: bytes, manifest: dict[str, Any]) -> export.Exported:
+    """Returns the step as an `Exported` of jax.
 
-    It is put together here, as reading an export from a file needs a further package. A dummy
-    export has the fields of whatever version of jax this is.
+    It is constructed here because reading an export from a file needs another package. A dummy
+    export provides the fields of the installed version of jax.
     """
     inputs = [
         jax.core.ShapedArray(tuple(x["shape"]), np.dtype(x["dtype"])) for x in manifest["inputs"]
@@ -34,8 +34,8 @@ def exported_of(artifact: bytes, manifest: dict[str, Any]) -> export.Exported:
         "out_avals": tuple(outputs),
         "mlir_module_serialized": artifact,
         "module_kept_var_idx": tuple(range(len(inputs))),
-        # One platform, without the check that it is this one: nothing in the step is specific to
-        # a platform, and an artifact for several takes the platform as an input.
+        # The artifact is for a single platform, and the check of the platform is disabled: nothing
+        # in the step depends on it, and an artifact for several has the platform as an input.
         "disabled_safety_checks": (export.DisabledSafetyCheck.platform(),),
     }
     for name in ("in_shardings_hlo", "_in_named_shardings"):
@@ -45,19 +45,19 @@ def exported_of(artifact: bytes, manifest: dict[str, Any]) -> export.Exported:
     return dataclasses.replace(dummy, **{k: v for k, v in fields.items() if k in known})
 
 
-def call_of(
+def build_call(
     exported: export.Exported,
     manifest: dict[str, Any],
     cut: Callable[[Any, jax.Array], jax.Array] | None = None,
 ) -> Callable[..., Any]:
-    """Returns a function (state, constants, images, rows, rates) → (state, losses).
+    """Returns a compiled function (state, constants, images, rows, rates) → (state, losses).
 
-    `rows` and `rates` have a row for each step. A row is the batch, or, with `cut`, the number of
-    the step, and `cut(images, number)` is the batch.
+    `rows` and `rates` have a row for each step. A row is a batch. With `cut`, it is the number of
+    the step instead, and `cut(images, number)` returns the batch.
     """
     outputs = [x["output"] for x in manifest["inputs"]]
     changing = [i for i, o in enumerate(outputs) if o is not None]
-    fixed = [i for i in range(GIVEN, len(outputs)) if outputs[i] is None]
+    fixed = [i for i in range(NON_STATE_INPUTS, len(outputs)) if outputs[i] is None]
     losses = len(manifest["losses"])
 
     def call(state: list, constants: list, images: Any, rows: jax.Array, rates: jax.Array) -> Any:

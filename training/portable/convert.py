@@ -1,11 +1,11 @@
-"""Makes of step.hlo what jax runs: step.stablehlo. Needs jax alone.
+"""Converts step.hlo to step.stablehlo for jax. Needs only jax.
 
     python STEP_DIR/convert.py [STEP_DIR]
 
-The module passes through jaxlib's own translation to StableHLO and becomes a portable
-artifact, which keeps its meaning in later versions of jax and on every platform. The
-translation is not a public part of jax, so other versions than the one in
-constraints-jax.txt may need changes here; step.stablehlo does not depend on them.
+jaxlib translates the module to StableHLO and serializes it as a portable artifact, which stays
+valid in later versions of jax and on every platform. The translation is not part of jax's public
+API, so other versions than the one in constraints-jax.txt may need changes here. step.stablehlo
+does not depend on the version.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from jaxlib.mlir.dialects import stablehlo
 
 
 def stablehlo_of(hlo: bytes) -> bytes:
-    """The portable artifact of a serialized HLO module."""
+    """Returns the portable artifact of a serialized HLO module."""
     with mlir.make_ir_context() as context:
         module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(hlo), context)
         _erase_copies(module)
         attributes = module.operation.attributes
-        # What is left of HLO: aliases and the like, which the runner's own jit decides anew.
+        # Remaining attributes of HLO, such as aliases, are set again by the runner's own jit.
         for name in [name for name in attributes if name.startswith("mhlo.")]:
             del attributes[name]
         version = stablehlo.get_version_from_compatibility_requirement(
@@ -36,7 +36,7 @@ def stablehlo_of(hlo: bytes) -> bytes:
 
 
 def _erase_copies(operation: ir.Operation | ir.Module) -> None:
-    """Drops mhlo.copy, which only says something about memory."""
+    """Removes mhlo.copy operations, which only affect memory."""
     for region in operation.operation.regions:
         for block in region.blocks:
             for inner in list(block.operations):
@@ -47,6 +47,7 @@ def _erase_copies(operation: ir.Operation | ir.Module) -> None:
 
 
 def main() -> None:
+    """Converts the step in the folder given as argument, or in this file's folder."""
     folder = pathlib.Path(sys.argv[1] if sys.argv[1:] else pathlib.Path(__file__).parent)
     artifact = stablehlo_of((folder / "step.hlo").read_bytes())
     partial = folder / ".step.stablehlo.part"

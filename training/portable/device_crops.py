@@ -1,11 +1,12 @@
-"""Crops that are cut on the accelerator, out of images that all lie in its memory.
+"""Random crops on the accelerator, from images in its memory.
 
-The run's seed and the number of a step decide its crops (`jax.random.fold_in`), whatever was cut
-before. An image is drawn with a probability proportional to its pixels, so that every part of a
-folder is seen equally often; place, scale and mirroring are drawn as in `crops.crop_of`.
+The crops of a step depend only on the run's seed and the step number (`jax.random.fold_in`), so
+that a resumed run draws the same crops. Images are drawn with probability proportional to their
+pixel count, so that every pixel of a folder is about equally likely to be used. Position, scale
+and mirroring are drawn as in `crops.random_crop`.
 
-Arrays have the shapes of a capacity, which is at least what the images need. A program that was
-compiled for a capacity serves every folder that fits into it.
+Arrays are padded to a fixed capacity, so that a compiled program can be reused for every folder
+that fits.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-PIXELS_STEP = 2**25  # Capacities are multiples of it, of 33.6 megapixels.
-IMAGES_STEP = 1024
-MOST_PIXELS = 2**31 - 1  # The places of pixels are int32.
+PIXEL_CAPACITY_MULTIPLE = 2**25
+IMAGE_CAPACITY_MULTIPLE = 1024
+MAX_PIXELS = 2**31 - 1  # Indexes of pixels are int32.
 
 logger = logging.getLogger(__name__)
 
 
 class Images(NamedTuple):
-    """Images on the device: pixels one after the other, and facts about each image.
+    """Images on the device.
 
     Attributes:
-        pixels: uint8, capacity × 3.
-        ends: int64, for each image the pixels of all images up to its own end.
-        sizes: int32, heights and widths.
+        pixels: pixels of all images in sequence, uint8, capacity × 3.
+        ends: exclusive end of each image in `pixels`, int64; padding repeats the last end.
+        sizes: height and width of each image, int32.
     """
 
     pixels: jax.Array
@@ -50,36 +51,36 @@ def load(
     megapixels: float | None,
     threads: int,
 ) -> Images:
-    """Decodes images and copies them to the device; names those that cannot be used.
+    """Decodes images and copies them to the device; logs those that cannot be used.
 
     Args:
         paths: of the image files.
         read: returns the pixels of a file, or raises OSError or ValueError with the reason.
-        side: of a crop.
-        megapixels: the capacity; None for the least multiple of `PIXELS_STEP` that suffices.
-        threads: that decode. Threads and not forks: jax has threads of its own by now.
+        side: side of a crop in pixels.
+        megapixels: capacity; None: the number of pixels, rounded up to a multiple of
+            `PIXEL_CAPACITY_MULTIPLE`.
+        threads: number of decoding threads. (Forking is unsafe after jax has started threads.)
     """
-
-    limit = MOST_PIXELS if megapixels is None else int(megapixels * 1e6)
-    found: list[np.ndarray] = []
+    limit = MAX_PIXELS if megapixels is None else int(megapixels * 1e6)
+    images: list[np.ndarray] = []
     count = 0
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         for pixels in pool.map(functools.partial(_usable, read, side), paths):
             if pixels is None:
                 continue
-            found.append(pixels)
+            images.append(pixels)
             count += pixels.shape[0] * pixels.shape[1]
             if count > limit:
                 pool.shutdown(cancel_futures=True)
                 raise crops.DataError(
-                    f"the images have more than {limit / 1e6:g} megapixels, the room for them on "
-                    "the device: raise --device_megapixels (at most 2147), or use --crops=host."
+                    f"the images have more than {limit / 1e6:g} megapixels, the capacity on the "
+                    "device: raise --device_megapixels (at most 2147), or use --crops=host."
                 )
-    if not found:
+    if not images:
         raise crops.DataError(
             f"no usable images: all of {len(paths)} are damaged or smaller than a crop of {side}."
         )
-    return _on_device(found, _capacity(count, megapixels))
+    return _copy_to_device(images, _capacity(count, megapixels))
 
 
 def _usable(
@@ -88,9 +89,9 @@ def _usable(
     """Returns the pixels of a file, or None if it is damaged or smaller than a crop."""
     try:
         pixels = read(path)
-        short = min(pixels.shape[:2])
-        if short < side:
-            raise ValueError(f"{short} pixels on its short side")
+        short_side = min(pixels.shape[:2])
+        if short_side < side:
+            raise ValueError(f"{short_side} pixels on its short side")
     except (OSError, ValueError) as error:
         logger.warning("not used: %s: %s", path, error)
         return None
@@ -100,15 +101,15 @@ def _usable(
 def _capacity(count: int, megapixels: float | None) -> int:
     if megapixels is not None:
         return int(megapixels * 1e6)
-    return min(-(-count // PIXELS_STEP) * PIXELS_STEP, MOST_PIXELS)
+    return min(-(-count // PIXEL_CAPACITY_MULTIPLE) * PIXEL_CAPACITY_MULTIPLE, MAX_PIXELS)
 
 
-def _on_device(images: list[np.ndarray], capacity: int) -> Images:
-    rows = -(-len(images) // IMAGES_STEP) * IMAGES_STEP
+def _copy_to_device(images: list[np.ndarray], capacity: int) -> Images:
+    rows = -(-len(images) // IMAGE_CAPACITY_MULTIPLE) * IMAGE_CAPACITY_MULTIPLE
     sizes = np.ones([rows, 2], np.int32)
     sizes[: len(images)] = [image.shape[:2] for image in images]
     counts = np.prod(sizes[: len(images)], axis=1, dtype=np.int64)
-    # Rows without an image end where the last image does, so none is ever drawn.
+    # Padding rows repeat the last end, so that `searchsorted` never selects them.
     ends = np.full(rows, counts.sum(), np.int64)
     ends[: len(images)] = np.cumsum(counts)
     pixels = np.zeros([capacity, 3], np.uint8)
@@ -124,11 +125,11 @@ def cut(
     """Returns the crops of a step, uint8: batch × side × side × 3.
 
     Args:
-        images: what to cut from.
+        images: images on the device.
         step: number of the step, an integer scalar.
-        seed: of the run.
+        seed: seed of the run.
         batch: number of crops.
-        side: of a crop.
+        side: side of a crop in pixels.
         downscale: largest factor by which a crop is scaled down.
     """
     key = jax.random.fold_in(jax.random.key(seed), step.astype(jnp.uint32))
@@ -137,7 +138,7 @@ def cut(
     image = jnp.searchsorted(images.ends, pixel, side="right")
     sizes = images.sizes[image]
     start = images.ends[image] - sizes[:, 0].astype(jnp.int64) * sizes[:, 1]
-    # Half of the crops keep their pixels: scaling down takes a photo's noise away.
+    # Half of the crops are not downscaled, as downscaling removes noise that models must code.
     drawn = jax.random.uniform(keys[1], (batch,), jnp.float32, minval=-1.0)
     factor = downscale ** jnp.maximum(drawn, 0.0)
     size = jnp.minimum(jnp.round(side * factor).astype(jnp.int32), jnp.min(sizes, axis=1))
@@ -157,7 +158,7 @@ def cut(
 
 
 def _reduced(pixels: jax.Array, size: jax.Array, side: int) -> jax.Array:
-    """Scales the first `size` rows and columns down to `side`, as Pillow's box filter does."""
+    """Scales the first `size` rows and columns down to `side`, like Pillow's box filter."""
     weights = jax.vmap(lambda n: _box_weights(n, pixels.shape[1], side))(size)
     values = jnp.einsum(
         "bir,brcd,bjc->bijd",
@@ -170,8 +171,8 @@ def _reduced(pixels: jax.Array, size: jax.Array, side: int) -> jax.Array:
 def _box_weights(size: jax.Array, window: int, side: int) -> jax.Array:
     """Returns the weights of `window` inputs in each of `side` outputs.
 
-    Inputs count alike whose centre is within half an output's width of the output's centre.
-    Distances are in units of 1 / (2 · side), in which they are integers.
+    An output pixel is the mean of the input pixels whose centers lie within it.
+    Distances are in units of 1 / (2 · side), so that they are integers.
     """
     outputs = (2 * jnp.arange(side, dtype=jnp.int32)[:, None] + 1) * size
     inputs = (2 * jnp.arange(window, dtype=jnp.int32) + 1) * side
@@ -180,10 +181,10 @@ def _box_weights(size: jax.Array, window: int, side: int) -> jax.Array:
     return near / near.sum(axis=1, keepdims=True)
 
 
-def described(images: Images, paths: list[pathlib.Path]) -> str:
-    """Returns a line about the images for the log."""
+def summary(images: Images, paths: list[pathlib.Path]) -> str:
+    """Returns a line for the log."""
     used, capacity = int(images.ends[-1]), len(images.pixels)
     return (
         f"{len(paths)} files, {used / 1e6:.0f} megapixels on {jax.devices()[0]} "
-        f"(room for {capacity / 1e6:.0f})"
+        f"(capacity {capacity / 1e6:.0f})"
     )

@@ -1,9 +1,9 @@
-"""Writes a config's training step for a machine without TensorFlow; see README.md here.
+"""Exports a config's training step to a machine without TensorFlow; see README.md in this folder.
 
     python -m training.portable.export --config gained_stem4 \
         --data IMAGES --output STEP_DIR --set batch=32 --bfloat16
 
-The weights that it begins with are the config's: fitted to --data, random, or of a file
+The initial weights are those of the config: fitted to --data, random, or from a file
 (--set start=weights.npz).
 """
 
@@ -24,25 +24,27 @@ _CONFIG = flags.DEFINE_string(
     "config", None, "name in tfc_models.training.configs, or file that sets CONFIG", required=True
 )
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the step", required=True)
-_DATA = flags.DEFINE_string("data", None, "pictures for the linear start")
-_SET = flags.DEFINE_multi_string("set", [], "key=value of the config; arguments.key=value")
+_DATA = flags.DEFINE_string("data", None, "training images for the linear start")
+_SET = flags.DEFINE_multi_string(
+    "set", [], "change of the config: key=value, or arguments.key=value for the model"
+)
 _STEPS_PER_CALL = flags.DEFINE_integer(
-    "steps_per_call", 10, "steps in one call of the runner, which may choose another", lower_bound=1
+    "steps_per_call", 10, "default number of steps per call of the runner", lower_bound=1
 )
 _FLOAT16 = flags.DEFINE_bool(
-    "float16", False, "store large arrays of weights in 16 bits: half the size, rounded"
+    "float16", False, "round large arrays of weights to 16 bits, which halves the size"
 )
-_BFLOAT16 = flags.DEFINE_bool("bfloat16", False, "multiply in bfloat16: for GPUs that have it")
+_BFLOAT16 = flags.DEFINE_bool("bfloat16", False, "multiply in bfloat16, for GPUs that support it")
 
 
 def export() -> None:
-    """Exports as the flags say."""
+    """Exports a step with the flags' settings."""
     config = configs.read(_CONFIG.value, _SET.value)
     if config.start == "linear" and not _DATA.value:
-        raise ValueError("the linear start needs --data; or --set start=random, or a file.")
+        raise ValueError("the linear start needs --data; or set start=random, or start=FILE.")
     tf.keras.utils.set_random_seed(config.seed)
     model = models.build(config.model, **config.arguments)
-    # Not the config's "auto", which is about the machine that it runs on.
+    # The config's "auto" would select by the exporting machine.
     model.set_bfloat16("on" if _BFLOAT16.value else "off")
     trainer = Trainer(model, config)
     trainer.start(_DATA.value)

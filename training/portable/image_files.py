@@ -1,4 +1,4 @@
-"""Image files of a folder and their pixels. Needs numpy and Pillow only: travels with a step."""
+"""Image files of a folder. Needs only numpy and Pillow: it is copied into exported steps."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def find(folder: str) -> list[pathlib.Path]:
     """Returns the image files of a folder and the folders in it, sorted."""
     paths = [p for p in pathlib.Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES]
     if not paths:
-        raise crops.DataError(f"no pictures in {folder}.")
+        raise crops.DataError(f"no images in {folder}.")
     return sorted(paths)
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-    """Returns the pixels of an image in sRGB: upright, and on white where it is transparent."""
+    """Returns the pixels of an image in sRGB, rotated by its EXIF data and composited on white."""
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode[0] in "IF":
-                raise ValueError(f"samples of mode {image.mode}: give 8 bits a sample")
+                raise ValueError(f"mode {image.mode}: only 8 bits per sample are supported")
             if image.info.get("icc_profile") and image.mode in ("RGB", "CMYK"):
                 profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
                 srgb = ImageCms.createProfile("sRGB")

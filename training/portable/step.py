@@ -1,8 +1,8 @@
-"""A trainer's step as one XLA module, with everything that it needs to run elsewhere.
+"""Export of a trainer's step as an XLA module, with everything needed to run it elsewhere.
 
-Python traced by TensorFlow, tensorflow-compression's layers, gradients, Keras' optimizers and
-the noise: all of it compiles with XLA, and what XLA compiles is a pure function. Variables
-become parameters, and those that a step changes become results as well.
+The model, tensorflow-compression's layers, gradients, Keras' optimizers and the noise all compile
+with XLA to a pure function. Variables become parameters, and variables that a step changes become
+results, too.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import tensorflow as tf
 from tfc_models import models
 from tfc_models.training import crops
 from tfc_models.training.trainer import Trainer
-from training.portable import pieces, values
+from training.portable import split_files, values
 
 HERE, LIBRARY = pathlib.Path(__file__).parent, pathlib.Path(crops.__file__).parent
-TRAVELLERS = (
+PORTABLE_FILES = (
     *(HERE / name for name in ("runner.py", "convert.py", "compiled_step.py", "device_crops.py")),
-    *(HERE / name for name in ("image_files.py", "pieces.py", "values.py")),
-    *(LIBRARY / name for name in ("crops.py", "schedule.py", "stopping.py")),
+    *(HERE / name for name in ("image_files.py", "split_files.py", "values.py")),
+    *(LIBRARY / name for name in ("crops.py", "schedule.py", "stopped.py")),
 )
-"""Files that go along: they need jax, numpy and Pillow."""
+"""Programs that are copied into exported steps. They need only jax, numpy and Pillow."""
 
 _DTYPES = {
     **{"pred": "bool", "u8": "uint8", "s32": "int32", "s64": "int64", "u32": "uint32"},
@@ -42,10 +42,10 @@ def write(
     """Writes step.hlo, manifest.json, initial.npz and the runner; returns the manifest.
 
     Args:
-        trainer: whose step it is.
-        folder: made where it is missing.
-        steps_per_call: steps in one call of the runner.
-        half: stores large arrays of weights as float16, which loses precision.
+        trainer: trainer whose step is exported.
+        folder: output folder; created if needed.
+        steps_per_call: default number of steps per call of the runner.
+        half: whether to store large arrays of weights as float16, which loses precision.
     """
     config = trainer.config
     step = tf.function(trainer.train_step, jit_compile=True, autograph=False)
@@ -54,23 +54,23 @@ def write(
     traced = step.get_concrete_function(batch, rates)
     compiled = step.experimental_get_compiler_ir(batch, rates)
     hlo, text = compiled(stage="hlo_serialized"), compiled(stage="hlo")
-    names, first = _captured(trainer, traced)
-    stored, origins = values.compacted(first, half)
-    given = {"batch": batch.numpy(), "rates": rates.numpy()}
-    changed = _changed(text)
-    losses = sorted(traced.structured_outputs)  # a dict's results come in order of its keys
+    names, initial = _captured_inputs(trainer, traced)
+    stored, origins = values.compact(initial, half)
+    arguments = {"batch": batch.numpy(), "rates": rates.numpy()}
+    aliases = _output_aliases(text)
+    losses = sorted(traced.structured_outputs)  # Results of a dict are in the order of its keys.
     inputs = [
         {
             "name": name,
             "variable": label,
             "shape": list(value.shape),
             "dtype": value.dtype.name,
-            "output": changed.get(i),
+            "output": aliases.get(i),
             **({"initial": origins[name]} if name in origins else {}),
         }
         for i, (name, label, value) in enumerate(
-            [(k, "", v) for k, v in given.items()]
-            + [(name, label, first[name]) for name, label in names]
+            [(k, "", v) for k, v in arguments.items()]
+            + [(name, label, initial[name]) for name, label in names]
         )
     ]
     _check(text, inputs, len(losses))
@@ -98,7 +98,7 @@ def write(
         "inputs": inputs,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "step.stablehlo").unlink(missing_ok=True)  # of an older step.hlo
+    (folder / "step.stablehlo").unlink(missing_ok=True)  # converted from an older step.hlo
     (folder / "step.hlo").write_bytes(hlo)
     np.savez_compressed(folder / "initial.npz", **stored)
     text = json.dumps(manifest, indent=1)
@@ -108,20 +108,20 @@ def write(
 
 
 def copy_programs(folder: pathlib.Path) -> None:
-    """Copies the programs that travel with a step to a folder."""
-    for path in TRAVELLERS:
+    """Copies the programs of exported steps to a folder."""
+    for path in PORTABLE_FILES:
         shutil.copyfile(path, folder / path.name)
 
 
 def _variables(trainer: Trainer) -> dict[int, tuple[str, tf.Variable]]:
-    """Every variable of a trainer with a name for it, by the identity of its handle."""
+    """Returns a trainer's variables and their names in manifests, by the id of their handles."""
     named: dict[str, tf.Variable] = {"step": trainer.step, "running_loss": trainer.running_loss}
     for i, (weight, average) in enumerate(zip(trainer.variables, trainer.average)):
         named[f"weights/{i:03}"], named[f"average/{i:03}"] = weight, average
     for kind, optimizer in trainer.optimizers.items():
-        # Its learning rate is a variable, and not among them.
-        of_optimizer = [*optimizer.variables, optimizer._learning_rate]
-        named.update({f"optimizer/{kind}/{i:03}": v for i, v in enumerate(of_optimizer)})
+        # `variables` does not include the learning rate.
+        optimizer_variables = [*optimizer.variables, optimizer._learning_rate]
+        named.update({f"optimizer/{kind}/{i:03}": v for i, v in enumerate(optimizer_variables)})
     known = {id(v.handle) for v in named.values()}
     others = {id(v.handle): v for m in (trainer.model, trainer.model.coder) for v in m.variables}
     generators = [m for m in trainer.model.coder.submodules if hasattr(m, "generator")]
@@ -131,8 +131,10 @@ def _variables(trainer: Trainer) -> dict[int, tuple[str, tf.Variable]]:
     return {id(v.handle): (name, v) for name, v in named.items()}
 
 
-def _captured(trainer: Trainer, traced: Any) -> tuple[list[tuple[str, str]], dict[str, np.ndarray]]:
-    """Names and labels of what a traced step captured, in its order; and the values."""
+def _captured_inputs(
+    trainer: Trainer, traced: Any
+) -> tuple[list[tuple[str, str]], dict[str, np.ndarray]]:
+    """Returns the names and labels of a traced step's captured inputs in order, and values."""
     variables = _variables(trainer)
     names, values = [], {}
     for i, captured in enumerate(traced.captured_inputs):
@@ -148,52 +150,52 @@ def _captured(trainer: Trainer, traced: Any) -> tuple[list[tuple[str, str]], dic
     return names, values
 
 
-def _changed(text: str) -> dict[int, int]:
-    """Which result of a module replaces which parameter, from its header."""
+def _output_aliases(text: str) -> dict[int, int]:
+    """Returns the number of the result that replaces each parameter, from a module's header."""
     header = text.split("\n", 1)[0]
     pairs = re.findall(r"\{(\d+)\}: \((\d+), \{\}", header)
     return {int(parameter): int(result) for result, parameter in pairs}
 
 
 def _check(text: str, inputs: list[dict[str, Any]], losses: int) -> None:
-    """Makes sure that the module's parameters are what the manifest says."""
+    """Raises ValueError unless the module's parameters and results match the manifest."""
     entry = text[text.index("\nENTRY ") :]
-    found = {}
+    actual = {}
     for dtype, shape, number in re.findall(r" = (\w+)\[([\d,]*)\]\S* parameter\((\d+)\)", entry):
-        found[int(number)] = [_DTYPES.get(dtype, dtype), [int(n) for n in shape.split(",") if n]]
+        actual[int(number)] = [_DTYPES.get(dtype, dtype), [int(n) for n in shape.split(",") if n]]
     expected = {i: [x["dtype"], x["shape"]] for i, x in enumerate(inputs)}
-    if found != expected:
-        wrong = sorted(i for i in {*found, *expected} if found.get(i) != expected.get(i))[0]
+    if actual != expected:
+        first = min(i for i in {*actual, *expected} if actual.get(i) != expected.get(i))
         raise ValueError(
-            f"the compiled step's parameter {wrong} is {found.get(wrong)}, not "
-            f"{expected.get(wrong)}: its arguments are not in the order of the traced function's."
+            f"the compiled step's parameter {first} is {actual.get(first)}, not "
+            f"{expected.get(first)}: its arguments are not in the order of the traced function's."
         )
     results = sorted(x["output"] for x in inputs if x["output"] is not None)
     if results != list(range(losses, losses + len(results))):
         raise ValueError(f"the compiled step's results are not {losses} losses and variables.")
 
 
-def trained_model(folder: pathlib.Path, checkpoint: pathlib.Path) -> models.CompressionModel:
+def load_trained_model(folder: pathlib.Path, checkpoint: pathlib.Path) -> models.CompressionModel:
     """Returns the model of an exported step with the averaged weights of a runner's checkpoint.
 
     Args:
-        folder: of the exported step.
-        checkpoint: checkpoint.npz, or average.npz, which may be in pieces.
+        folder: folder of the exported step.
+        checkpoint: checkpoint.npz, or average.npz, which may be split.
     """
-    manifest = values.manifest_of(folder)
+    manifest = values.read_manifest(folder)
     model = models.build(manifest["model"], **manifest["arguments"])
-    content = pieces.read(checkpoint)
-    arrays, _ = values.checkpoint_of(checkpoint, content, manifest["digest"])
+    content = split_files.read(checkpoint)
+    arrays, _ = values.read_checkpoint(checkpoint, content, manifest["digest"])
     variables = model.trainable_variables
     labels = {x["name"]: x["variable"] for x in manifest["inputs"]}
     exported = [labels[n] for n in sorted(labels) if n.startswith("weights/")]
     if exported != [v.name for v in variables]:
         raise ValueError(
-            f"the variables of {model.name} are not those that were exported: was its code "
-            "changed since then?"
+            f"the variables of {model.name} differ from those in the export: its code has changed "
+            "since then."
         )
     for i, variable in enumerate(variables):
         variable.assign(arrays[f"average/{i:03}"])
         if not np.all(np.isfinite(variable.numpy())):
-            raise ValueError(f"{checkpoint}: {variable.name} holds values that are not numbers.")
+            raise ValueError(f"{checkpoint}: {variable.name} has values that are not finite.")
     return model

@@ -1,1 +1,1 @@
-"""Commands of `tfc-models`, a module each, with DESCRIPTION, `add_options` and `run`."""
+"""Commands of `tfc-models`. Each module defines DESCRIPTION, `add_options` and `run`."""

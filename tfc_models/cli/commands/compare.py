@@ -1,4 +1,4 @@
-"""`tfc-models compare`: one picture by every codec, at the size and at the quality of ours."""
+"""`tfc-models compare`: compares codecs on one image, at equal size and at equal quality."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import numpy as np
 
 from tfc_models import evaluation, images
 from tfc_models.analysis import Metric
-from tfc_models.cli import arguments, searching
-from tfc_models.cli.choosing import Chosen, metric_names, print_settings
+from tfc_models.cli import arguments, search_options
+from tfc_models.cli.codec_selection import Selection, metric_names, print_settings
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.loading import check_model, load_model
 from tfc_models.cli.output import Reporter, print_json, print_table
-from tfc_models.cli.writing import png_target, write_file
+from tfc_models.cli.output_files import png_target, write_file
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.evaluation import measuring, sheet
 from tfc_models.evaluation.quality_metrics import drawn
 
 DESCRIPTION = """\
-Compresses one picture with a model, then with the standard codecs to the same size, and writes
-all results side by side, with an enlarged detail, into one PNG file. Prints the quality at the
-size of the model's file, the size at its quality, and the settings of all codecs."""
+Compresses one image with a model, then with the standard codecs to the same size. Writes all
+results with an enlarged crop to one PNG file. Prints the quality at the size of the model's file,
+the size at its quality, and the settings of all codecs."""
 SUFFIX = ".compare.png"
-# A file that is a little larger than ours is still "the same size"; a smaller one always is.
-OVER = 0.01
+# Other codecs may exceed the model's file size by this fraction.
+SIZE_TOLERANCE = 0.01
 
 
-class _Compared(NamedTuple):
-    """One codec's version of the picture.
+class _CodecResult(NamedTuple):
+    """Result of one codec.
 
     Attributes:
-        contender: the codec, with the one setting of this version.
-        pixels: the decoded picture.
+        contender: the codec with its setting.
+        pixels: decoded image.
         figures: size and quality.
-        equal: bytes at the quality of ours, and a remark where there are none.
+        equal: bytes at the quality of the model's file, or None; and the setting or the reason.
     """
 
     contender: evaluation.Contender
@@ -56,7 +56,7 @@ class _Compared(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """The quality of our file, which the others are brought to."""
+    """Quality of the model's file, which the other codecs must match."""
 
     metric: Metric
     further: tuple[evaluation.QualityMetric, ...]
@@ -66,14 +66,14 @@ class _Target(NamedTuple):
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    command.add_argument("picture", metavar="RGB_IMAGE", help="picture file")
+    command.add_argument("picture", metavar="RGB_IMAGE", help="image file")
     command.add_argument(
         "-o", "--output", metavar="PNG", help="file to write (default: RGB_IMAGE.compare.png)"
     )
-    command.add_argument("--force", action="store_true", help="overwrite a file that exists")
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--force", action="store_true", help="overwrite an existing file")
+    command.add_argument("--quiet", action="store_true", help="print errors only")
     arguments.add_model(
-        command, "model of the zoo (default: its default one), or a weights file", "default"
+        command, "model name or weights file (default: the zoo's default model)", "default"
     )
     arguments.add_quality(command)
     arguments.add_effort(command)
@@ -83,7 +83,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--equal",
         metavar="METRIC",
         default="psnr",
-        help="metric of the table of sizes at equal quality (default: %(default)s)",
+        help="metric that defines equal quality (default: %(default)s)",
     )
     arguments.add_background(command)
     arguments.add_limits(command)
@@ -96,149 +96,149 @@ def run(options: argparse.Namespace) -> int:
     names = metric_names(options.metrics)
     equal = (metric_names(options.equal) or ["psnr"])[0]
     reporter = Reporter("compare", options.quiet)
-    searching.check(options, options.effort)
+    search_options.check_tune(options, options.effort)
     check_model(options.model)
     try:
         limits = options.max_pixels, options.max_side
-        picture = images.read(source, options.background, *limits)
+        image = images.read(source, options.background, *limits)
     except (images.ImageError, OSError) as error:
         raise CommandError(f"{source}: {one_line(error)}") from error
-    for note in picture.notes:
+    for note in image.notes:
         reporter.line(f"{source}: {note}")
-    chosen = Chosen(reporter)
-    chosen.add_peers(options.codecs, options.avif_speed)
+    selection = Selection(reporter)
+    selection.add_peers(options.codecs, options.avif_speed)
     codec = load_model(options.model)
-    chosen.add_metrics(dict.fromkeys([*names, equal]), options)
-    search = searching.search_options(options.effort, options.tune)
-    setting = _our_setting(codec, options.quality, search)
-    compared = _compare(picture.coded, codec, setting, chosen, drawn(equal), reporter)
+    selection.add_metrics(dict.fromkeys([*names, equal]), options)
+    search = search_options.compress_arguments(options.effort, options.tune)
+    setting = _model_setting(codec, options.quality, search)
+    results = _compare(image.coded, codec, setting, selection, drawn(equal), reporter)
     page = sheet.contact_sheet(
-        [_original(source, picture.pixels), *_entries(compared, drawn(equal), chosen.metrics)]
+        [_original(source, image.pixels), *_entries(results, drawn(equal), selection.metrics)]
     )
     write_file(target, images.encode(page, ".png"), options.force)
     if options.json:
-        print_json(_document(compared, drawn(equal), chosen.skipped))
+        print_json(_document(results, drawn(equal), selection.skipped))
     elif not options.quiet:
-        _print(compared, drawn(equal), chosen.metrics)
+        _print(results, drawn(equal), selection.metrics)
     reporter.line(f"{source} → {target}")
     return FAILED if reporter.failures else 0
 
 
-def _our_setting(codec: Any, quality: int | None, search: dict[str, Any]) -> evaluation.Setting:
+def _model_setting(codec: Any, quality: int | None, search: dict[str, Any]) -> evaluation.Setting:
     if quality is not None and not codec.many_rates:
-        raise UsageError(f"{codec.model_name} has one rate: --quality is for models of many.")
+        raise UsageError(f"{codec.model_name} has a fixed rate and does not support --quality.")
     if codec.many_rates and quality is None:
         quality = DEFAULT_QUALITY
     return evaluation.model_setting(codec, quality, **search)
 
 
 def _compare(
-    picture: np.ndarray,
+    pixels: np.ndarray,
     codec: Any,
     setting: evaluation.Setting,
-    chosen: Chosen,
+    selection: Selection,
     metric: Metric,
     reporter: Reporter,
-) -> list[_Compared]:
-    """Ours first. A codec that cannot code this picture is reported and left out."""
-    coded = evaluation.code(picture, setting.encode, setting.decode)
-    figures = evaluation.measure(picture, coded, chosen.metrics)
+) -> list[_CodecResult]:
+    """Returns the results, the model's first. A codec that fails is reported and skipped."""
+    coded = evaluation.code(pixels, setting.encode, setting.decode)
+    figures = evaluation.measure(pixels, coded, selection.metrics)
     library = evaluation.model_library(codec)
-    ours = evaluation.Contender(codec.model_name, "model", (setting,), library)
-    compared = [_Compared(ours, coded.pixels, figures, (figures.bytes, ""))]
-    target = _target(figures, metric, chosen.metrics)
+    contender = evaluation.Contender(codec.model_name, "model", (setting,), library)
+    results = [_CodecResult(contender, coded.pixels, figures, (figures.bytes, ""))]
+    target = _target(figures, metric, selection.metrics)
     if target is None and metric.name in figures.record():
-        reporter.line(f"no sizes at equal {metric.short}: that of ours has no finite value.")
-    with reporter.progress(chosen.peers, "comparing") as peers:
+        reporter.line(f"no sizes at equal {metric.short}: the model's value is not finite.")
+    with reporter.progress(selection.peers, "comparing") as peers:
         for peer in peers:
             try:
-                compared.append(_by_peer(picture, peer, figures.bytes, target, chosen.metrics))
+                results.append(_peer_result(pixels, peer, figures.bytes, target, selection.metrics))
             except Exception as error:
                 reporter.error(f"{peer.title}: {one_line(error)}")
-    return compared
+    return results
 
 
 def _target(
     figures: evaluation.Figures, metric: Metric, metrics: Sequence[evaluation.QualityMetric]
 ) -> _Target | None:
-    """None where our picture has no finite quality by this metric, or it was not measured."""
+    """Returns the quality to match; None if it is infinite or was not measured."""
     further = tuple(one for one in metrics if one.shown == metric)
     known = metric.name in figures.record()
     quality = metric.quality(figures.value(metric.name)) if known else None
     return None if quality is None else _Target(metric, further, figures.bytes, quality)
 
 
-def _by_peer(
-    picture: np.ndarray,
+def _peer_result(
+    pixels: np.ndarray,
     peer: evaluation.Peer,
     size: int,
     target: _Target | None,
     metrics: Sequence[evaluation.QualityMetric],
-) -> _Compared:
-    setting = peer.at_size(picture, size, OVER)
+) -> _CodecResult:
+    setting = peer.at_size(pixels, size, SIZE_TOLERANCE)
     point = evaluation.peer_setting(peer, setting)
-    coded = evaluation.code(picture, point.encode, point.decode)
-    figures = evaluation.measure(picture, coded, metrics)
+    coded = evaluation.code(pixels, point.encode, point.decode)
+    figures = evaluation.measure(pixels, coded, metrics)
     contender = evaluation.Contender(peer.title, "codec", (point,), peer.version, peer.options_text)
-    equal = (None, "") if target is None else _equal_size(picture, peer, target)
-    return _Compared(contender, coded.pixels, figures, equal)
+    equal = (None, "") if target is None else _equal_size(pixels, peer, target)
+    return _CodecResult(contender, coded.pixels, figures, equal)
 
 
 def _equal_size(
-    picture: np.ndarray, peer: evaluation.Peer, target: _Target
+    pixels: np.ndarray, peer: evaluation.Peer, target: _Target
 ) -> tuple[float | None, str]:
-    """Bytes at the quality of ours, or the reason why there are none."""
+    """Returns the bytes at the target quality with the setting, or None with the reason."""
     metric = target.metric
 
     def trial(setting: float) -> evaluation.Trial:
         point = evaluation.peer_setting(peer, setting)
-        coded = evaluation.code(picture, point.encode, point.decode)
-        value = evaluation.measure(picture, coded, target.further).value(metric.name)
+        coded = evaluation.code(pixels, point.encode, point.decode)
+        value = evaluation.measure(pixels, coded, target.further).value(metric.name)
         quality = metric.quality(value)
-        # A picture that came back unchanged.
+        # The quality of an unchanged image is infinite.
         return evaluation.Trial(len(coded.data), math.inf if quality is None else quality)
 
-    found = evaluation.size_at_quality(peer.settings, target.quality, trial)
-    if found.bytes is not None:
-        return found.bytes, " to ".join(dict.fromkeys(map(peer.label, found.settings)))
-    label, reached = peer.label(found.settings[0]), found.trials[0]
-    shown = metric.text(reached.quality) if math.isfinite(reached.quality) else "no loss"
+    result = evaluation.size_at_quality(peer.settings, target.quality, trial)
+    if result.bytes is not None:
+        return result.bytes, " to ".join(dict.fromkeys(map(peer.label, result.settings)))
+    label, reached = peer.label(result.settings[0]), result.trials[0]
+    text = metric.text(reached.quality) if math.isfinite(reached.quality) else "no loss"
     if reached.quality < target.quality:
-        return None, f"out of range: {shown} at most ({label})"
-    return None, f"out of range: {shown} in its smallest file, {reached.bytes:,} bytes ({label})"
+        return None, f"out of range: {text} at most ({label})"
+    return None, f"out of range: {text} in its smallest file, {reached.bytes:,} bytes ({label})"
 
 
-def _original(source: pathlib.Path, picture: np.ndarray) -> sheet.Entry:
-    height, width = picture.shape[:2]
+def _original(source: pathlib.Path, pixels: np.ndarray) -> sheet.Entry:
+    height, width = pixels.shape[:2]
     lines = (
         f"{encodable(source.name)}, {width}×{height}",
-        f"{picture.size:,} bytes of pixels, 24 bpp",
+        f"{pixels.size:,} bytes of pixels, 24 bpp",
     )
-    return sheet.Entry(picture, "Original", lines)
+    return sheet.Entry(pixels, "Original", lines)
 
 
 def _entries(
-    compared: Sequence[_Compared], metric: Metric, metrics: Sequence[evaluation.QualityMetric]
+    results: Sequence[_CodecResult], metric: Metric, metrics: Sequence[evaluation.QualityMetric]
 ) -> list[sheet.Entry]:
     entries = []
-    for item in compared:
+    for item in results:
         figures, (size, remark) = item.figures, item.equal
         shown = [f"{drawn(n).short} {_text(drawn(n), figures)}" for n in ("psnr", "ms-ssim")]
         lines = [f"{figures.bytes:,} bytes, {figures.bpp:.3f} bpp", ", ".join(shown)]
         others = [f"{one.shown.short} {_text(one.shown, figures)}" for one in metrics]
-        # Three fit into the width of a tile.
+        # The width of a tile holds three values.
         lines += [", ".join(others[i : i + 3]) for i in range(0, len(others), 3)]
         lines.append(item.contender.options or item.contender.library)
-        if item is not compared[0] and (size or remark):
-            told = f"{size:,.0f} bytes ({_relative(size, compared)})" if size else remark
-            lines.append(f"at the {metric.short} of {compared[0].codec}: {told}")
+        if item is not results[0] and (size or remark):
+            text = f"{size:,.0f} bytes ({_relative(size, results)})" if size else remark
+            lines.append(f"at the {metric.short} of {results[0].codec}: {text}")
         title = f"{item.codec}{', ' * bool(item.setting)}{item.setting}"
         entries.append(sheet.Entry(images.as_rgb(item.pixels), title, tuple(lines)))
     return entries
 
 
 def _text(metric: Metric, figures: evaluation.Figures) -> str:
-    """A value as people know it: MS-SSIM and SSIM as they are, not in decibels."""
+    """Formats a value in its usual unit: MS-SSIM and SSIM are not converted to decibels."""
     value = figures.value(metric.name)
     if metric.scale is float:
         unit = f" {metric.unit}" if metric.unit else ""
@@ -246,37 +246,37 @@ def _text(metric: Metric, figures: evaluation.Figures) -> str:
     return measuring.figure_text(value, 4)
 
 
-def _relative(size: float, compared: Sequence[_Compared]) -> str:
-    """A size against ours, in percent."""
-    return f"{100.0 * (size / compared[0].figures.bytes - 1.0):+.1f}%".replace("-", "−")
+def _relative(size: float, results: Sequence[_CodecResult]) -> str:
+    """Formats the difference from the model's size, in percent."""
+    return f"{100.0 * (size / results[0].figures.bytes - 1.0):+.1f}%".replace("-", "−")
 
 
 def _document(
-    compared: Sequence[_Compared], metric: Metric, skipped: dict[str, str]
+    results: Sequence[_CodecResult], metric: Metric, skipped: dict[str, str]
 ) -> dict[str, Any]:
-    ours = compared[0].figures.record()
+    model = results[0].figures.record()
     sizes = [
-        {"codec": item.codec, "bytes": item.equal[0], "setting": item.equal[1]} for item in compared
+        {"codec": item.codec, "bytes": item.equal[0], "setting": item.equal[1]} for item in results
     ]
     return {
         "equal_size": [
             {"codec": item.codec, "setting": item.setting, **item.figures.record()}
-            for item in compared
+            for item in results
         ],
         "equal_quality": {
             "metric": metric.name,
-            "value": ours.get(metric.name),
+            "value": model.get(metric.name),
             "sizes": sizes,
         },
-        "codecs": [item.contender.record() for item in compared],
+        "codecs": [item.contender.record() for item in results],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
     }
 
 
 def _print(
-    compared: Sequence[_Compared], metric: Metric, metrics: Sequence[evaluation.QualityMetric]
+    results: Sequence[_CodecResult], metric: Metric, metrics: Sequence[evaluation.QualityMetric]
 ) -> None:
-    ours = compared[0]
+    model = results[0]
     shown = [drawn("psnr"), drawn("ms-ssim"), *(one.shown for one in metrics)]
     columns = dict.fromkeys(("codec", "setting"), "left")
     columns.update(dict.fromkeys(("bytes", "bpp", *(one.short for one in shown)), "right"))
@@ -290,25 +290,30 @@ def _print(
                 f"{item.figures.bpp:.3f}",
                 *(_text(one, item.figures) for one in shown),
             )
-            for item in compared
+            for item in results
         ),
-        title=f"At the size of {ours.codec}",
+        title=f"At the size of {model.codec}",
     )
-    if any(item.equal[0] or item.equal[1] for item in compared[1:]):
-        _print_equal_quality(compared, metric)
-    print_settings([item.contender for item in compared])
+    if any(item.equal[0] or item.equal[1] for item in results[1:]):
+        _print_equal_quality(results, metric)
+    print_settings([item.contender for item in results])
 
 
-def _print_equal_quality(compared: Sequence[_Compared], metric: Metric) -> None:
-    ours = compared[0]
-    columns = {"codec": "left", "setting": "left", "bytes": "right", f"vs {ours.codec}": "right"}
-    rows = [(ours.codec, ours.setting, f"{ours.figures.bytes:,}", "–")]
-    for item in compared[1:]:
+def _print_equal_quality(results: Sequence[_CodecResult], metric: Metric) -> None:
+    model = results[0]
+    columns = {
+        "codec": "left",
+        "setting": "left",
+        "bytes": "right",
+        f"vs {model.codec}": "right",
+    }
+    rows = [(model.codec, model.setting, f"{model.figures.bytes:,}", "–")]
+    for item in results[1:]:
         size, setting = item.equal
-        told = ("–", "–") if size is None else (f"{size:,.0f}", _relative(size, compared))
-        rows.append((item.codec, setting, *told))
+        cells = ("–", "–") if size is None else (f"{size:,.0f}", _relative(size, results))
+        rows.append((item.codec, setting, *cells))
     print_table(
         columns,
         rows,
-        title=f"At the {metric.short} of {ours.codec}: {_text(metric, ours.figures)}",
+        title=f"At the {metric.short} of {model.codec}: {_text(metric, model.figures)}",
     )

@@ -1,4 +1,4 @@
-"""`tfc-models evaluate`: codecs over a folder of pictures, to tables and plots."""
+"""`tfc-models evaluate`: measures codecs on a folder of images; writes tables and plots."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import numpy as np
 
 import tfc_models
 from tfc_models import analysis, evaluation, images, remote
-from tfc_models.cli import arguments, searching
-from tfc_models.cli.choosing import Chosen, metric_names, peer_names, print_settings
+from tfc_models.cli import arguments, search_options
+from tfc_models.cli.codec_selection import Selection, metric_names, peer_names, print_settings
 from tfc_models.cli.errors import FAILED, CommandError, UsageError, encodable, one_line
 from tfc_models.cli.loading import check_model, load_model, silence_tensorflow
 from tfc_models.cli.output import Reporter, print_json, print_table
-from tfc_models.cli.plan import Found, find_inputs
-from tfc_models.cli.writing import make_folder, write_file
+from tfc_models.cli.output_files import make_folder, write_file
+from tfc_models.cli.plan import InputFile, find_inputs
 from tfc_models.evaluation.quality_metrics import drawn_metrics
 from tfc_models.zoo import DEFAULT
 
 DESCRIPTION = """\
-Measures codecs over a folder of pictures, from real files, headers included: bits per pixel,
-PSNR, MS-SSIM, further metrics and seconds, by picture and on average. Writes tables (CSV, JSON),
-plots (PNG, SVG), BD-rates by every metric and the settings of all codecs to a folder. A run that
-was ended goes on when the command is given again. Codecs and metrics that are not installed are
-named, with the command that installs them, and skipped."""
+Measures codecs on a folder of images: bits per pixel of actual files with headers, PSNR, MS-SSIM,
+further metrics and seconds, per image and on average. Writes tables (CSV, JSON), plots (PNG, SVG),
+BD-rates by every metric and the settings of all codecs to a folder. To resume an interrupted run,
+give the same command again. Codecs and metrics that are not installed are skipped and reported
+with the command that installs them."""
 JOURNAL = "journal.jsonl"
 TABLES = ("results.csv", "results.json", "bd_rate.md")
 
 
 class _Model(NamedTuple):
-    """A curve of ours: its name, and the models on it."""
+    """Rate-distortion curve of models: its name and the models on it."""
 
     name: str
     parts: tuple[str, ...]
 
 
 class _Results(NamedTuple):
-    """The measurements, and what there is to say about them."""
+    """Measurements, measured codecs, and what was left out or skipped, with reasons."""
 
     rows: list[evaluation.Row]
     contenders: list[evaluation.Contender]
@@ -50,78 +50,78 @@ class _Results(NamedTuple):
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    command.add_argument("folder", metavar="FOLDER", help="pictures, also in folders below it")
+    command.add_argument("folder", metavar="FOLDER", help="folder of images, searched recursively")
     command.add_argument(
         "--models",
         metavar="NAMES",
         default="default",
-        help="models of the zoo or weights files, with commas; models of one rate that make "
-        "one curve: name=a+b+c (default: the zoo's default)",
+        help="comma-separated model names or weights files; name=a+b+c joins fixed-rate models "
+        "to one curve (default: the zoo's default model)",
     )
     arguments.add_efforts(command)
     arguments.add_tune(command, "--effort")
     arguments.add_peers(command)
-    command.add_argument("--out", metavar="DIR", required=True, help="folder to write to")
+    command.add_argument("--out", metavar="DIR", required=True, help="output folder")
     command.add_argument(
         "--points",
         metavar="N",
         type=arguments.argument(arguments.points),
         default=8,
-        help="settings of each codec, and of models of many rates (default: %(default)s)",
+        help="points per curve of codecs and variable-rate models (default: %(default)s)",
     )
     arguments.add_background(command)
     arguments.add_limits(command)
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measures what is not in the journal yet, then writes everything."""
-    searching.check(options, max(options.effort))
+    """Measures what is not in the journal yet, then writes all outputs. Returns the exit code."""
+    search_options.check_tune(options, max(options.effort))
     models = _parse_models(options.models)
     metrics = metric_names(options.metrics)
     if not models and options.codecs is not None and not peer_names(options.codecs):
-        raise UsageError("there is nothing to evaluate: give --models or --codecs.")
+        raise UsageError("--models and --codecs name no codec.")
     out = pathlib.Path(options.out)
     reporter = Reporter("evaluate", options.quiet)
     sources = _sources(options, out, reporter)
     _check_folder(out)
     silence_tensorflow()
-    chosen = Chosen(reporter)
-    chosen.add_peers(options.codecs, options.avif_speed)
-    if not models and not chosen.peers:
+    selection = Selection(reporter)
+    selection.add_peers(options.codecs, options.avif_speed)
+    if not models and not selection.peers:
         raise CommandError("none of the codecs is installed.")
-    chosen.add_metrics(metrics, options)
+    selection.add_metrics(metrics, options)
     make_folder(out)
     try:
-        journal = evaluation.Journal(out / JOURNAL, chosen.metrics)
+        journal = evaluation.Journal(out / JOURNAL, selection.metrics)
     except OSError as error:
         raise CommandError(f"cannot write {out / JOURNAL}: {one_line(error)}") from error
     with journal:
         contenders = [c for model in models for c in _load(model, options)]
-        contenders += [evaluation.peer_contender(peer, options.points) for peer in chosen.peers]
+        contenders += [evaluation.peer_contender(peer, options.points) for peer in selection.peers]
         run = evaluation.Evaluation(sources, contenders, journal)
         with reporter.progress(run.steps, "evaluating") as steps:
             for name, failure in run.run(steps):
                 if options.traceback:
                     raise failure
-                reporter.error(f"{name}: {one_line(failure).rstrip('.')}. It is left out.")
+                reporter.error(f"{name}: {one_line(failure).rstrip('.')}. It is skipped.")
     if not run.rows:
-        raise CommandError("no picture could be evaluated.")
+        raise CommandError("no image could be evaluated.")
     left_out = {name: one_line(error) for name, error in run.left_out.items()}
-    results = _Results(run.rows, contenders, left_out, chosen.skipped)
+    results = _Results(run.rows, contenders, left_out, selection.skipped)
     _write(out, results, options, reporter)
     if run.reused:
-        reporter.line(f"{run.reused} of {len(run.steps)} measurements were in {out / JOURNAL}.")
+        reporter.line(f"{run.reused} of {len(run.steps)} measurements read from {out / JOURNAL}.")
     reporter.line(f"{out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return FAILED if reporter.failures else 0
 
 
 def _parse_models(text: str) -> list[_Model]:
-    """Curves: `a`, or `a+b+c` for models of one rate each, or `name=a+b+c`."""
+    """Parses curves: `a`, or `a+b+c` for fixed-rate models, or `name=a+b+c`."""
     taken: dict[str, tuple[str, ...]] = {peer.title: () for peer in evaluation.PEERS.values()}
     models: dict[str, tuple[str, ...]] = {}
     for spec in filter(None, (part.strip() for part in text.split(","))):
-        if os.path.isfile(spec):  # Whatever signs are in its name.
+        if os.path.isfile(spec):  # Its name may contain = and +.
             stem = pathlib.Path(spec).stem
             name = spec if stem in models else stem
             parts: tuple[str, ...] = (spec,)
@@ -134,24 +134,24 @@ def _parse_models(text: str) -> list[_Model]:
             parts = tuple(dict.fromkeys(_model_name(part) for part in joined.split("+")))
             name = name if equals else "+".join(parts)
         if not name or {**taken, **models}.get(name, parts) != parts:
-            raise UsageError(f"{spec!r}: curves of models need names of their own.")
+            raise UsageError(f"{spec!r}: each curve needs a unique name.")
         models[name] = parts
     return [_Model(name, parts) for name, parts in models.items()]
 
 
 def _model_name(text: str) -> str:
-    """A model that exists; the default by its own name, which a plot can show."""
+    """Returns the name of an existing model. The default is replaced by its name, for plots."""
     check_model(text)
     own = [entry.name for entry in tfc_models.entries() if entry.default]
     return own[0] if text == DEFAULT and own else text
 
 
 def _load(model: _Model, options: argparse.Namespace) -> list[evaluation.Contender]:
-    """One curve for each effort."""
+    """Returns one curve per effort."""
     codecs = {part: load_model(part) for part in model.parts}
     curves = []
     for effort in options.effort:
-        search = searching.search_options(effort, options.tune)
+        search = search_options.compress_arguments(effort, options.tune)
         name = ", ".join(filter(None, (model.name, evaluation.options_text(search))))
         curves.append(evaluation.model_contender(name, codecs, options.points, **search))
     return curves
@@ -160,23 +160,23 @@ def _load(model: _Model, options: argparse.Namespace) -> list[evaluation.Contend
 def _sources(
     options: argparse.Namespace, out: pathlib.Path, reporter: Reporter
 ) -> list[evaluation.Source]:
-    """The pictures, but for those that an evaluation has written."""
+    """Returns the images of the folder, without plots that an evaluation has written."""
     if os.path.realpath(options.folder) == os.path.realpath(out):
-        raise UsageError("--out is the folder of the pictures: its plots would become some.")
-    found = find_inputs([options.folder], images.has_image_suffix, "pictures")
+        raise UsageError("--out must not be the folder of images: plots would be evaluated too.")
+    inputs = find_inputs([options.folder], images.has_image_suffix, "images")
     inside = os.path.join(os.path.realpath(out), "")
-    found = [file for file in found if not os.path.realpath(file.path or "").startswith(inside)]
-    if not found:
-        raise CommandError(f"{options.folder}: there are no pictures in this folder.")
-    if len(found) == 1 and found[0].error:
-        raise CommandError(f"{found[0].path}: {found[0].error}")
+    inputs = [file for file in inputs if not os.path.realpath(file.path or "").startswith(inside)]
+    if not inputs:
+        raise CommandError(f"{options.folder}: there are no images in this folder.")
+    if len(inputs) == 1 and inputs[0].error:
+        raise CommandError(f"{inputs[0].path}: {inputs[0].error}")
     return [
         evaluation.Source(encodable(file.relative.as_posix()), _reader(file, options))
-        for file in found
+        for file in inputs
     ]
 
 
-def _reader(file: Found, options: argparse.Namespace) -> Any:
+def _reader(file: InputFile, options: argparse.Namespace) -> Any:
     def read() -> np.ndarray:
         if file.error or file.path is None:
             raise CommandError(file.error or "not a file")
@@ -187,13 +187,13 @@ def _reader(file: Found, options: argparse.Namespace) -> Any:
 
 
 def _check_folder(out: pathlib.Path) -> None:
-    """Refuses to overwrite what no evaluation has written."""
+    """Refuses to overwrite files that no evaluation has written."""
     if (out / JOURNAL).exists():
         return
     for name in (*TABLES, *_plot_names()):
         if (out / name).exists():
             raise CommandError(
-                f"{out / name} exists, without the {JOURNAL} of an evaluation: "
+                f"{out / name} exists, but the folder has no {JOURNAL} of an evaluation: "
                 "give another folder with --out."
             )
 
@@ -204,7 +204,7 @@ def _write(
     rows, contenders, left_out, skipped = results
     averages = evaluation.means(rows)
     measured = evaluation.curves(averages)
-    listed = list(dict.fromkeys(row.picture for row in rows))
+    listed = list(dict.fromkeys(row.image for row in rows))
     published = evaluation.published_beside(listed)
     rates = evaluation.bd_rates(measured, published)
     beside_published = evaluation.against_published(measured, listed)
@@ -213,7 +213,7 @@ def _write(
     )
     own = encodable(pathlib.Path(os.path.abspath(options.folder)).name)
     name = "Kodak" if published else own
-    about = f"{name}, mean over {len(listed)} picture{'s' * (len(listed) != 1)}"
+    about = f"{name}, mean over {len(listed)} image{'s' * (len(listed) != 1)}"
     remarks = [*evaluation.gaps(rows), *evaluation.falling_quality(measured)]
     report = evaluation.bd_markdown(
         rates,
@@ -232,7 +232,7 @@ def _write(
         if name in files:
             write_file(out / name, files[name], force=True)
         else:
-            (out / name).unlink(missing_ok=True)  # Of an earlier run, with other pictures.
+            (out / name).unlink(missing_ok=True)  # From an earlier run with other images.
     for remark in remarks:
         reporter.line(remark)
     if options.json:
@@ -260,7 +260,7 @@ def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
 
 def _print(rates: list[Any]) -> None:
     for title, (headings, *lines) in evaluation.bd_tables(rates).items():
-        # Without the repeated word eight anchors fit into the usual widths.
+        # Without the repeated word, eight anchors fit into a terminal.
         anchors = [heading.removeprefix("against ") for heading in headings[1:]]
         columns = {"": "left", **dict.fromkeys(anchors, "right")}
         name = title.partition(",")[0]

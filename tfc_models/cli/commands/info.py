@@ -1,4 +1,4 @@
-"""`tfc-models info`: what compressed files say about themselves. Needs no TensorFlow."""
+"""`tfc-models info`: shows the headers of compressed files. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tfc_models.cli import arguments
 from tfc_models.cli.batch import read_input
 from tfc_models.cli.errors import FAILED, CommandError, one_line, printable
 from tfc_models.cli.output import Reporter, print_json
-from tfc_models.cli.plan import Found, find_inputs
+from tfc_models.cli.plan import InputFile, find_inputs
 from tfc_models.codec.container import SUFFIX
 from tfc_models.file_names import is_compressed
 
-DESCRIPTION = "Shows what files say about themselves. Needs no model."
+DESCRIPTION = "Shows the headers of compressed files. Needs no model."
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """What compressed files say about themselves."""
+    """Shows the headers of compressed files. Returns the exit code."""
     reporter = Reporter("info")
     results = []
     for file in find_inputs(options.inputs, is_compressed, f"{SUFFIX} files"):
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if reporter.failures else 0
 
 
-def _describe(file: Found) -> dict[str, Any]:
+def _describe(file: InputFile) -> dict[str, Any]:
     if file.error:
         raise CommandError(file.error)
     header = tfc_models.inspect(read_input(file.path))
@@ -74,10 +74,10 @@ def _describe(file: Found) -> dict[str, Any]:
 def _print_description(facts: dict[str, Any]) -> None:
     streams = " + ".join(f"{count:,}" for count in facts["stream_bytes"]) or "none"
     availability = (
-        "in the zoo" if facts["in_zoo"] else "NOT in the zoo: -m must name its weights file"
+        "in the zoo" if facts["in_zoo"] else "NOT in the zoo: give its weights file with -m"
     )
     rows = {
-        "picture": f"{facts['width']}×{facts['height']}{', grey' * (facts['channels'] == 1)}",
+        "image": f"{facts['width']}×{facts['height']}{', grey' * (facts['channels'] == 1)}",
         "size": f"{facts['bytes']:,} bytes, {facts['bpp']:.3f} bpp",
         "model": f"{facts['model']}, weights {facts['digest']} ({availability})",
         "rate": str(facts["rate"]),
@@ -86,7 +86,7 @@ def _print_description(facts: dict[str, Any]) -> None:
         "fingerprint": f"latent {facts['latent_fingerprint']}, file {facts['file_fingerprint']}",
     }
     if not facts["rate"]:
-        del rows["rate"]  # 0 is what models of one rate write.
+        del rows["rate"]  # Fixed-rate models write 0.
     print(printable(facts["input"]))
     for label, text in rows.items():
         print(f"  {label:<12}{text}")

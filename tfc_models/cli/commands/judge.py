@@ -1,4 +1,4 @@
-"""`tfc-models judge`: how good metrics are."""
+"""`tfc-models judge`: evaluates image metrics."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ import numpy as np
 from tfc_models import images
 from tfc_models.cli import arguments
 from tfc_models.cli.errors import CommandError, UsageError, one_line
+from tfc_models.cli.input_images import center_crop, read_pixels
 from tfc_models.cli.loading import silence_tensorflow
-from tfc_models.cli.metric_choice import UNTRAINED, distance_names, learned_of, metrics_of
+from tfc_models.cli.metric_choice import (
+    UNTRAINED,
+    distance_names,
+    load_learned_metric,
+    load_metrics,
+)
 from tfc_models.cli.output import Reporter, print_json, print_table
-from tfc_models.cli.photos import middle, read
 from tfc_models.cli.plan import find_inputs
 from tfc_models.evaluation.measuring import finite
 from tfc_models.metrics import METRICS
 
 DESCRIPTION = """\
-Tries metrics on photos: do they cost more the stronger a corruption is (15 of them, in the style
-of ImageNet-C), does a shift by a pixel cost less than a blur of equal MSE, and do they rank a bank
-of distorted pairs as LPIPS does? With --bapps: how often do they agree with people?"""
+Evaluates metrics on images: whether a distance grows with the strength of a corruption (15
+corruptions in the style of ImageNet-C), whether a shift by one pixel has a smaller distance than
+a blur of equal MSE, and the rank correlation with LPIPS over distorted pairs. --bapps adds the
+agreement with people on the BAPPS dataset."""
 BLURRED = ("pim-bands", "pim-bands-untrained")
 REFERENCE = "lpips"
 COLUMNS = {
-    "monotone": "stronger costs more",
-    "shift": "shift under blur",
+    "monotone": "monotonicity",
+    "shift": "shift below blur",
     "rank": "rank correlation with LPIPS",
     "2afc": "BAPPS 2AFC",
     "jnd": "BAPPS JND",
@@ -37,21 +43,21 @@ COLUMNS = {
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    command.add_argument("pictures", metavar="FOLDER", help="of photos (or one) to try metrics on")
+    command.add_argument("pictures", metavar="FOLDER", help="folder of images, or one image")
     arguments.add_metrics(command, *UNTRAINED)
     command.add_argument(
         "--pairs",
         metavar="N",
         type=arguments.argument(arguments.count),
         default=1000,
-        help="in the bank (default: 1000)",
+        help="number of distorted pairs (default: 1000)",
     )
     command.add_argument(
         "--side",
         metavar="PIXELS",
         type=arguments.argument(arguments.count),
         default=224,
-        help="of the middle of each photo, which is what is used (default: 224)",
+        help="side of the central crop that is used of each image (default: 224)",
     )
     command.add_argument(
         "--blur",
@@ -64,28 +70,28 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.argument(arguments.seed),
         default=0,
-        help=f"of the weights of {' and '.join(UNTRAINED)} (default: 0)",
+        help=f"seed of the random weights of {' and '.join(UNTRAINED)} (default: 0)",
     )
-    command.add_argument("--bapps", metavar="FOLDER", help="score on BAPPS, too, which is there")
+    command.add_argument("--bapps", metavar="FOLDER", help="folder of BAPPS; adds its scores")
     command.add_argument(
         "--bapps-side",
         metavar="PIXELS",
         type=arguments.argument(arguments.count),
         default=64,
-        help="to which its patches are scaled (default: 64, as its authors do; NLPD needs 65, "
-        "MS-SSIM 176)",
+        help="side that BAPPS patches are scaled to (default: 64, the authors' setting; NLPD "
+        "needs 65, MS-SSIM 176)",
     )
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--quiet", action="store_true", help="print errors only")
     arguments.add_background(command)
     arguments.add_limits(command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """A row for every metric."""
+    """Prints a row for every metric. Returns the exit code."""
     reporter = Reporter("judge", options.quiet)
     names = distance_names(options, reporter, tuple(UNTRAINED))
     if options.blur is not None and not {*BLURRED} & {*names}:
-        raise UsageError(f"--blur is of PIM-bands: add {' or '.join(BLURRED)} to --metric.")
+        raise UsageError(f"--blur needs {' or '.join(BLURRED)} in --metric.")
     photos = _photos(pathlib.Path(options.pictures), options)
     silence_tensorflow()
     if options.bapps:
@@ -96,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:
             raise CommandError(one_line(error)) from error
     if REFERENCE not in names:
-        reporter.line("Ranks are not compared: that takes lpips among the metrics.")
+        reporter.line("Rank correlation is skipped: it needs lpips in --metric.")
     distances = _distances(names, options)
     rows: dict[str, dict[str, Any]] = {name: {} for name in names}
     trials = [("monotone", _monotone), ("shift", _shift)]
@@ -116,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     print_table(
         {"metric": "left", **{COLUMNS[c]: "right" for c in columns}},
         ((name, *(_text(c, row.get(c)) for c in columns)) for name, row in rows.items()),
-        f"{len(photos)} pictures",
+        f"{len(photos)} images",
     )
     return 0
 
@@ -128,37 +134,37 @@ def _text(column: str, value: float | None) -> str:
 
 
 def _photos(folder: pathlib.Path, options: argparse.Namespace) -> list[np.ndarray]:
-    """Of a folder, or one picture; the middle of each, of the side that was asked for."""
+    """Returns the central crop of one image, or of each image of a folder."""
     photos = []
-    for found in find_inputs([str(folder)], images.has_image_suffix, "pictures"):
-        if found.error or found.path is None:
-            raise CommandError(f"{found.path}: {found.error}")
-        photo = read(found.path, options)
+    for file in find_inputs([str(folder)], images.has_image_suffix, "images"):
+        if file.error or file.path is None:
+            raise CommandError(f"{file.path}: {file.error}")
+        photo = read_pixels(file.path, options)
         if min(photo.shape[:2]) < options.side:
-            raise CommandError(f"{found.path} has less than --side {options.side} pixels a side.")
-        photos.append(middle(photo, options.side))
+            raise CommandError(f"{file.path} is smaller than --side {options.side}.")
+        photos.append(center_crop(photo, options.side))
     return photos
 
 
 def _distances(names: list[str], options: argparse.Namespace) -> dict[str, Callable[..., Any]]:
-    """Each compiled once for the shapes that it will see."""
+    """Returns the distances by metric, each compiled once for all its shapes."""
     import tensorflow as tf
 
     from tfc_models.perceptual import PIM_MIN_SIDE
 
-    known = metrics_of([n for n in names if n not in UNTRAINED], options)
+    known = load_metrics([n for n in names if n not in UNTRAINED], options)
     functions = {name: metric.distance for name, metric in known.items()}
     least = dict.fromkeys(UNTRAINED, PIM_MIN_SIDE)
     least.update({name: metric.min_side for name, metric in known.items()})
     if short := [name for name in names if least[name] > options.side - 1]:
         needed = max(least[name] for name in short) + 1
-        raise UsageError(f"{', '.join(short)} cannot see so small pictures: --side {needed}.")
+        raise UsageError(f"the images are too small for {', '.join(short)}: give --side {needed}.")
     changes = {} if options.blur is None else {"blur": options.blur}
     if changes and "pim-bands" in names:
-        functions["pim-bands"] = learned_of("pim-bands", options, **changes).distance
+        functions["pim-bands"] = load_learned_metric("pim-bands", options, **changes).distance
     for name in UNTRAINED.keys() & {*names}:
-        of = UNTRAINED[name]
-        trained = learned_of(of, options, **(changes if name in BLURRED else {}))
+        base = UNTRAINED[name]
+        trained = load_learned_metric(base, options, **(changes if name in BLURRED else {}))
         tf.keras.utils.set_random_seed(options.seed)
         functions[name] = type(trained)(trained.settings).distance
     return {name: tf.function(functions[name], reduce_retracing=True) for name in names}
@@ -195,7 +201,7 @@ def _rank(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> 
 def _bapps(distances: dict[str, Any], photos: list[np.ndarray], options: Any) -> dict[str, Any]:
     from tfc_models.perceptual import bapps
 
-    # Whatever cannot see patches of that size has a dash.
+    # Metrics that need larger patches get a dash.
     return {
         name: bapps.score(distance, options.bapps, size=options.bapps_side)
         for name, distance in distances.items()

@@ -1,4 +1,4 @@
-"""`tfc-models models`: the models of the zoo. Needs no TensorFlow."""
+"""`tfc-models models`: lists the models of the zoo. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import tfc_models
 from tfc_models.cli.output import print_json, print_table, size_text
 
-DESCRIPTION = "Lists the models that -m takes."
+DESCRIPTION = "Lists the available models."
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(listed)
         return 0
     columns = {"name": "left", "default": "center", "size": "right", "realism": "center"}
-    columns["what"] = "left"
+    columns["summary"] = "left"
     print_table(
         columns,
         (

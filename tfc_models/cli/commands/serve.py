@@ -1,4 +1,4 @@
-"""`tfc-models serve`: a model behind TF Serving's protocol, with a page."""
+"""`tfc-models serve`: serves a model with TF Serving's protocol and a web page."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sys
 import tempfile
 from typing import NoReturn
 
-from tfc_models.cli import arguments, extras, logs, signals
+from tfc_models.cli import arguments, logs, optional_packages, signals
 from tfc_models.cli.errors import CommandError, UsageError, one_line
 from tfc_models.cli.loading import check_model, load_model, silence_tensorflow
 
 DESCRIPTION = """\
-Serves a model by REST and gRPC, in TF Serving's protocol, with a page for browsers. The model is
-one of the zoo or a weights file, which is exported first, or a folder that tfc-models export or
-serving.export wrote; a folder of versions is watched for new ones. With --json, the log is JSON.
-SIGTERM and Ctrl-C end the server when what it has accepted is answered."""
+Serves a model over REST and gRPC with TF Serving's protocol, and a web page. The model is a name
+in the zoo or a weights file, which is exported first, or a folder that tfc-models export or
+serving.export wrote. A folder of versions is polled for new versions. With --json, the log is JSON.
+SIGTERM and Ctrl-C stop the server after it has answered all accepted requests."""
 HANDLES_SIGNALS = True
 GRAPH = "saved_model.pb"
 
@@ -26,16 +26,19 @@ GRAPH = "saved_model.pb"
 def add_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     command.add_argument(
-        "model", metavar="MODEL_OR_DIR", help="model of the zoo, weights file, or exported folder"
+        "model", metavar="MODEL_OR_DIR", help="model name, weights file, or exported folder"
     )
     command.add_argument(
-        "--name", metavar="NAME", default="default", help="name for clients (default: default)"
+        "--name",
+        metavar="NAME",
+        default="default",
+        help="model name for clients (default: default)",
     )
     command.add_argument(
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
-        help="address to listen at; 0.0.0.0 for all (default: 127.0.0.1)",
+        help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)",
     )
     for option, default, use in (("port", 8500, "gRPC"), ("rest-port", 8501, "REST and the page")):
         command.add_argument(
@@ -43,22 +46,22 @@ def add_options(command: argparse.ArgumentParser) -> None:
             metavar="N",
             type=arguments.argument(arguments.port),
             default=default,
-            help=f"for {use}; 0 picks a free one (default: {default})",
+            help=f"port for {use}; 0 picks a free port (default: {default})",
         )
-    command.add_argument("--no-page", action="store_true", help="leave out the page")
+    command.add_argument("--no-page", action="store_true", help="disable the web page")
     command.add_argument(
         "--bfloat16",
         choices=("off", "on", "auto"),
         default="auto",
-        help="convolve in bfloat16, of a model that is exported here; auto: if it pays on this "
-        "machine (default: auto)",
+        help="convolutions in bfloat16, for a model that is exported first; auto: if it is faster "
+        "on this machine (default: auto)",
     )
     command.add_argument(
         "--max-effort",
         metavar="N",
         type=arguments.argument(arguments.effort),
         default=0,
-        help="largest effort that clients may ask for, of a model that is exported here "
+        help="maximum effort that clients may request, for a model that is exported first "
         "(default: 0)",
     )
     command.add_argument(
@@ -66,35 +69,35 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.argument(arguments.count),
         default=16,
-        help="pictures in a call, or a request (default: 16)",
+        help="maximum number of images per batch or request (default: 16)",
     )
     command.add_argument(
         "--threads",
         metavar="N",
         type=arguments.argument(arguments.count),
         default=os.cpu_count() or 1,
-        help="calls that run at a time (default: the number of processors)",
+        help="number of concurrent model calls (default: the number of processors)",
     )
     command.add_argument(
         "--memory",
         metavar="MIB",
         type=arguments.argument(arguments.count),
         default=1536,
-        help="memory for requests in flight; more answer 429 (default: 1536)",
+        help="memory for requests in flight; requests beyond it get status 429 (default: 1536)",
     )
     arguments.add_limits(command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serves until a signal; ends the process with the exit code."""
+    """Serves until a signal, then ends the process with the exit code."""
     folder = pathlib.Path(options.model)
     if not folder.is_dir():
         check_model(options.model)
     elif not (folder / GRAPH).is_file() and not any(_versions(folder)):
-        raise UsageError(f"{folder} holds neither a SavedModel nor versions of one.")
+        raise UsageError(f"{folder} contains neither a SavedModel nor versions of one.")
     silence_tensorflow()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    with extras.needed("serving"):
+    with optional_packages.required("serving"):
         _serve(options, folder)
 
 
@@ -117,23 +120,25 @@ def _serve(options: argparse.Namespace, folder: pathlib.Path) -> NoReturn:
         page=not options.no_page,
     )
     with tempfile.TemporaryDirectory(prefix="tfc-models-serve-") as scratch:
-        with signals.handled():
+        with signals.raise_on_signals():
             base = _versions_of(options, folder, pathlib.Path(scratch))
         if options.json:
             log.set_up()
         try:
-            with contextlib.nullcontext() if options.json else logs.shown():
-                status = server.Server(manager.single(options.name, str(base)), settings).run()
+            with contextlib.nullcontext() if options.json else logs.to_stderr():
+                status = server.Server(
+                    manager.single_model_config(options.name, str(base)), settings
+                ).run()
         except server.ERRORS as error:
             raise CommandError(str(error).splitlines()[0]) from error
     sys.stderr.flush()
-    os._exit(status)  # Threads that still run a call would keep the process.
+    os._exit(status)  # Threads that are inside a model call would keep the process alive.
 
 
 def _versions_of(
     options: argparse.Namespace, folder: pathlib.Path, scratch: pathlib.Path
 ) -> pathlib.Path:
-    """Returns a folder of versions of the model; exports the model if it is none."""
+    """Returns a folder of versions of the model, after exporting the model if necessary."""
     if not folder.is_dir():
         from tfc_models.serving.exporting import export
 

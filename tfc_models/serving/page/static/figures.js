@@ -1,78 +1,113 @@
-// The table of sizes and qualities.
+// The table of size and quality by codec.
 
+const head = document.querySelector("#figures thead tr");
 const body = document.querySelector("#figures tbody");
-const COLUMNS = [
-  ["bytes", (value) => value.toLocaleString("en")],
-  ["bpp", (value) => value.toFixed(3)],
-  ["psnr", (value) => value.toFixed(2)],
-  ["ms_ssim", (value) => value.toFixed(4)],
+const SIZES = [
+  { name: "bytes", format: (value) => value.toLocaleString("en") },
+  { name: "bpp", format: (value) => value.toFixed(3) },
 ];
-const QUALITIES = ["psnr", "ms_ssim"];
-const NONE = { bytes: "–", bpp: "–", psnr: "∞", ms_ssim: "–" }; // JSON has no infinity.
+let metrics = []; // As the server describes them: name, title, unit, digits, direction, min_side.
+let columns = SIZES;
+let side = Infinity; // The smaller side of the image.
 
-/** Empties the table, but for a row for each codec, waiting. */
+/** Adds a column for each metric that the server measures. */
+export function setMetrics(described) {
+  metrics = described;
+  const formatted = metrics.map(({ name, digits }) => ({
+    name,
+    format: (value) => value.toFixed(digits),
+  }));
+  columns = [...SIZES, ...formatted];
+  for (const old of head.querySelectorAll("[data-metric]")) old.remove();
+  head.append(...metrics.map(columnHeading));
+}
+
+/** Sets the size of the image: metrics have a minimum side. */
+export function setSize(width, height) {
+  side = Math.min(width, height);
+}
+
+/** Replaces all rows by one pending row for each codec. */
 export function wait(codecs) {
-  body.replaceChildren(...codecs.map(([key, title]) => waiting(key, title)));
+  body.replaceChildren(...codecs.map(([key, title]) => pendingRow(key, title)));
 }
 
 /** Fills a codec's row. */
 export function fill(key, title, setting, figures) {
   const row = rowOf(key);
-  row.replaceChildren(heading(title, setting));
-  for (const [name, format] of COLUMNS) {
+  row.replaceChildren(rowHeading(title, setting));
+  for (const { name, format } of columns) {
     const cell = row.insertCell();
-    const value = figures[name];
-    if (value === undefined) cell.textContent = "–";
-    else cell.textContent = value === null ? NONE[name] : format(value);
+    const value = figures[name] === null && isInfinite(name) ? Infinity : figures[name];
+    if (value === undefined || value === null) cell.textContent = "–";
+    else cell.textContent = value === Infinity ? "∞" : format(value);
     cell.dataset.name = name;
-    cell.dataset.value = value ?? (name === "psnr" && value === null ? Infinity : "");
+    cell.dataset.value = value ?? "";
   }
   row.ariaBusy = "false";
   markBest();
 }
 
-/** Says in a codec's row why it has no figures. */
+/** Shows an error in a codec's row. */
 export function fail(key, title, message) {
   const row = rowOf(key);
-  row.replaceChildren(heading(title));
+  row.replaceChildren(rowHeading(title));
   const cell = row.insertCell();
-  cell.colSpan = COLUMNS.length;
+  cell.colSpan = columns.length;
   cell.className = "wide";
   cell.textContent = message;
   row.ariaBusy = "false";
+}
+
+/** Whether null is an infinite value, which JSON lacks, and not that of too small an image. */
+function isInfinite(name) {
+  const metric = metrics.find((one) => one.name === name);
+  return metric !== undefined && side >= metric.min_side;
+}
+
+function columnHeading({ name, title, unit }) {
+  const cell = document.createElement("th");
+  cell.scope = "col";
+  cell.dataset.metric = name;
+  cell.textContent = title;
+  if (unit) cell.append(smallText(unit));
+  return cell;
 }
 
 function rowOf(key) {
   return body.querySelector(`[data-key="${key}"]`);
 }
 
-function waiting(key, title) {
+function pendingRow(key, title) {
   const row = document.createElement("tr");
   row.dataset.key = key;
   row.classList.toggle("ours", key === "model");
-  row.append(heading(title));
-  for (const _ of COLUMNS) row.insertCell().textContent = "…";
+  row.append(rowHeading(title));
+  for (const _ of columns) row.insertCell().textContent = "…";
   row.ariaBusy = "true";
   return row;
 }
 
-function heading(title, setting = "") {
+function rowHeading(title, setting = "") {
   const cell = document.createElement("th");
   cell.scope = "row";
   cell.textContent = title;
-  if (setting) {
-    const small = document.createElement("small");
-    small.textContent = ` ${setting}`;
-    cell.append(small);
-  }
+  if (setting) cell.append(smallText(setting));
   return cell;
 }
 
+function smallText(text) {
+  const small = document.createElement("small");
+  small.textContent = ` ${text}`;
+  return small;
+}
+
 function markBest() {
-  for (const name of QUALITIES) {
+  for (const { name, higher_is_better: higherIsBetter } of metrics) {
     const cells = [...body.querySelectorAll(`[data-name="${name}"]`)];
     const known = cells.filter((cell) => cell.dataset.value !== "");
-    const best = Math.max(...known.map((cell) => Number(cell.dataset.value)));
+    const values = known.map((cell) => Number(cell.dataset.value));
+    const best = higherIsBetter ? Math.max(...values) : Math.min(...values);
     for (const cell of cells) {
       const wins = known.length > 1 && Number(cell.dataset.value) === best;
       cell.classList.toggle("best", wins && cell.dataset.value !== "");

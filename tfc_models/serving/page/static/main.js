@@ -1,4 +1,4 @@
-// The page: a file in, a model and a quality, and what becomes of the picture.
+// The page: compresses a chosen image with a model and with other codecs, and compares them.
 
 import * as figures from "./figures.js";
 import * as server from "./server.js";
@@ -6,22 +6,22 @@ import { Viewer } from "./viewer.js";
 
 const OURS = "tfc-models";
 const PEERS = [["jpeg", "JPEG"], ["webp", "WebP"], ["avif", "AVIF"]];
-const BITSTREAM = [0xf1, 0x54, 0x43]; // what our files begin with
-const PAUSE = 150; // ms after which a slider counts as still
+const BITSTREAM = [0xf1, 0x54, 0x43]; // First bytes of a .tfcm file.
+const PAUSE = 150; // Milliseconds without a change after which a setting is applied.
 
 const element = (id) => document.getElementById(id);
 const viewer = new Viewer();
 let models = [];
-let largest = Infinity; // bytes that the server takes
-let file = null; // the picture that is shown, as it was chosen
-let compressed = null; // or the bitstream
-let arriving = null; // what was chosen, until it is read
+let largest = Infinity; // Maximum bytes of a request.
+let file = null; // The image file that is shown,
+let compressed = null; // or the .tfcm file.
+let arriving = null; // The chosen file, until it is read.
 let opening = new AbortController();
 let coding = new AbortController();
 let bitstreamUrl = "";
 let timer = 0;
-let pending = null; // what is to be done when the sliders are still
-let idle = false; // whether the other codecs have all answered
+let pending = null; // Job to run after the pause.
+let idle = false; // Whether all other codecs are done.
 
 function say(text) {
   element("status").textContent = text;
@@ -32,7 +32,7 @@ function complain(text) {
   element("error").hidden = !text;
 }
 
-/** Runs a job that a later one may abort; any other failure is shown. */
+/** Runs a job and shows its error, unless a later job has aborted it. */
 async function attempt(job) {
   try {
     await job();
@@ -43,7 +43,7 @@ async function attempt(job) {
   }
 }
 
-/** Shows whatever a person has chosen: a picture, or a bitstream. */
+/** Opens a chosen file: an image or a .tfcm file. */
 function open(chosen, isSample = false) {
   clearTimeout(timer);
   pending = null;
@@ -57,11 +57,11 @@ function open(chosen, isSample = false) {
     if (!chosen.size) throw named("the file is empty.");
     if (chosen.size > largest) {
       const limit = (largest / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 });
-      throw named(`larger than the ${limit} MiB that this server takes.`);
+      throw named(`the file is larger than this server's limit of ${limit} MiB.`);
     }
     const start = new Uint8Array(await chosen.slice(0, BITSTREAM.length).arrayBuffer());
     const isBitstream = BITSTREAM.every((byte, i) => start[i] === byte);
-    say(isBitstream ? "Decoding…" : "Reading…");
+    say(isBitstream ? "Decompressing…" : "Reading…");
     let opened;
     try {
       opened = isBitstream
@@ -73,6 +73,7 @@ function open(chosen, isSample = false) {
     coding.abort();
     if (!isSample) press(null);
     viewer.reset(opened.width, opened.height);
+    figures.setSize(opened.width, opened.height);
     element("result").hidden = false;
     arriving = null;
     await (isBitstream ? showDecoded(chosen, opened) : showOriginal(chosen, opened));
@@ -82,7 +83,7 @@ function open(chosen, isSample = false) {
 async function showDecoded(chosen, opened, signal = opening.signal) {
   file = null;
   compressed = chosen;
-  await viewer.set("decoded", "Decoded", opened.picture, signal);
+  await viewer.set("decoded", "Decompressed", opened.picture, signal);
   viewer.choose("decoded", "decoded");
   figures.wait([["model", OURS]]);
   figures.fill("model", OURS, opened.model, { bytes: opened.bytes, bpp: opened.bpp });
@@ -90,7 +91,7 @@ async function showDecoded(chosen, opened, signal = opening.signal) {
   const sharp = opened.realism ? ` Realism ${opened.realism}.` : "";
   element("note").textContent = `${opened.width} × ${opened.height} pixels.${sharp}`;
   element("shell").hidden = true;
-  say(`Decoded ${chosen.name}.`);
+  say(`Decompressed ${chosen.name}.`);
 }
 
 async function showOriginal(chosen, opened) {
@@ -99,25 +100,25 @@ async function showOriginal(chosen, opened) {
   await viewer.set("original", "Original", opened.picture, opening.signal);
   viewer.choose("original", "original");
   const notes = [`${opened.width} × ${opened.height} pixels.`, ...opened.notes];
-  notes.push("The others are at the quality whose file is nearest in size.");
+  notes.push("The other codecs use the quality with the nearest file size.");
   element("note").textContent = notes.join(" ");
   await code();
 }
 
-/** How real rather than near a model's pictures are to be, 0 to 1. */
+/** Returns the realism setting, 0 to 1; 0 if the model has no realism decoder. */
 function realism() {
   const model = models.find((one) => one.name === element("model").value);
   return model?.realism ? element("realism").value / 100 : 0;
 }
 
-/** Codes the picture as the settings say, then (unless only ours changes) with the others. */
+/** Compresses the image with the model, then with the other codecs (none: model only). */
 async function code(peers = PEERS) {
   if (!file) return;
   coding.abort();
   coding = new AbortController();
   const { signal } = coding;
   const model = models.find((one) => one.name === element("model").value);
-  if (!model) throw new Error("The server has no model that codes pictures.");
+  if (!model) throw new Error("The server has no image compression model.");
   const quality = model.many_rates ? element("quality").value : null;
   say("Compressing…");
   complain("");
@@ -135,7 +136,7 @@ async function code(peers = PEERS) {
   offer(coded.bitstream, file.name, "model");
   showCommand(model.name, quality, sharp);
   if (peers.length) {
-    say(`Compressed; now the other codecs at about ${coded.bytes.toLocaleString("en")} bytes…`);
+    say(`Compressing with other codecs to about ${coded.bytes.toLocaleString("en")} bytes…`);
   }
   await Promise.all(peers.map((peer) => codeWith(...peer, coded.bytes, signal)));
   idle = true;
@@ -154,7 +155,7 @@ async function codeWith(name, title, size, signal) {
   }
 }
 
-/** Sets the links to what can be kept. */
+/** Sets the download links. */
 function offer(bitstream, name, shown) {
   const stem = name.replace(/\.[^.]*$/, "");
   URL.revokeObjectURL(bitstreamUrl);
@@ -192,7 +193,7 @@ function showRate() {
   element("realism-label").hidden = element("realism-row").hidden = !model?.realism;
 }
 
-/** Does a job when nothing has changed for a moment; what asks for all codecs is not forgotten. */
+/** Runs a job after a pause without changes. A pending `refresh` has priority over other jobs. */
 function settle(job) {
   clearTimeout(timer);
   pending = pending === refresh ? refresh : job;
@@ -203,25 +204,25 @@ function settle(job) {
   }, PAUSE);
 }
 
-/** All settings may have changed. */
+/** Applies all settings. */
 async function refresh() {
   if (arriving) return open(arriving);
   return compressed ? showAgain() : code();
 }
 
-/** Only the decoder's setting has changed. */
+/** Applies the decoder's settings. */
 async function decodeAgain() {
   if (arriving || compressed) return refresh();
-  // What the other codecs were doing is to be ended, not forgotten.
+  // If the other codecs were not done, they start again.
   return code(idle ? [] : PEERS);
 }
 
-/** Decodes the bitstream as the settings say; zoom and line stay where they are. */
+/** Decompresses the .tfcm file again. Zoom and divider do not change. */
 async function showAgain() {
   coding.abort();
   coding = new AbortController();
   const { signal } = coding;
-  say("Decoding…");
+  say("Decompressing…");
   complain("");
   const opened = await server.decompress(compressed, element("model").value, realism(), signal);
   await showDecoded(compressed, opened, signal);
@@ -230,7 +231,7 @@ async function showAgain() {
 function listen() {
   element("file").addEventListener("change", (event) => {
     const [chosen] = event.target.files;
-    event.target.value = ""; // The same file again is a change, too.
+    event.target.value = ""; // So that choosing the same file again is a change.
     if (chosen) open(chosen);
   });
   element("quality").addEventListener("input", () => {
@@ -270,15 +271,16 @@ async function start() {
   const answer = await server.served();
   models = answer.models;
   largest = answer.max_bytes;
+  figures.setMetrics(answer.metrics);
   element("model").replaceChildren(...models.map((one) => new Option(one.name)));
   showRate();
-  if (!models.length) throw new Error("The server has no model that codes pictures.");
+  if (!models.length) throw new Error("The server has no image compression model.");
   const names = await server.sampleNames();
   const buttons = names.map((name) => {
     const button = document.createElement("button");
     const image = new Image();
     image.src = server.sampleAddress(name);
-    image.alt = `Sample ${name}`;
+    image.alt = `Sample image ${name}`;
     button.type = "button";
     button.append(image);
     button.addEventListener("click", () => chooseSample(button, name));
@@ -287,7 +289,7 @@ async function start() {
   element("samples").replaceChildren(...buttons);
   element("samples").hidden = !buttons.length;
   press(null);
-  // Something to see at once, unless a person was quicker.
+  // Shows a sample immediately, unless the user has chosen a file already.
   if (buttons.length && !file) await chooseSample(buttons[0], names[0]);
 }
 

@@ -1,26 +1,26 @@
-// What the page asks its server for. Every failure is an Error with one line for people.
+// Requests of the page to its server. Every failure is an Error with a one-line message.
 
-async function asked(path, options = {}) {
+async function request(path, options = {}) {
   let answer;
   try {
     answer = await fetch(`page/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer.");
+    throw new Error("The server does not respond.");
   }
   if (answer.ok) return answer;
   let message = "";
   try {
     message = (await answer.json()).error;
   } catch {
-    // Not ours: something between here and the server has answered.
+    // The response is not from this server, but from a proxy.
   }
-  throw new Error(message || `The server answered ${answer.status} ${answer.statusText}.`);
+  throw new Error(message || `The server responded ${answer.status} ${answer.statusText}.`);
 }
 
 async function posted(path, parameters, body, signal) {
   const query = new URLSearchParams(parameters);
-  const answer = await asked(`${path}?${query}`, { method: "POST", body, signal });
+  const answer = await request(`${path}?${query}`, { method: "POST", body, signal });
   return answer.json();
 }
 
@@ -28,33 +28,33 @@ function blobOf(text, type) {
   return new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
 }
 
-/** The models that code pictures, and the largest file. */
+/** Returns the codecs, the maximum file size, and the metrics of the table. */
 export async function served() {
-  return (await asked("models")).json();
+  return (await request("models")).json();
 }
 
-/** Names of the samples. */
+/** Returns the names of the sample images. */
 export async function sampleNames() {
-  return (await (await asked("samples")).json()).samples;
+  return (await (await request("samples")).json()).samples;
 }
 
 export function sampleAddress(name) {
   return `page/samples/${encodeURIComponent(name)}`;
 }
 
-/** A sample, as if it had been chosen. */
+/** Returns a sample image as a file. */
 export async function sample(name) {
-  const blob = await (await asked(`samples/${encodeURIComponent(name)}`)).blob();
+  const blob = await (await request(`samples/${encodeURIComponent(name)}`)).blob();
   return new File([blob], name, { type: blob.type });
 }
 
-/** A file's picture, upright and in sRGB. */
+/** Returns the image of a file, upright and in sRGB. */
 export async function picture(file, signal) {
   const answer = await posted("picture", {}, file, signal);
   return { ...answer, picture: blobOf(answer.picture, "image/png") };
 }
 
-/** A picture through a model: the bitstream, what it decodes to, and figures. */
+/** Compresses an image with a model: the bitstream, the decompressed image, size and quality. */
 export async function compress(file, model, quality, realism, signal) {
   const parameters = quality === null ? { model, realism } : { model, quality, realism };
   const answer = await posted("compress", parameters, file, signal);
@@ -65,13 +65,13 @@ export async function compress(file, model, quality, realism, signal) {
   };
 }
 
-/** The picture in a bitstream, by whichever model made it. */
+/** Decompresses a bitstream with the model that compressed it. */
 export async function decompress(file, model, realism, signal) {
   const answer = await posted("decompress", { model, realism }, file, signal);
   return { ...answer, picture: blobOf(answer.picture, "image/png") };
 }
 
-/** A picture through another codec, at the size nearest to a number of bytes. */
+/** Compresses an image with another codec to the nearest size. */
 export async function peer(file, name, size, signal) {
   const answer = await posted("peer", { name, size }, file, signal);
   return { ...answer, picture: blobOf(answer.picture, answer.type) };

@@ -1,9 +1,9 @@
-// Two pictures of one size, one over the other, cut at a line that moves.
+// Comparison of two images of equal size with a movable divider.
 
 const element = (id) => document.getElementById(id);
 
 export class Viewer {
-  #urls = new Map(); // by key
+  #urls = new Map(); // Object URLs by key.
   #width = 1;
   #stage = element("stage");
   #left = element("left");
@@ -19,7 +19,7 @@ export class Viewer {
     this.#cut();
   }
 
-  /** Forgets its pictures; the next ones are of this size. */
+  /** Removes all images. The next ones have this size. */
   reset(width, height) {
     for (const key of [...this.#urls.keys()]) this.remove(key);
     this.#width = width;
@@ -28,12 +28,12 @@ export class Viewer {
     this.#scale();
   }
 
-  /** Adds a picture, or puts another in its place, unless it is no longer wanted. */
+  /** Adds or replaces an image, unless the signal is aborted. */
   async set(key, label, blob, signal) {
     const url = URL.createObjectURL(blob);
     const image = new Image();
     image.src = url;
-    await image.decode(); // Before it is shown, so that nothing flickers.
+    await image.decode(); // Decoding before showing avoids flicker.
     if (signal.aborted) {
       URL.revokeObjectURL(url);
       signal.throwIfAborted();
@@ -49,7 +49,7 @@ export class Viewer {
     this.#show();
   }
 
-  /** Takes a picture away. */
+  /** Removes an image. */
   remove(key) {
     URL.revokeObjectURL(this.#urls.get(key));
     this.#urls.delete(key);
@@ -59,7 +59,7 @@ export class Viewer {
     this.#show();
   }
 
-  /** Which pictures are on the left and on the right. */
+  /** Selects the left and the right image. */
   choose(left, right) {
     this.#left.value = left;
     this.#right.value = right;
@@ -94,7 +94,7 @@ export class Viewer {
     const zoom = Number(element("zoom").querySelector(":checked").value);
     this.#stage.classList.toggle("zoomed", zoom > 0);
     this.#stage.classList.toggle("pixels", zoom > 1);
-    // A pixel of the picture is one of the screen, or a square of them.
+    // An image pixel is one device pixel, or a square of them.
     const width = (this.#width * zoom) / window.devicePixelRatio;
     this.#stage.style.setProperty("--zoomed", `${width}px`);
     const viewport = element("viewport");

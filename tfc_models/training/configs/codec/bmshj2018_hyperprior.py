@@ -1,11 +1,11 @@
-"""Four stages and scales from a hyperprior.
+r"""Four stages, and scales from a hyperprior.
 
-    python -m training.main --config bmshj2018_hyperprior --workdir OUT \\
+    python -m training.main --config bmshj2018_hyperprior --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES
 
 --steps 120 took 246 s on two CPU cores with AVX-512 and without AMX, shared with other work.
-Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 0.821 bpp, 32.30 dB.
---minutes gives it more.
+Result on the 8 gb82 photos, with which the learning rates were selected: 0.821 bpp, 32.30 dB.
+--minutes sets a larger budget.
 """
 
 from tfc_models.training.config import Config

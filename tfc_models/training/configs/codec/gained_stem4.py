@@ -1,13 +1,13 @@
-"""One model for every rate: what the zoo's default began as.
+r"""Variable-rate model from which the zoo's default model was fine-tuned.
 
-    python -m training.main --config gained_stem4 --workdir OUT \\
+    python -m training.main --config gained_stem4 --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES
 
 Machine: two CPU cores with AMX, shared with other work. Time: 2,400 steps take 10 minutes
-(--steps 2400). Reached then on 8 photos never trained on, at quality 0: 0.132 bpp, 27.04 dB;
+(--steps 2400). Result on 8 photos that were not trained on, at quality 0: 0.132 bpp, 27.04 dB;
 25: 0.258 bpp, 29.58 dB; 50: 0.503 bpp, 32.45 dB; 75: 0.927 bpp, 35.52 dB; 100: 1.575 bpp,
 38.48 dB. After 24,900 steps, 164 minutes: 0.117 bpp, 27.29 dB; quality 50: 0.466 bpp, 32.76 dB;
-100: 1.406 bpp, 38.91 dB. The zoo's default goes on from there, with a context.
+100: 1.406 bpp, 38.91 dB. The zoo's default model was trained from there, with a context.
 """
 
 from tfc_models.training.config import Config

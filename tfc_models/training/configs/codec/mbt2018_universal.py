@@ -1,11 +1,11 @@
-"""Universal quantization: noise that encoder and decoder share, soft rounding, annealed.
+r"""Universal quantization: dither shared by encoder and decoder, and annealed soft rounding.
 
-    python -m training.main --config mbt2018_universal --workdir OUT \\
+    python -m training.main --config mbt2018_universal --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES
 
 --steps 120 took 151 s on two CPU cores with AVX-512 and without AMX, shared with other work.
-Reached then on the 8 gb82 photos, by which the rates of learning were chosen: 0.847 bpp, 31.10 dB.
---minutes gives it more.
+Result on the 8 gb82 photos, with which the learning rates were selected: 0.847 bpp, 31.10 dB.
+--minutes sets a larger budget.
 """
 
 from tfc_models.training.config import Config

@@ -1,17 +1,17 @@
-"""HiFiC's first stage, narrow: rate held at a target, squared error and LPIPS, from random weights.
+r"""HiFiC's first stage with few channels: rate target, squared error and LPIPS.
 
-    python -m training.gan --config hific --workdir OUT \\
+    python -m training.gan --config hific --workdir OUT \
         --data IMAGES --validation OTHER_IMAGES
 
-Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 806 steps. Reached
-then on 8 photos never trained on: 0.262 bpp, 20.54 dB, LPIPS 0.447; of the last 50 batches 6 % were
-above the target. It is a long way from there to a picture: this network starts as no transform.
+Machine: two CPU cores with AVX-512, shared with other work. Time: 6 minutes, 806 steps. Result on 8
+photos that were not trained on: 0.262 bpp, 20.54 dB, LPIPS 0.447; 6 % of the last 50 batches were
+above the target. Useful images take far longer, as this network has no linear start.
 
-The paper's numbers, of 181 million weights: --steps 1000000 --set arguments.channels=60
+The paper's settings, for 181 million weights: --steps 1000000 --set arguments.channels=60
 --set arguments.latents=220 --set arguments.hyper=320 --set arguments.blocks=9 --set crop=256
 --set rate=1e-4 --set target=0.14 --set warmup=0.0 --set decay=0.5 --set downscale=1.3333
 --set clip_norm=1e9 --set spike=1e9 --set average=0.0 (and targets of 0.30, 0.45), and for LPIPS
-weights of AlexNet. What stays ours is in tfc_models/training/hific_config.py.
+weights of AlexNet. tfc_models/training/hific_config.py lists the remaining differences.
 """
 
 from tfc_models.training.hific_config import HificTraining

@@ -1,9 +1,9 @@
-"""Networks for a circle, where they fall short of equal arcs.
+"""Nonlinear transform coding of a circle, for which equal arcs are better.
 
     python -m training.sources --config circle --workdir OUT
 
 Machine: two CPU cores with AVX-512, shared with other trainings. Time: 8,000 steps in a minute.
-Reached: 5.982 bits coded and a squared error of 0.0060 at lambda 100, 1.45 more together than 21
+Result: 5.982 coded bits and a squared error of 0.0060 at lambda 100, a cost 1.45 above that of 21
 equal arcs.
 """
 

@@ -1,9 +1,9 @@
-"""The Karhunen–Loève transform of the sawbridge, steps and priors learned.
+"""Coding of the sawbridge by its Karhunen–Loève transform, with learned steps and priors.
 
     python -m training.sources --config sawbridge_klt --workdir OUT
 
 Machine: two CPU cores with AVX-512, shared with other trainings. Time: 4,000 steps in 2 minutes.
-Reached: 9.543 bits coded at a mean squared error of 0.0350, where Gaussians would take 5.485.
+Result: 9.543 coded bits at a mean squared error of 0.0350; a Gaussian source would need 5.485.
 """
 
 from tfc_models.training.config import SourceTraining

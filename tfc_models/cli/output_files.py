@@ -1,9 +1,8 @@
-"""Output that is there as a whole or not at all.
+"""Atomic writing of output files and folders.
 
-A killed process must leave no half file. Where the file system can (Linux, most of them), a
-file is written without a name and gets its name when it is complete, so that even SIGKILL or
-a power cut leaves nothing behind; elsewhere it is written under a temporary name in the same
-folder and renamed.
+A killed process must not leave a partial file. On most Linux file systems a file is written
+without a name and linked when it is complete, so that even SIGKILL or a power failure leaves
+nothing behind. Elsewhere it is written under a temporary name in the same folder and renamed.
 """
 
 from __future__ import annotations
@@ -23,93 +22,99 @@ from collections.abc import Iterator
 from tfc_models.cli.errors import CommandError, UsageError, one_line
 
 STANDARD_STREAM = "-"
-UNDERWAY = threading.Lock()
-"""Held while something is written that would be left over if the process ended at once."""
-# What file systems and kernels answer that know no files without names.
+WRITE_LOCK = threading.Lock()
+"""Held while a partial file or folder exists, so that the process does not exit meanwhile."""
+# Errors of file systems and kernels that do not support O_TMPFILE.
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 
 def check_new(path: pathlib.Path, force: bool) -> None:
-    """Refuses to overwrite a file, before work is spent on its replacement."""
+    """Checks that a file does not exist or may be overwritten, before work is spent on it."""
     if path.is_dir():
         raise CommandError(f"{path} is a folder.")
-    # Devices and pipes are written to, not overwritten.
+    # Writing to a device or a pipe overwrites nothing.
     if not force and path.is_file():
         raise CommandError(f"{path} exists; --force overwrites it.")
 
 
-def check_place(path: pathlib.Path) -> None:
-    """Refuses a file that cannot be written, before work is spent on it."""
+def check_writable(path: pathlib.Path) -> None:
+    """Checks that a file can be written, before work is spent on it."""
     if path.exists() and not path.is_file():
-        return  # Devices and pipes are written to as they are.
-    path = pathlib.Path(os.path.realpath(path))  # A link stays a link.
+        return  # Devices and pipes need no writable folder.
+    path = pathlib.Path(os.path.realpath(path))  # Replaces a link's target, not the link.
     folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir():
-        raise CommandError(f"{folder} is a file, where {path} needs a folder.")
+        raise CommandError(f"cannot write {path}: {folder} is a file, not a folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CommandError(f"cannot write to the folder {folder}: permission denied.")
 
 
 def png_target(options: argparse.Namespace, suffix: str, what: str) -> pathlib.Path:
-    """Where a command's figure goes: --output, or beside the picture; checked beforehand."""
+    """Returns the path of a command's PNG output, and checks that it can be written.
+
+    Args:
+        options: options of the command.
+        suffix: suffix of the default path, which is next to the input image.
+        what: the output, for messages.
+    """
     source = pathlib.Path(options.picture)
     target = pathlib.Path(options.output or source.with_name(source.stem + suffix))
     if target.suffix.lower() != ".png":
-        raise UsageError(f"{what} is a PNG file; {target} does not end in .png.")
+        raise UsageError(f"{what} must be a PNG file; {target} does not end in .png.")
     check_new(target, options.force)
     if not target.parent.is_dir():
         raise CommandError(f"there is no folder {target.parent} to write to.")
-    check_place(target)
+    check_writable(target)
     return target
 
 
 def make_folder(path: pathlib.Path) -> None:
-    """Makes a folder and those above it, unless they exist."""
+    """Creates a folder and its parents, unless they exist."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"cannot make the folder {path}: {one_line(error)}") from error
+        raise CommandError(f"cannot create the folder {path}: {one_line(error)}") from error
 
 
 def write_file(path: pathlib.Path, data: bytes, force: bool = False) -> None:
-    """Writes a file atomically; a file that exists stays, but for `force`."""
-    path = pathlib.Path(os.path.realpath(path))  # A link stays a link.
+    """Writes a file atomically. Fails if the file exists, unless `force` is set."""
+    path = pathlib.Path(os.path.realpath(path))  # Replaces a link's target, not the link.
     try:
         if path.exists() and not path.is_file():
             check_new(path, force)
             with open(path, "wb") as device:
                 device.write(data)
             return
-        with UNDERWAY:
+        with WRITE_LOCK:
             if not _write_unnamed(path, data, force):
                 _write_renamed(path, data, force)
     except FileExistsError:
-        # It appeared while we were at work.
+        # It was created after `check_new`.
         raise CommandError(f"{path} exists; --force overwrites it.") from None
     except OSError as error:
         raise CommandError(f"cannot write {path}: {one_line(error)}") from error
 
 
 def write_stdout(data: bytes) -> None:
-    """Writes to standard output, which is no terminal."""
+    """Writes binary data to standard output."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 @contextlib.contextmanager
-def new_folder(path: pathlib.Path, force: bool = False) -> Iterator[pathlib.Path]:
-    """A folder beside `path` that takes its place when the block ends, and only then."""
+def replacing_folder(path: pathlib.Path, force: bool = False) -> Iterator[pathlib.Path]:
+    """Creates a temporary folder that is renamed to `path` when the block ends without error."""
     path = pathlib.Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = _beside(path), _beside(path)
-    with UNDERWAY:
+    with WRITE_LOCK:
         try:
             partial.mkdir()
             yield partial
             if force and path.exists():
                 path.rename(old)
-            # Takes the place of an empty folder, but not of one that has something in it.
+            # The rename replaces an empty folder, and fails for any other.
             partial.rename(path)
         except BaseException:
             if old.exists() and not path.exists():
@@ -121,7 +126,7 @@ def new_folder(path: pathlib.Path, force: bool = False) -> Iterator[pathlib.Path
 
 
 def _beside(path: pathlib.Path) -> pathlib.Path:
-    # Long names must not become too long.
+    # The name is cut to stay within the file system's limit.
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
 
 
@@ -135,7 +140,7 @@ def _write_all(fd: int, data: bytes, like: pathlib.Path) -> None:
 
 
 def _write_unnamed(path: pathlib.Path, data: bytes, force: bool) -> bool:
-    """False where the file system has no files without names."""
+    """Writes through a file without a name. Returns False if the file system has none."""
     if not hasattr(os, "O_TMPFILE"):
         return False
     try:
@@ -161,7 +166,7 @@ def _write_unnamed(path: pathlib.Path, data: bytes, force: bool) -> bool:
 
 
 def _give_name(fd: int, path: pathlib.Path) -> bool:
-    """False where the file system or a missing /proc does not allow it."""
+    """Links a file without a name to a path. Returns False if the system does not allow it."""
     try:
         # With a folder's descriptor, though the path is absolute, Python calls linkat, which
         # follows the link in /proc; link(2) does not.
@@ -185,7 +190,7 @@ def _write_renamed(path: pathlib.Path, data: bytes, force: bool) -> None:
             os.close(fd)
         if not force:
             try:
-                os.link(partial, path)  # Unlike a rename it fails if the file exists.
+                os.link(partial, path)  # Unlike a rename, it fails if the file exists.
                 return
             except FileExistsError:
                 raise

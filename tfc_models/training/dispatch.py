@@ -1,4 +1,4 @@
-"""Kinds of training runs, by the class of their configs."""
+"""Selects the training function for the class of a config."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ MODULES: dict[type[RunConfig], str] = {
     PimTraining: "pim",
     SourceTraining: "source_codes",
 }
-"""Modules that train each kind, imported when a run begins."""
+"""Training module for each config class. A module is imported when its run begins."""
 
 
 def check(
     config: RunConfig, source: str | None, validation: str | None, strategy: str = "none"
 ) -> None:
-    """Refuses data, or a strategy, that a kind of config does not take."""
+    """Raises ValueError for data or a strategy that the config's class does not support."""
     if isinstance(config, SourceTraining):
         if source or validation:
             raise ValueError(f"the config draws samples of {config.source}: leave out --data.")
     elif not source:
         raise ValueError("this config needs training data: give --data.")
     if strategy != "none" and isinstance(config, (SourceTraining, PimTraining)):
-        raise ValueError("--strategy is for runs on pictures.")
+        raise ValueError("--strategy is only for runs on images.")
 
 
 def train(
@@ -44,20 +44,20 @@ def train(
     validation: str | None = None,
     strategy: str = "none",
 ) -> None:
-    """Trains by the kind of a config.
+    """Trains with the function for the config's class.
 
     Args:
-        config: of the run.
-        workdir: for checkpoints, weights and logs.
-        source: training data: pictures (see tfc_models.training.data), or pairs of frames (see
-            tfc_models.training.pim); None where the config names a source of samples.
-        validation: data that the run does not train on, of the same form, or None.
-        strategy: of several devices; only for runs on pictures.
+        config: settings of the run.
+        workdir: folder for checkpoints, weights and logs.
+        source: training data: images (see tfc_models.training.data), or pairs of frames (see
+            tfc_models.training.pim); None if the config names a source of samples.
+        validation: validation data in the same form, or None.
+        strategy: distribution strategy; only for runs on images.
     """
     check(config, source, validation, strategy)
     module = importlib.import_module(f"tfc_models.training.{MODULES[type(config)]}")
     if isinstance(config, SourceTraining):
-        module.outcomes_of(config, workdir)
+        module.train_and_measure(config, workdir)
     elif isinstance(config, PimTraining):
         module.train(config, workdir, source, validation)
     else:

@@ -1,4 +1,4 @@
-"""Optional dependencies of the commands: the extras of setup.py."""
+"""Optional packages, which the extras in setup.py install."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tfc_models.cli.errors import CommandError
 
 
 @contextlib.contextmanager
-def needed(extra: str) -> Iterator[None]:
-    """Reports a package that is missing in the block with the command that installs it.
+def required(extra: str) -> Iterator[None]:
+    """Turns a missing package into an error that names the command to install it.
 
     Args:
-        extra: which has the package.
+        extra: extra in setup.py that contains the packages imported in the block.
     """
     try:
         yield

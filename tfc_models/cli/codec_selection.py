@@ -1,4 +1,4 @@
-"""Codecs and metrics by name; those that are not installed are reported and skipped."""
+"""Selection of codecs and metrics by name. Missing ones are reported and skipped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tfc_models.cli.output import Reporter, print_table
 from tfc_models.evaluation.quality_metrics import ALWAYS, drawn, further_names
 
 
-class Chosen:
-    """Codecs and further metrics that are ready.
+class Selection:
+    """Codecs and further metrics that are installed.
 
     Attributes:
         peers: standard codecs.
-        metrics: metrics beside PSNR and MS-SSIM.
-        skipped: codecs and metrics that are missing, by title, with the remedies.
+        metrics: metrics in addition to PSNR and MS-SSIM.
+        skipped: titles of missing codecs and metrics, with the command that installs each.
     """
 
     def __init__(self, reporter: Reporter) -> None:
@@ -30,44 +30,44 @@ class Chosen:
         """Adds standard codecs.
 
         Args:
-            names: with commas; None for all that are installed.
-            avif_speed: of AVIF.
+            names: comma-separated names; None for all that are installed.
+            avif_speed: speed of the AVIF encoder.
         """
         for name in evaluation.PEERS if names is None else peer_names(names):
             peer = evaluation.at_speed(evaluation.PEERS[name], avif_speed)
             try:
                 peer.load()
             except evaluation.MissingError as error:
-                self._skip(peer.title, error, was_asked=names is not None)
+                self._skip(peer.title, error, is_requested=names is not None)
             else:
                 self.peers.append(peer)
 
     def add_metrics(self, names: Iterable[str], options: argparse.Namespace) -> None:
-        """Adds metrics by name, with the weights of the options."""
+        """Adds metrics by name, with the weights of --weights."""
         for name in names:
             if name in ALWAYS:
                 continue
             try:
                 self.metrics.append(evaluation.quality_metric(name, options.weights))
             except evaluation.MissingError as error:
-                self._skip(drawn(name).short, error, was_asked=True)
+                self._skip(drawn(name).short, error, is_requested=True)
             except (OSError, ValueError) as error:
                 raise CommandError(f"{drawn(name).short}: {one_line(error)}") from error
 
-    def _skip(self, title: str, error: Exception, was_asked: bool) -> None:
-        """A codec or metric that was asked for by name counts as a failure."""
+    def _skip(self, title: str, error: Exception, is_requested: bool) -> None:
+        """Reports a missing codec or metric. It is a failure if the user requested it by name."""
         self.skipped[title] = one_line(error)
         text = f"{one_line(error)}. It is skipped."
-        (self._reporter.error if was_asked else self._reporter.warn)(text)
+        (self._reporter.error if is_requested else self._reporter.warn)(text)
 
 
 def peer_names(text: str) -> list[str]:
-    """Names of standard codecs, checked."""
+    """Parses names of standard codecs."""
     return _names(text, evaluation.PEERS, "codec")
 
 
 def metric_names(text: str) -> list[str]:
-    """Names of metrics, checked."""
+    """Parses names of metrics."""
     return _names(text, (*ALWAYS, *further_names()), "metric")
 
 
@@ -80,6 +80,6 @@ def _names(text: str, known: Iterable[str], kind: str) -> list[str]:
 
 
 def print_settings(contenders: Sequence[evaluation.Contender]) -> None:
-    """The table of the codecs' settings."""
+    """Prints the table of codec settings."""
     headings, *lines = evaluation.settings_table(contenders)
     print_table(dict.fromkeys(headings, "left"), lines, title="Settings")
