@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -120,3 +121,19 @@ def _run(
         exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
     else:
         sys.exit(f"a program begins with -m or -c; got {kind}.")
+
+
+def interrupt(code: str, photo: pathlib.Path, ready: bytes, name: str) -> tuple[int, bytes]:
+    """Sends a signal to Python code after it printed a line. Returns its status and errors."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(ROOT), str(photo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout.readline() == ready
+        process.send_signal(getattr(signal, name))
+        try:
+            return process.wait(60), process.stderr.read()
+        finally:
+            process.kill()

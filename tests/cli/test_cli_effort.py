@@ -6,12 +6,12 @@ import io
 import json
 import pathlib
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests import programs
 from tests.cli.test_cli import one_error, put, run, tree
 from tests.quick_codec import PHOTO, SearchingCodec, quick_zoo
 from tfc_models import images
@@ -177,19 +177,9 @@ sys.exit(main(["compress", sys.argv[2], "-e", "9"]))
 def test_interrupted_search_leaves_no_file(tmp_path, name):
     photo = tmp_path / "photo.png"
     photo.write_bytes(images.encode(PHOTO, ".png"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", SEARCH, str(ROOT), str(photo)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        assert process.stdout.readline() == b"searching\n"
-        process.send_signal(getattr(signal, name))
-        try:
-            assert process.wait(60) == 128 + getattr(signal, name)
-        finally:
-            process.kill()
-        assert process.stderr.read() == b"tfc-models: interrupted.\n" * (name == "SIGINT")
+    status, errors = programs.interrupt(SEARCH, photo, b"searching\n", name)
+    assert status == 128 + getattr(signal, name)
+    assert errors == b"tfc-models: interrupted.\n" * (name == "SIGINT")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 

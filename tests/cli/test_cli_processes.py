@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests import programs
 from tests.conftest import GOLDEN
 from tests.quick_codec import PHOTO, QuickCodec
 from tfc_models import images
@@ -149,19 +150,9 @@ sys.exit(main(["compress", sys.argv[2]]))
 def test_signals_end_a_long_computation(tmp_path, name):
     photo = tmp_path / "photo.png"
     photo.write_bytes(images.encode(PHOTO, ".png"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG_STEP, str(ROOT), str(photo)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        assert process.stdout.readline() == b"computing\n"
-        process.send_signal(getattr(signal, name))
-        try:
-            assert process.wait(60) == 128 + getattr(signal, name)
-        finally:
-            process.kill()
-        assert process.stderr.read() == (b"tfc-models: interrupted.\n" * (name == "SIGINT"))
+    status, errors = programs.interrupt(LONG_STEP, photo, b"computing\n", name)
+    assert status == 128 + getattr(signal, name)
+    assert errors == b"tfc-models: interrupted.\n" * (name == "SIGINT")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 

@@ -14,8 +14,15 @@ import tensorflow_compression as tfc
 from tfc_models.entropy import decisions, range_coding
 from tfc_models.entropy.normal_mass import log_box_mass
 from tfc_models.entropy.order import Group
-from tfc_models.entropy.parameters import INDEX_STEP, SCALES, EntropyParameters, scale_of
+from tfc_models.entropy.parameters import (
+    INDEX_STEP,
+    SCALES,
+    EntropyParameters,
+    indexes_per_latent,
+    scale_of,
+)
 from tfc_models.entropy.quantization import Rounding
+from tfc_models.layers import part_of
 
 
 class MixtureRounding(Rounding):
@@ -81,7 +88,9 @@ class MixtureRounding(Rounding):
         assert mean is not None, "a mixture needs means"
         shape = tf.shape(mean)[:-1]
         count = mean.shape[-1] // self.components
-        index = tf.reshape(index, tf.concat([shape, [count, 2 * self.components]], 0))
+        index = tf.reshape(
+            index, tf.concat([shape, [count, indexes_per_latent(self.components)]], 0)
+        )
         mean = tf.reshape(mean, tf.concat([shape, [count, self.components]], 0))
         return (*tf.split(index, 2, axis=-1), mean)
 
@@ -108,7 +117,7 @@ class MixtureRounding(Rounding):
         handle = range_coding.start_encoder(coder, tf.shape(symbols)[0])
         for group in groups:
             maps = (symbols, params.index, params.mean)
-            factors = (1, 2 * self.components, self.components)
+            factors = (1, indexes_per_latent(self.components), self.components)
             rows = [
                 group.take(m[..., _scaled_slice(group.channels, f)]) for m, f in zip(maps, factors)
             ]
@@ -160,9 +169,7 @@ class MixtureRounding(Rounding):
         if state is None:
             self._tables = decisions.MixtureTables.computed()
         else:
-            names = (field.name for field in dataclasses.fields(decisions.MixtureTables))
-            stored = {name: np.asarray(state[f"mixture/{name}"]) for name in names}
-            self._tables = decisions.MixtureTables(**stored)
+            self._tables = decisions.MixtureTables(**part_of(state, "mixture/"))
 
     def state(self) -> dict[str, Any]:
         """See the base class."""

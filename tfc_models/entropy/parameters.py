@@ -53,6 +53,16 @@ class Outputs(NamedTuple):
         return Outputs(first, units[0]), Outputs(second, units[1])
 
 
+def indexes_per_latent(components: int) -> int:
+    """Returns the number of indexes of a latent: of its scale, or of all scales and weights."""
+    return 1 if components == 1 else 2 * components
+
+
+def outputs_per_latent(components: int) -> int:
+    """Returns the number of network outputs of a latent: its indexes and means."""
+    return indexes_per_latent(components) + components
+
+
 def scale_of(index: tf.Tensor) -> tf.Tensor:
     """Returns scales, log-spaced over the table; differentiable between its entries."""
     step = (math.log(SCALE_MAX) - math.log(SCALE_MIN)) / (SCALES - 1)

@@ -14,6 +14,7 @@ from tfc_models.entropy.parameters import (
     INDEX_STEP,
     SCALES,
     EntropyParameters,
+    indexes_per_latent,
     mean_of,
     scale_index,
 )
@@ -74,13 +75,10 @@ class HyperPrediction:
             state = {k: np.array(v) for k, v in layer.state().items()}
             count = min(channels, len(index) - first)
             outputs = (index[first : first + count] - INDEX_ORIGIN) / INDEX_STEP
-            components = self.components
-            if components > 1:  # Weight indexes follow the scale indexes of each latent.
-                state["bias"][: 2 * components * count] = 0.0
-                rows = state["bias"][: 2 * components * count].reshape(count, 2, components)
-                rows[:, 0] = outputs[:, None]
-            else:
-                state["bias"][:count] = outputs
+            per_latent = indexes_per_latent(self.components)
+            rows = state["bias"][: count * per_latent].reshape(count, per_latent)
+            rows[:] = 0.0  # Equal weights.
+            rows[:, : self.components] = outputs[:, None]
             layer.assign_state({**state, "kernel": 0.1 * state["kernel"]})
             first += channels
 

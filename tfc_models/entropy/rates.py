@@ -8,7 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.parameters import ALL_CHANNELS, INDEX_STEP, LARGEST_MEAN, MEAN_BITS
-from tfc_models.layers import CompressionLayer, Gain, Parameters, level_weights, rate_of_each
+from tfc_models.layers import (
+    CompressionLayer,
+    Gain,
+    Parameters,
+    level_weights,
+    part_of,
+    rate_of_each,
+)
 from tfc_models.layers.gain import LARGEST_RATE
 
 RATES = int(LARGEST_RATE) + 1  # A file names a whole number.
@@ -164,7 +171,7 @@ class Gains(FixedRate):
     def freeze(self, state: dict[str, Any] | None, invertible: bool) -> None:
         """See the base class."""
         if state is not None:
-            self.integers = {k[6:]: v for k, v in state.items() if k.startswith("rates/")}
+            self.integers = part_of(state, "rates/")
             return
         weights = level_weights(tf.range(RATES, dtype=tf.float32), self.levels)
         offset = INDEX_STEP * tf.matmul(weights, self.index_offset).numpy()

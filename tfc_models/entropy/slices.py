@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from tfc_models.entropy.networks import KNOWN, Input, Network, Networks
 from tfc_models.entropy.order import Parallel, Parameters
-from tfc_models.entropy.parameters import Outputs, mean_of, scale_index
+from tfc_models.entropy.parameters import (
+    Outputs,
+    indexes_per_latent,
+    mean_of,
+    outputs_per_latent,
+    scale_index,
+)
 from tfc_models.layers import Chain, Conv2D, MaskedConv2D, tiled
 
 CONSTANT = [1, 1]  # height and width of a context that is equal at all positions
@@ -58,8 +64,8 @@ class JointSlice:
         self.repeats_inputs, self.marks_known = repeats_inputs, marks_known
         outputs = self.stack[-1].filters
         self.components = components
-        self.channels = outputs // (2 if components == 1 else 3 * components)
-        self._indexes = self.channels * (1 if components == 1 else 2 * components)
+        self.channels = outputs // outputs_per_latent(components)
+        self._indexes = self.channels * indexes_per_latent(components)
         if any(layer.size != 1 for layer in self.stack):
             raise ValueError("the parameters of a slice come from 1×1 convolutions.")
         if spatial_context is not None:

@@ -7,6 +7,7 @@ from typing import Callable
 import tensorflow as tf
 
 from tfc_models.entropy import ContextPrediction, JointSlice, Raster
+from tfc_models.entropy.parameters import outputs_per_latent
 from tfc_models.layers import Chain, Conv2D, MaskedConv2D, leaky_relu, nonlinearity
 
 
@@ -54,11 +55,10 @@ def raster_prediction(features: Chain, latents: int, components: int = 1) -> Con
     """
     order = Raster(5)
     spatial_context = MaskedConv2D(2 * latents, order.mask(5), kernel="plain", name="near")
-    outputs = 2 if components == 1 else 3 * components
     parameters = [
         Conv2D(latents * 10 // 3, 1, activation=leaky_relu, kernel="plain", name="mix0"),
         Conv2D(latents * 8 // 3, 1, activation=leaky_relu, kernel="plain", name="mix1"),
-        Conv2D(outputs * latents, 1, kernel="plain", name="heads"),
+        Conv2D(outputs_per_latent(components) * latents, 1, kernel="plain", name="heads"),
     ]
     slices = [JointSlice(parameters, spatial_context, order, components=components)]
     return ContextPrediction(features, slices)
