@@ -66,13 +66,13 @@ class TwoSlices(models.CompressionModel):
         super().__init__(analysis, synthesis, coder)
 
 
-def main(image: str, output: str) -> None:
+def main(image: str, output: str, steps: int = 150) -> None:
     """Trains briefly on an image, compresses it, and decodes the file."""
     pixels = np.asarray(Image.open(image).convert("RGB"))
     model = models.build("example-two-slices", lmbda=0.01)
     model.compile(tf.keras.optimizers.Adam(3e-3))
     crop = tf.constant(pixels[None, :128, :128], tf.float32)
-    model.fit(tf.data.Dataset.from_tensors(crop).repeat(150), verbose=0)
+    model.fit(tf.data.Dataset.from_tensors(crop).repeat(steps), verbose=0)
     codec = Codec(model)
     data = codec.compress(pixels)
     pathlib.Path(output).write_bytes(data)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ if LPIPS_WEIGHTS.is_file():
 # Tests do not write to the user's cache folder.
 _CACHE = tempfile.TemporaryDirectory(prefix="tfc-models-tests-")
 os.environ["TFC_MODELS_CACHE"] = _CACHE.name
+# Limit of exports for the page and the server, just above their photos.
+FEW_PIXELS = 230 * 230
 # Every registered model, with arguments that keep it small.
 # tests/conformance/test_registry.py fails if one is missing.
 SMALL = {
@@ -162,9 +166,45 @@ def model_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def codec(request: pytest.FixtureRequest, model_name: str):
     """Codec of a golden file. Only some models run in graphs, which take long to build."""
+    codec = golden_codec(model_name)
     eager = model_name not in SAMPLE and not request.config.getoption("--exhaustive")
     with without_graphs() if eager else contextlib.nullcontext():
-        yield golden_codec(model_name)
+        yield codec
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str):
+    """Function that puts a version of a golden file's SavedModel into a folder.
+
+    Processes share the exports: each is made by the first that needs it.
+    """
+    from tfc_models.limits import DEFAULT_MAX_PIXELS
+    from tfc_models.serving.exporting import export
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "exports"
+
+    def copy(
+        name: str,
+        folder: pathlib.Path,
+        version: int = 1,
+        realism: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> pathlib.Path:
+        made = shared / f"{name}{'-realism' * realism}-{max_pixels}"
+        made.mkdir(parents=True, exist_ok=True)
+        lock = os.open(made, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (made / "1").exists():
+                codec = (realism_codec if realism else golden_codec)(name)
+                export(codec, made, 1, max_pixels=max_pixels)
+        finally:
+            os.close(lock)
+        shutil.copytree(made / "1", folder / str(version))
+        return folder / str(version)
+
+    return copy
 
 
 @pytest.fixture
@@ -195,10 +235,11 @@ SLOW_FILES += (
     "test_judging",
     "test_cli_processes",
 )
-BY_MODEL = ("test_registry", "test_damage")
+BY_MODEL = ("test_registry", "test_damage", "test_container")
 
 
-# One model for each way of coding. Without --exhaustive, `sampled` tests run only over these.
+# One model for each way of coding. Without --exhaustive, `sampled` tests run only over these, or
+# over the models that the marker names.
 SAMPLE = ("bls2017", "gained-checkerboard", "mbt2018", "mbt2018-universal", "ms2020")
 
 
@@ -214,13 +255,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Sets the group of tests that run in one process; xdist reads it before items are modified.
 
     Tests of a file share fixtures. In files with tests for every model, the tests of one model
-    share them.
+    share its codec.
     """
     group = item.path.stem
-    if group in BY_MODEL and hasattr(item, "callspec"):
-        parameters = item.callspec.params
-        group += "-" + str(parameters.get("model_name", parameters.get("name", "")))
+    if group in BY_MODEL and (model := _model_of(item)):
+        group = model
     item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _model_of(item: pytest.Item) -> str | None:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters.get("model_name", parameters.get("name"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -231,10 +276,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         if item.get_closest_marker("exhaustive"):
             return True
-        if not item.get_closest_marker("sampled"):
-            return False
-        parameters = item.callspec.params
-        return parameters.get("model_name", parameters.get("name")) not in SAMPLE
+        sampled = item.get_closest_marker("sampled")
+        return sampled is not None and _model_of(item) not in (sampled.args or SAMPLE)
 
     if others := [item for item in items if left_out(item)]:
         config.hook.pytest_deselected(items=others)

@@ -151,6 +151,7 @@ def test_the_installed_package_exports_and_serves(run, command, tmp_path):
             server.kill()
 
 
+@pytest.mark.exhaustive
 def test_the_installed_package_runs_bulk_work(run, photos, tmp_path):
     said = run("bulk", "compress", "--input=photos", "--output=packed", "--model", MODEL)
     assert "1 files done" in said

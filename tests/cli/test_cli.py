@@ -37,7 +37,7 @@ def loads(monkeypatch, tmp_path) -> list[str]:
     def codec_for(data: bytes, realism: str | None = None) -> QuickCodec:
         header = tfc_models.inspect(data)
         if header.model != "quick":
-            raise tfc_models.BitstreamError(f"made with model {header.model}.")
+            raise tfc_models.BitstreamError(f"compressed with model {header.model}.")
         return load(header.model)
 
     quick_zoo(monkeypatch, load)
@@ -262,7 +262,7 @@ def test_failures_print_one_line(loads, capsys, arguments, message):
 
 def test_unknown_model_error_names_the_option(loads, monkeypatch, capsys):
     def codec_for(data: bytes, realism: str | None = None) -> None:
-        raise container.UnknownModelError("made with model x: load its weights file.")
+        raise container.UnknownModelError("compressed with model x: load its weights file.")
 
     put("photo.png")
     run("compress", "photo.png", "--quiet")

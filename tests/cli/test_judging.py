@@ -319,6 +319,7 @@ def test_judge_command(photos, dataset, tmp_path, capsys, monkeypatch):
     assert "monotonicity" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_pim_bands_blur_and_seed(tmp_path):
     """--blur 0 reduces the distances, and the seed changes untrained networks."""
     PimBands(PimBandsConfig(frontend="laplacian", width=2)).save_npz(tmp_path / "bands.npz")

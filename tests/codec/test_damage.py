@@ -29,7 +29,7 @@ from benchmarks.damage import (
 from tests.conftest import ROOT
 from tfc_models import models
 
-EXAMPLES = 80  # for each of the models
+EXAMPLES = 300, 40  # for each of the models, with --exhaustive and without
 
 
 def test_damage_tests_cover_every_registered_model():
@@ -44,7 +44,8 @@ def start_memory() -> float:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", MODELS)
-def test_every_damaged_file_is_refused_with_one_line(name):
+def test_every_damaged_file_is_refused_with_one_line(name, request):
+    examples = EXAMPLES[not request.config.getoption("--exhaustive")]
     counts = dict.fromkeys(CASES, 0)
     start_memory()
     whole = [attempt(name, original(name)) for _ in range(3)]
@@ -52,7 +53,7 @@ def test_every_damaged_file_is_refused_with_one_line(name):
     intact = min(outcome.seconds for outcome in whole)
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         derandomize=True,
         deadline=None,
         database=None,
@@ -73,7 +74,7 @@ def test_every_damaged_file_is_refused_with_one_line(name):
         counts[case] += 1
 
     check()
-    assert sum(counts.values()) >= EXAMPLES and min(counts.values()) > 0
+    assert sum(counts.values()) >= examples and min(counts.values()) > 0
     # Peak memory also covers allocations that were freed.
     # All models, with their graphs, stay in this process.
     assert memory_mb() - start_memory() < 1536

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.codec.portability_worker import EAGER, GRAPH, SAVED, WAYS
+from tests.codec.portability_worker import EAGER, GRAPH, SAVED, WAYS, XLA
 from tests.conftest import GOLDEN, SAMPLE, SMALL, cropped, golden_model
 from tfc_models import models, zoo
 from tfc_models.zoo import files
@@ -48,8 +48,9 @@ WIDE = {
 }
 
 
-def worker(verb: str, folder: pathlib.Path, setting: str, saved: bool) -> str:
-    ways = [way for way in WAYS_OF.get(setting, (EAGER,)) if saved or way != SAVED]
+def worker(verb: str, folder: pathlib.Path, setting: str, exhaustive: bool) -> str:
+    slow = () if exhaustive else (SAVED, XLA)
+    ways = [way for way in WAYS_OF.get(setting, (EAGER,)) if way not in slow]
     run = subprocess.run(
         [sys.executable, str(WORKER), verb, str(folder), *ways],
         env={

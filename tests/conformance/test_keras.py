@@ -53,7 +53,7 @@ def assert_same(restored, expected):
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("bls2017", "gained-checkerboard", "ms2020")
 def test_every_format_restores_a_model_in_training(model_name, tmp_path):
     model = changed(model_name)
     for restored in saved_and_loaded(model, tmp_path):
@@ -61,7 +61,7 @@ def test_every_format_restores_a_model_in_training(model_name, tmp_path):
         assert_same(restored, model)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018-universal")
 def test_every_format_restores_a_frozen_model(model_name, tmp_path):
     model = golden_model(model_name)
     for restored in saved_and_loaded(model, tmp_path):

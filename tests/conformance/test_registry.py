@@ -81,7 +81,7 @@ def test_real_size_matches_the_estimate_within_one_percent_and_16_bytes(codec, s
     assert header.bytes_total - sum(header.stream_bytes) <= 40
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018-universal")
 def test_a_checkpoint_in_the_middle_of_training_saves_and_loads(model_name, tmp_path):
     def started():
         model = models.build(model_name, **SMALL[model_name])
@@ -108,7 +108,7 @@ def test_a_checkpoint_in_the_middle_of_training_saves_and_loads(model_name, tmp_
     assert [step(restored, restored_optimizer) for _ in range(2)] == pytest.approx(expected)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("bls2017", "gained-checkerboard", "mbt2018")
 def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
     tf.keras.utils.set_random_seed(0)
     model = models.build(model_name, **SMALL[model_name], lmbda=0.01)
@@ -135,7 +135,7 @@ def test_training_improves_the_loss_and_a_frozen_model_refuses_it(model_name):
         model.assign_state(model.state())
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018-universal")
 def test_weights_that_are_not_finite_are_refused(model_name):
     model = models.build(model_name, **SMALL[model_name])
     name = next(k for k in model.state() if k.startswith("analysis/") and k.endswith("/bias"))
@@ -178,6 +178,7 @@ def test_hyperpriors_support_every_distribution_and_quantization(name, distribut
     assert np.all(bits["y"].numpy() > 0)
 
 
+@pytest.mark.sampled("mbt2018-mean")
 @pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "mbt2018"])
 def test_laplacian_latents_are_coded(name):
     model = models.build(name, **SMALL[name], distribution="laplace")
@@ -237,7 +238,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018-universal")
 def test_a_saved_model_works_in_a_process_that_only_registered_the_op_library(codec, tmp_path):
     image = cropped(97, 130)
     Image.fromarray(image).save(tmp_path / "picture.png")
@@ -308,6 +309,7 @@ def test_golden_files_of_the_papers_form_of_gdn_decode_to_their_stored_images(na
     assert np.abs(decoded - expected).max() <= 1
 
 
+@pytest.mark.sampled("elic2022", "gained-checkerboard", "mbt2018-universal", "ms2020")
 def test_a_weights_file_gives_the_same_codec(model_name, tmp_path):
     model = models.build(model_name, **SMALL[model_name])
     codec = Codec(model)
@@ -321,7 +323,7 @@ def test_a_weights_file_gives_the_same_codec(model_name, tmp_path):
         np.testing.assert_array_equal(codec.decompress(data), again.decompress(data))
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018-universal")
 def test_images_agree_between_machines_with_and_without_bfloat16(codec, model_name):
     """Feature maps are rounded alike; only the order of sums may change a pixel by a grey level."""
     if model_name not in models.stable_names():

@@ -104,11 +104,12 @@ def coder_of(prediction, quantization, rates):
 
 
 def cases():
-    for prediction, quantization, rates in itertools.product(
-        PREDICTIONS, ("rounding", "universal"), RATES
-    ):
-        if not ("raster" in prediction and quantization == "universal"):
-            yield prediction, quantization, rates
+    """Yields all compositions. Without --exhaustive, each prediction has one kind of rates."""
+    for i, (prediction, rates) in enumerate(itertools.product(PREDICTIONS, RATES)):
+        marks = [pytest.mark.exhaustive] if i % 4 in (1, 2) else []
+        yield pytest.param(prediction, "rounding", rates, marks=marks)
+        if "raster" not in prediction:
+            yield pytest.param(prediction, "universal", rates, marks=marks)
     for prediction in MIXTURES:
         yield prediction, "mixture", "one rate"
 
@@ -240,6 +241,7 @@ def test_slices_of_elic_are_uneven():
         slice_widths(4)
 
 
+@pytest.mark.sampled("elic2022")
 @pytest.mark.parametrize("name", ["elic2022", "cheng2020-anchor", "cheng2020-attn"])
 def test_constructors_arguments_are_the_config(name):
     model = models.build(name, **SMALL[name], lmbda=0.02)
@@ -253,7 +255,7 @@ def test_constructors_arguments_are_the_config(name):
 def test_the_example_of_a_new_model_runs(tmp_path, capsys):
     Image.fromarray(cropped(130, 140)).save(tmp_path / "image.png")
     example = runpy.run_path(str(ROOT / "examples" / "new_model.py"))
-    example["main"](str(tmp_path / "image.png"), str(tmp_path / "image.tfcm"))
+    example["main"](str(tmp_path / "image.png"), str(tmp_path / "image.tfcm"), steps=40)
     printed = capsys.readouterr().out
     assert (tmp_path / "image.tfcm").stat().st_size == int(printed.split()[0])
     assert float(printed.split()[-2]) > 15.0

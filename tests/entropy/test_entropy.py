@@ -164,7 +164,7 @@ def photos(request):
     return [image[:288, :384] for image in whole]
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("gained-checkerboard", "mbt2018")
 @pytest.mark.parametrize("name", HYPERPRIORS)
 def test_exactness_costs_of_small_models_are_at_most_three_thousandths_of_the_rate(name, request):
     frozen = golden_codec(name).model

@@ -174,6 +174,7 @@ def test_the_seed_depends_on_the_size_but_not_on_the_latents(name):
 @pytest.mark.parametrize("sharpness", [0.0, 4.0])
 def test_errors_of_compressed_latents_are_independent_of_the_latents(sharpness):
     """Over many nonces, the error of each latent is uniform and independent of its neighbours."""
+    tf.keras.utils.set_random_seed(0)
     model = models.build("gained-universal", **SMALL["gained-universal"], sharpness=sharpness)
     coder = Codec(model).model.coder
     quantization = coder.quantization

@@ -63,8 +63,8 @@ def test_nearest_setting_with_sizes_that_are_not_monotone():
 
 @every_peer
 def test_at_size(peer):
-    image = cropped(192, 200)
-    for target in (3000, 6000):
+    image = cropped(128, 160)
+    for target in (2000, 4000):
         setting = peer.at_size(image, target, over=0.01)
         size = len(peer.encode(image, setting))
         assert 0.85 * target < size <= 1.01 * target

@@ -14,7 +14,7 @@ from tests.conftest import cropped
 from tests.random_networks import random_network
 from tfc_models import metrics
 from tfc_models.evaluation import MissingError, code, measure, quality_metric
-from tfc_models.evaluation.quality_metrics import drawn
+from tfc_models.evaluation.quality_metrics import table_metric
 from tfc_models.packages import Package
 
 OWN = ("ssim", "nlpd", "pim", "pim-bands")
@@ -86,7 +86,7 @@ def test_figures_list_additional_metrics_by_name():
 
 @pytest.mark.parametrize(("name", "file"), PROGRAMS.items())
 def test_a_missing_program_is_named_with_its_remedy(programs, name, file):
-    title = drawn(name).short
+    title = table_metric(name).short
     with pytest.raises(MissingError, match=rf"^{title} needs the program {file}: .*apt install"):
         quality_metric(name)
 

@@ -15,7 +15,7 @@ from tests.conftest import cropped
 from tfc_models import evaluation, metrics
 from tfc_models.analysis import METRICS as DRAWN
 from tfc_models.codec.tunable import tunable_names
-from tfc_models.evaluation.quality_metrics import drawn
+from tfc_models.evaluation.quality_metrics import table_metric
 from tfc_models.metrics import registry
 from tfc_models.models.distortion import distortions
 from tfc_models.perceptual import PIM_MIN_SIDE
@@ -76,7 +76,7 @@ def test_a_registered_metric_is_evaluated_and_trained_for(toy):
     coded = evaluation.code(image, lambda _: bytes(10), lambda _: worse)
     figures = evaluation.measure(image, coded, [evaluation.quality_metric(toy.name)])
     assert figures.value("mean_absolute") == 2.0
-    assert drawn(toy.name).short == "MAE" and not drawn(toy.name).higher_is_better
+    assert table_metric(toy.name).short == "MAE" and not table_metric(toy.name).higher_is_better
     total, _ = distortions({toy.name: 3.0}, image[None], worse[None])
     np.testing.assert_array_equal(total, [6.0])
 
@@ -87,7 +87,7 @@ def test_a_name_is_registered_once():
 
 
 def test_records_agree_with_what_they_describe():
-    assert (drawn("psnr"), drawn("ms-ssim")) == DRAWN
+    assert (table_metric("psnr"), table_metric("ms-ssim")) == DRAWN
     for name, path in (("pim", PIM_WEIGHTS), ("pim-bands", PIM_BANDS_WEIGHTS)):
         record = metrics.METRICS[name]
         assert record.min_side == PIM_MIN_SIDE and record.weights.shipped == path

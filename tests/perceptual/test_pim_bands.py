@@ -296,6 +296,7 @@ def test_the_smallest_changes_have_a_positive_distance():
         assert float(metrics.pim_bands(a, b)[0]) > 0.0
 
 
+@pytest.mark.exhaustive
 def test_replicas_compute_equal_distances():
     """A separate process, because virtual devices are configured before TensorFlow starts."""
     code = """

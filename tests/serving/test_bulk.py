@@ -19,7 +19,7 @@ from tfc_models.codec import inspect
 from tfc_models.serving import bulk_work
 
 MODEL = "gained-stem4"
-IMAGES = 24  # Enough that a killed run has processed some of them only.
+IMAGES = 14  # Enough that a killed run has processed some of them only.
 
 
 def command(*arguments: object) -> list[str]:

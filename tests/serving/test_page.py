@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 from PIL import Image
 
 import tfc_models
-from tests.conftest import cropped, golden_codec, realism_codec
+from tests.conftest import FEW_PIXELS, cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tests.test_images import png_16, rgb_profile
 from tfc_models import evaluation, samples
@@ -25,7 +24,6 @@ from tfc_models.codec import container
 from tfc_models.metrics import METRICS
 from tfc_models.serving import bulk_work
 from tfc_models.serving.client import Client, ServerError
-from tfc_models.serving.exporting import export
 
 MANY_RATES, ONE_RATE = "gained-stem4", "mbt2018-mean"
 LIMIT = 400_000
@@ -33,10 +31,10 @@ CUT = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + b"\x08\x08
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    export(realism_codec(MANY_RATES), folder / "many", max_pixels=200 * 200)
-    export(golden_codec(ONE_RATE), folder / "one")
+    exported(MANY_RATES, folder / "many", realism=True)
+    exported(ONE_RATE, folder / "one", max_pixels=FEW_PIXELS)
     return folder
 
 
@@ -277,7 +275,7 @@ BAD = {
     ),
     "/page/picture?": (file_of(cropped(50, 50))[:-900], 400, "the image is damaged"),
     "/page/picture?a": (b"", 400, "the file is empty"),
-    "/page/compress?model=many&quality=5": (file_of(cropped(250, 240)), 400, "over the limit"),
+    "/page/compress?model=one&a": (file_of(cropped(250, 240)), 400, "over the limit"),
     "/page/decompress": (b"\xf1TC\x01damaged", 400, "damaged: the model's name cannot be read"),
     "/page/decompress?": (CUT, 400, "damaged: the file was cut short"),
     "/page/peer?name=gif&size=5": (b"", 404, "there is no codec gif"),
@@ -341,6 +339,6 @@ def test_without_the_page(models):
     with running(f"--model_base_path={models}/one", "--page=false") as process:
         assert process.ask("/") == (404, {"error": "there is no / on this server"})
         assert process.ask("/page/models")[0] == 404
-        assert json.loads(process.lines[-1])["status"] == "NOT_FOUND"
+        process.wait_for('"status": "NOT_FOUND"')
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"{process.rest}/page/main.js")

@@ -20,7 +20,6 @@ from tests.conftest import cropped, golden_codec, realism_codec
 from tests.server_process import config_of, running
 from tfc_models import samples
 from tfc_models.metrics import METRICS
-from tfc_models.serving.exporting import export
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and its driver")
@@ -47,10 +46,10 @@ document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbl
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    export(realism_codec(MANY_RATES), folder / "many")
-    export(golden_codec(ONE_RATE), folder / "one")
+    exported(MANY_RATES, folder / "many", realism=True)
+    exported(ONE_RATE, folder / "one")
     flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags) as process:
         yield process

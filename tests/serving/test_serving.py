@@ -31,11 +31,10 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from tests import programs
-from tests.conftest import GOLDEN, cropped, golden_codec
+from tests.conftest import FEW_PIXELS, GOLDEN, cropped, golden_codec
 from tests.server_process import running
 from tfc_models.serving import client as clients
 from tfc_models.serving import exporting
-from tfc_models.serving.exporting import export
 
 ONE_RATE, MANY_RATES = "mbt2018-mean", "gained-stem4"
 CONFIG = """
@@ -63,11 +62,11 @@ PNG = png(PHOTO)
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> pathlib.Path:
+def models(exported, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("models")
-    first = export(golden_codec(ONE_RATE), folder / "one", 3, max_pixels=200 * 200)
-    shutil.copytree(first, first.parent / "5")
-    export(golden_codec(MANY_RATES), folder / "many")
+    for version in (3, 5):
+        exported(ONE_RATE, folder / "one", version, max_pixels=FEW_PIXELS)
+    exported(MANY_RATES, folder / "many")
     (folder / "config").write_text(CONFIG.format(folder))
     return folder
 
@@ -209,7 +208,7 @@ def test_size_limits(server):
     # A PNG with a large header and no data is rejected before decoding.
     header = b"IHDR" + (50_000).to_bytes(4, "big") * 2 + PNG[24:29]
     bomb = PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
-    for image in (bomb, png(np.zeros((201, 201, 3), np.uint8))):
+    for image in (bomb, png(np.zeros((230, 231, 3), np.uint8))):
         status, answer = server.ask("/v1/models/one:predict", {"instances": [b64(image)]})
         assert status == 400 and "over the limit" in answer["error"]
 

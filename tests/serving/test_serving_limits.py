@@ -29,7 +29,6 @@ from tests import programs
 from tests.conftest import GOLDEN, cropped, golden_codec
 from tests.server_process import ROOT, running
 from tests.serving.test_page import file_of
-from tfc_models.serving.exporting import export
 
 NAME = "mbt2018-mean"
 MEMORY = 64  # MiB for requests in flight.
@@ -38,9 +37,9 @@ CONFIG = "model_config_list {{ config {{ name: '{}' base_path: '{}' }} }}"
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> pathlib.Path:
+def base(exported, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("models") / "one"
-    export(golden_codec(NAME), folder)
+    exported(NAME, folder)
     return folder
 
 
@@ -354,9 +353,9 @@ def test_numbers_in_json(narrow):
         assert status == 400 and says in answer["error"]
 
 
-def test_model_folder_is_replaced(base, polling, tmp_path):
+def test_model_folder_is_replaced(exported, base, polling, tmp_path):
     other = tmp_path / "other"
-    export(golden_codec("bls2017"), other)
+    exported("bls2017", other)
     server, path = polling
     path.write_text(CONFIG.format("m", base))
     server.wait_for("m version 1 is available")

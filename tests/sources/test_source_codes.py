@@ -256,6 +256,7 @@ def test_the_transform_of_a_normal_source_is_a_quarter_bit_above_its_bound():
     assert 0.2 < (result.coded - bound) / 3 < 0.32
 
 
+@pytest.mark.exhaustive
 def test_a_network_of_gains_has_a_rate_for_every_lambda():
     tf.keras.utils.set_random_seed(1)
     code = minimized(networks(lmbda=(1.0, 32.0), hidden=(30, 30)), sources.banana(), 400)

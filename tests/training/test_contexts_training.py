@@ -33,6 +33,7 @@ def flags(folder, **more):
     return flagsaver.flagsaver(output=str(folder), codec=GOLDEN_CODEC, **more)
 
 
+@pytest.mark.exhaustive
 def test_the_experiment_writes_its_results(images):
     with flags(images, first_steps=2, steps=2, models=["gained-raster"]):
         contexts.write()

@@ -297,7 +297,7 @@ print("the same")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_replicas_take_the_same_steps_as_one():
     assert "the same" in completed([sys.executable, "-c", TWO_REPLICAS], 0).stdout
 

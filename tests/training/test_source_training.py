@@ -150,6 +150,7 @@ def test_figures_are_read_only_for_their_config(tmp_path):
         source_codes.train_and_measure(dataclasses.replace(config, arguments=other), tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_curve_is_measured_at_every_lambda():
     config = small("banana_rates")
     code = source_codes.build(config)
@@ -260,7 +261,7 @@ def test_a_shortened_banana_training(tmp_path):
     assert 5.85 < cost["l"] < 6.05 and cost["l"] < cost["soft"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_shortened_sawbridge_training(tmp_path):
     """Networks are near the optimum, and far below the linear transform, at 64 points."""
     config = configs.read("sawbridge", [], SourceTraining)

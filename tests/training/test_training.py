@@ -209,7 +209,7 @@ def test_errors_of_publishing_are_reported_in_one_line(tmp_path, arguments, says
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_workers_take_the_same_step_as_one(folder, tmp_path):
     """One SGD step on the same four crops, in one process and in two."""
     train = [

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tfc_models import evaluation
 from tfc_models.cli.errors import CommandError, UsageError, one_line
 from tfc_models.cli.output import Reporter, print_table
-from tfc_models.evaluation.quality_metrics import ALWAYS, drawn, further_names
+from tfc_models.evaluation.quality_metrics import ALWAYS, further_names, table_metric
 
 
 class Selection:
@@ -50,9 +50,9 @@ class Selection:
             try:
                 self.metrics.append(evaluation.quality_metric(name, options.weights))
             except evaluation.MissingError as error:
-                self._skip(drawn(name).short, error, is_requested=True)
+                self._skip(table_metric(name).short, error, is_requested=True)
             except (OSError, ValueError) as error:
-                raise CommandError(f"{drawn(name).short}: {one_line(error)}") from error
+                raise CommandError(f"{table_metric(name).short}: {one_line(error)}") from error
 
     def _skip(self, title: str, error: Exception, is_requested: bool) -> None:
         """Reports a missing codec or metric. It is a failure if the user requested it by name."""

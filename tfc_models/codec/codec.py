@@ -472,6 +472,6 @@ def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Cod
             known = entry if entry.realism else None
             return Codec(model, name=entry.name, realism=realism or known)
     raise UnknownModelError(
-        f"made with model {header.model} (weights {header.digest}), which is not in the zoo "
+        f"compressed with model {header.model} (weights {header.digest}), which is not in the zoo "
         f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): load its weights file."
     )

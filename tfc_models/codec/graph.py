@@ -228,7 +228,7 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
     data = checked(
         data,
         same_model,
-        "made with model ",
+        "compressed with model ",
         file_name,
         " (weights ",
         file_digest,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tfc_models import analysis
 from tfc_models.analysis import Curve, Metric
 from tfc_models.evaluation.contenders import Contender
-from tfc_models.evaluation.quality_metrics import drawn_metrics
+from tfc_models.evaluation.quality_metrics import table_metrics
 from tfc_models.evaluation.results import MeasuredImage, is_kodak
 
 ON_KODAK = ("bpg444", "vtm", "ms2020", "mbt2018", "mbt2018-mean", "bmshj2018", "bls2017")
@@ -43,7 +43,7 @@ def bd_rates(measured: Sequence[Curve], published: Sequence[Curve]) -> list[BDRa
     anchors += [curve for curve in published if curve.name == usual]
     return [
         _bd_rate(metric, curve, anchor)
-        for metric in drawn_metrics()
+        for metric in table_metrics()
         if any(curve.of(metric) for curve in measured)
         for curve in (*measured, *published)
         for anchor in anchors
@@ -58,7 +58,7 @@ def against_published(measured: Sequence[Curve], images: Sequence[MeasuredImage]
         return []
     return [
         _bd_rate(metric, curve, anchor)
-        for metric in drawn_metrics()
+        for metric in table_metrics()
         for anchor in analysis.published().values()
         if anchor.of(metric)
         for curve in measured
@@ -69,7 +69,7 @@ def against_published(measured: Sequence[Curve], images: Sequence[MeasuredImage]
 def published_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
     """Returns tables by metric title: one column per model, one row per published curve."""
     tables: dict[str, list[list[str]]] = {}
-    for metric in drawn_metrics():
+    for metric in table_metrics():
         rows: dict[str, dict[str, str]] = {}
         for rate in (rate for rate in rates if rate.metric == metric.name):
             rows.setdefault(rate.anchor, {})[rate.codec] = _percent(rate)
@@ -120,7 +120,7 @@ def bd_tables(rates: Sequence[BDRate]) -> dict[str, list[list[str]]]:
     A cell without a number refers to a note; see `bd_notes`.
     """
     notes, tables = bd_notes(rates), {}
-    for metric in drawn_metrics():
+    for metric in table_metrics():
         of_metric = [rate for rate in rates if rate.metric == metric.name]
         lines: dict[str, dict[str, str]] = {}
         for rate in of_metric:
@@ -140,7 +140,7 @@ def bd_notes(rates: Sequence[BDRate]) -> list[str]:
 def falling_quality(measured: Sequence[Curve]) -> list[str]:
     """Returns notes on curves whose quality does not always grow with rate."""
     notes = []
-    for metric in drawn_metrics():
+    for metric in table_metrics():
         for curve in measured:
             points = curve.of(metric)
             worse = len(points) - len(analysis.pareto(points))

@@ -45,14 +45,14 @@ def further_names() -> list[str]:
     return [name for name in (*METRICS, *EXTERNAL) if name not in (*ALWAYS, "mse")]
 
 
-def drawn(name: str) -> Metric:
+def table_metric(name: str) -> Metric:
     """Returns how a metric appears in tables, plots and BD-rates."""
     return Metric.of_record(EXTERNAL[name] if name in EXTERNAL else METRICS[name])
 
 
-def drawn_metrics() -> list[Metric]:
+def table_metrics() -> list[Metric]:
     """Returns all metrics of measurements, those of `ALWAYS` first."""
-    return [drawn(name) for name in (*ALWAYS, *further_names())]
+    return [table_metric(name) for name in (*ALWAYS, *further_names())]
 
 
 def quality_metric(name: str, weights: Mapping[str, str | None] | None = None) -> QualityMetric:
@@ -79,7 +79,7 @@ def _external(name: str) -> QualityMetric:
     def of_pair(original: np.ndarray, coded: np.ndarray) -> float | None:
         return measure(original, coded) if min(original.shape[:2]) >= record.min_side else None
 
-    return QualityMetric(drawn(name), identity, of_pair)
+    return QualityMetric(table_metric(name), identity, of_pair)
 
 
 def _own(name: str, weights: str | None) -> QualityMetric:
@@ -94,4 +94,4 @@ def _own(name: str, weights: str | None) -> QualityMetric:
         return None if math.isnan(value) else value
 
     identity = f"{name} {digest_of(source)}" if source else name
-    return QualityMetric(drawn(name), identity, of_pair)
+    return QualityMetric(table_metric(name), identity, of_pair)

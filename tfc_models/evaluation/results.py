@@ -14,7 +14,7 @@ from tfc_models.analysis import Curve, Point
 from tfc_models.analysis.curves import NONE_FURTHER
 from tfc_models.evaluation.contenders import Contender
 from tfc_models.evaluation.measuring import Figures
-from tfc_models.evaluation.quality_metrics import drawn_metrics
+from tfc_models.evaluation.quality_metrics import table_metrics
 
 MEAN = "mean"
 NONE_SKIPPED: Mapping[str, str] = MappingProxyType({})
@@ -102,7 +102,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def gaps(rows: Sequence[Row]) -> list[str]:
     """Returns remarks on missing means, with the images that are the reason."""
     remarks = []
-    for metric in drawn_metrics():
+    for metric in table_metrics():
         small = dict.fromkeys(
             row.image.name
             for row in rows

@@ -20,7 +20,7 @@ from tfc_models.cli.output import Reporter, print_json, print_table
 from tfc_models.cli.output_files import png_target, write_file
 from tfc_models.codec.container import DEFAULT_QUALITY
 from tfc_models.evaluation import measuring, sheet
-from tfc_models.evaluation.quality_metrics import drawn
+from tfc_models.evaluation.quality_metrics import table_metric
 
 DESCRIPTION = """\
 Compresses one image with a model, then with the standard codecs to the same size. Writes all
@@ -111,15 +111,18 @@ def run(options: argparse.Namespace) -> int:
     selection.add_metrics(dict.fromkeys([*names, equal]), options)
     search = search_options.compress_arguments(options.effort, options.tune)
     setting = _model_setting(codec, options.quality, search)
-    results = _compare(image.coded, codec, setting, selection, drawn(equal), reporter)
+    results = _compare(image.coded, codec, setting, selection, table_metric(equal), reporter)
     page = sheet.contact_sheet(
-        [_original(source, image.pixels), *_entries(results, drawn(equal), selection.metrics)]
+        [
+            _original(source, image.pixels),
+            *_entries(results, table_metric(equal), selection.metrics),
+        ]
     )
     write_file(target, images.encode(page, ".png"), options.force)
     if options.json:
-        print_json(_document(results, drawn(equal), selection.skipped))
+        print_json(_document(results, table_metric(equal), selection.skipped))
     elif not options.quiet:
-        _print(results, drawn(equal), selection.metrics)
+        _print(results, table_metric(equal), selection.metrics)
     reporter.line(f"{source} → {target}")
     return FAILED if reporter.failures else 0
 
@@ -223,7 +226,10 @@ def _entries(
     entries = []
     for item in results:
         figures, (size, remark) = item.figures, item.equal
-        shown = [f"{drawn(n).short} {_text(drawn(n), figures)}" for n in ("psnr", "ms-ssim")]
+        shown = [
+            f"{table_metric(n).short} {_text(table_metric(n), figures)}"
+            for n in ("psnr", "ms-ssim")
+        ]
         lines = [f"{figures.bytes:,} bytes, {figures.bpp:.3f} bpp", ", ".join(shown)]
         others = [f"{one.shown.short} {_text(one.shown, figures)}" for one in metrics]
         # The width of a tile holds three values.
@@ -277,7 +283,7 @@ def _print(
     results: Sequence[_CodecResult], metric: Metric, metrics: Sequence[evaluation.QualityMetric]
 ) -> None:
     model = results[0]
-    shown = [drawn("psnr"), drawn("ms-ssim"), *(one.shown for one in metrics)]
+    shown = [table_metric("psnr"), table_metric("ms-ssim"), *(one.shown for one in metrics)]
     columns = dict.fromkeys(("codec", "setting"), "left")
     columns.update(dict.fromkeys(("bytes", "bpp", *(one.short for one in shown)), "right"))
     print_table(

@@ -19,7 +19,7 @@ from tfc_models.cli.loading import check_model, load_model, silence_tensorflow
 from tfc_models.cli.output import Reporter, print_json, print_table
 from tfc_models.cli.output_files import make_folder, write_file
 from tfc_models.cli.plan import InputFile, find_inputs
-from tfc_models.evaluation.quality_metrics import drawn_metrics
+from tfc_models.evaluation.quality_metrics import table_metrics
 from tfc_models.zoo import DEFAULT
 
 DESCRIPTION = """\
@@ -245,12 +245,12 @@ def _write(
 
 def _plot_names() -> list[str]:
     """Returns the file names of the plots of all metrics."""
-    return [f"rd_{metric.name}.{kind}" for metric in drawn_metrics() for kind in ("png", "svg")]
+    return [f"rd_{metric.name}.{kind}" for metric in table_metrics() for kind in ("png", "svg")]
 
 
 def _plots(curves: list[analysis.Curve], about: str) -> dict[str, bytes]:
     files = {}
-    for metric in drawn_metrics():
+    for metric in table_metrics():
         if any(curve.of(metric) for curve in curves if curve.kind != "published"):
             figure = analysis.rd_plot(curves, metric, about)
             for kind in ("png", "svg"):
