@@ -12,6 +12,7 @@ import tensorflow_compression as tfc
 from tests.conftest import GOLDEN, SMALL, golden_codec, photo
 from tfc_models import models, zoo
 from tfc_models.entropy import ExactNetwork, FactorizedPrior, LatentCoder, exact
+from tfc_models.entropy.factorized import Densities
 from tfc_models.entropy.parameters import SCALE_MAX, SCALE_MIN, SCALES, scale_of
 from tfc_models.entropy.quantization import Noise
 from tfc_models.layers import Conv2D, leaky_relu, pad_to_multiple, relu
@@ -192,6 +193,26 @@ def test_exactness_costs_at_most_two_thousandths_of_the_rate_in_the_zoo(request)
 def without_tables(state):
     frozen_parts = ("cdf", "/exact/", "/rates/", "/estimates")
     return {k: v for k, v in state.items() if not any(part in k for part in frozen_parts)}
+
+
+@pytest.mark.parametrize("name", FACTORIZED)
+def test_tables_built_again_equal_those_that_are_stored(name):
+    stored = golden_codec(name).model.coder
+    weights = files.read(GOLDEN / f"{name}.npz")
+    fresh = zoo.build_model(weights._replace(state=without_tables(weights.state)))
+    fresh.coder.freeze()
+    np.testing.assert_array_equal(fresh.coder.cdf, stored.cdf)
+    np.testing.assert_array_equal(fresh.coder.cdf_offset, stored.cdf_offset)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_tails_of_densities_hold_half_of_the_tail_mass_each(scale):
+    densities = Densities(batch_shape=[6], init_scale=scale)
+    for position, of in (
+        (densities._lower_tail(2**-8), densities.base.cdf),
+        (densities._upper_tail(2**-8), densities.base.survival_function),
+    ):
+        np.testing.assert_allclose(of(position), 2**-9, rtol=0.01 if scale >= 1 else 0.1)
 
 
 def test_coding_needs_frozen_tables():

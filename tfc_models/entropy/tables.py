@@ -44,15 +44,9 @@ class FrozenTables:
         elif given is not None:
             cdf, offset = given
         else:
-            # As a graph, because the search for the tails is a loop;
-            build = tf.function(
-                lambda: self._build_tables(
-                    self._table_prior(), self.range_coder_bits, self._table_offset()
-                ),
-                autograph=False,
+            cdf, offset = self._build_tables(
+                self._table_prior(), self.range_coder_bits, self._table_offset()
             )
-            # also where functions run eagerly.
-            cdf, offset = build.get_concrete_function()()
         self._compression, self._stateless = True, False
         # tfc's check fails on strings with a tail (see `decodable`). The container's
         # fingerprints detect more.
