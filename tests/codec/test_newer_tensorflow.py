@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SMALL, cropped, golden_codec
+from tests.conftest import SMALL, cropped, golden_codec
 
+WORKER = pathlib.Path(__file__).with_name("newer_tensorflow_worker.py")
 PYTHON = os.environ.get("TFC_MODELS_NEWER_TENSORFLOW_PYTHON", "")
 
 
@@ -23,7 +25,7 @@ def test_same_bits_and_same_image(name, tmp_path):
     inputs = {f"picture{i}": p for i, p in enumerate(images)}
     inputs |= {f"file{i}": np.frombuffer(f, np.uint8) for i, f in enumerate(files)}
     np.savez(tmp_path / "in.npz", **inputs)
-    worker = [PYTHON, str(ROOT / "tests" / "newer_tensorflow_worker.py"), "saved"]
+    worker = [PYTHON, str(WORKER), "saved"]
     # Excludes the packages and settings of this environment.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     subprocess.run([*worker, "in.npz", "out.npz"], cwd=tmp_path, env=environment, check=True)
