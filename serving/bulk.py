@@ -1,10 +1,11 @@
-"""Compresses, decompresses or evaluates many files with Apache Beam.
+"""Compresses, decompresses, evaluates or measures many files with Apache Beam.
 
     python -m serving.bulk compress --input 'photos/**' --output packed/ --quality 40
     python -m serving.bulk compress --input photos/ --output packed/ --effort 5 --tune lpips
     python -m serving.bulk decompress --input packed/ --output back/ --realism 0.5
     python -m serving.bulk evaluate --input photos/ --output results/ \
         --direct_running_mode=multi_processing --direct_num_workers=2
+    python -m serving.bulk measure --input photos/ --output measured/ --codecs avif,jpegxl
 
 --input is a folder or a pattern. Unknown flags are passed to Beam: --runner and the options of
 that runner select Flink, Spark or Dataflow, whose workers need the package tfc-models. To resume a
@@ -18,7 +19,8 @@ import sys
 
 from absl import flags, logging
 
-from tfc_models.cli import absl_programs
+from tfc_models.allocation import CodecSettings
+from tfc_models.cli import absl_programs, arguments
 from tfc_models.codec import DEFAULT_MAX_PIXELS
 from tfc_models.images import parse_color
 from tfc_models.serving import bulk, bulk_work
@@ -38,6 +40,12 @@ _EFFORT = flags.DEFINE_integer(
 _TUNE = flags.DEFINE_string(
     "tune", None, "metric that an effort above 0 optimizes, see tfc-models compress --tune"
 )
+_CODECS = flags.DEFINE_list("codecs", ["default"], "for measure: models and standard codecs")
+_POINTS = flags.DEFINE_integer("points", 11, "for measure: qualities per codec", 2, 100)
+_QUALITIES = flags.DEFINE_string(
+    "qualities", None, "for measure: qualities and ranges such as 5,20-60, instead of --points"
+)
+_METRICS = flags.DEFINE_list("metrics", [], "for measure: metrics in addition to MSE and PSNR")
 _BACKGROUND = flags.DEFINE_string("background", None, "background colour of transparent images")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger images fail", 1)
 
@@ -45,6 +53,8 @@ _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger ima
 def run(words: list[str]) -> int:
     """Runs the pipeline. Returns the exit status."""
     command, *beam_flags = words or ["nothing"]
+    effort = _EFFORT.value if command == "measure" else 0
+    qualities = arguments.qualities(_QUALITIES.value) if _QUALITIES.value else ()
     settings = bulk.Settings(
         command,
         _INPUT.value,
@@ -56,6 +66,8 @@ def run(words: list[str]) -> int:
         tune=_TUNE.value,
         background=parse_color(_BACKGROUND.value) if _BACKGROUND.value else None,
         max_pixels=_MAX_PIXELS.value,
+        codecs=CodecSettings(tuple(_CODECS.value), _POINTS.value, qualities, effort=effort),
+        metrics=tuple(_METRICS.value),
     )
     outcome = bulk.run(settings, beam_flags)
     print(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import zlib
 
@@ -452,3 +453,9 @@ def test_a_grey_image_of_three_channels_is_grey(kind):
     coloured[-1, -1, 2] ^= 1  # One value of one channel differs.
     image = images.read(file_of(coloured, kind, **options))
     assert not image.is_grey and np.array_equal(image.coded, coloured)
+
+
+def test_errors_of_size_can_be_sent_to_other_processes():
+    error = images.ImageTooLargeError((5, 7), "pixels are too many.", "max_pixels")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.size, copy.limit) == (str(error), (5, 7), "max_pixels")

@@ -88,7 +88,11 @@ class ImageTooLargeError(ImageError):
 
     def __init__(self, size: tuple[int, int], reason: str, limit: str) -> None:
         super().__init__(f"{size[0]}×{size[1]} {reason}")
-        self.size, self.limit = size, limit
+        self.size, self.limit, self._reason = size, limit, reason
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[int, int], str, str]]:
+        # Exceptions pickle their message only, which is not the constructor's arguments.
+        return type(self), (self.size, self._reason, self.limit)
 
 
 class TransparencyError(ImageError):

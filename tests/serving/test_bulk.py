@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.conftest import GOLDEN, ROOT, completed, cropped, golden_codec
 from tests.quick_codec import QuickCodec
+from tfc_models.allocation import CodecSettings, Measurer, MeasuringSettings
 from tfc_models.codec import inspect
 from tfc_models.serving import bulk_work
 
@@ -23,8 +24,8 @@ IMAGES = 14  # Enough that a killed run has processed some of them only.
 
 
 def command(*arguments: object) -> list[str]:
-    weights = f"--model={GOLDEN / MODEL}.npz"
-    return [sys.executable, "-m", "serving.bulk", *map(str, arguments), weights]
+    model = [] if arguments[0] == "measure" else [f"--model={GOLDEN / MODEL}.npz"]
+    return [sys.executable, "-m", "serving.bulk", *map(str, arguments), *model]
 
 
 def bulk(*arguments: object, code: int = 0) -> str:
@@ -217,3 +218,31 @@ def test_killed_run_resumes(tmp_path):
 def test_usage_errors_print_one_line(folder, arguments, says):
     said = bulk(*(a.replace("IN", str(folder)) for a in arguments), code=2)
     assert says in said.splitlines()[-1] and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_measurements_for_an_allocation(folder, tmp_path):
+    out = tmp_path / "measured"
+    arguments = ("measure", f"--input={folder}", f"--output={out}", "--codecs=jpeg", "--points=3")
+    assert "3 files done, 0 done before, 1 failed" in bulk(*arguments, code=1)
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.jsonl")) == [
+        "a.png.jsonl",
+        "c.jpg.jsonl",
+        "sub/b[1] ü.png.jsonl",
+    ]
+    codecs = CodecSettings(("jpeg",), points=3)
+    with Measurer(MeasuringSettings(codecs, others=(out,))) as measurer:
+        measured = measurer.measure(folder / "a.png")
+    assert measured.reused == 3
+    with Measurer(MeasuringSettings(codecs)) as measurer:
+        assert measurer.measure(folder / "a.png").measurements == measured.measurements
+    # Other qualities are measured anew.
+    assert "3 files done, 0 done before" in bulk(*arguments[:-1], "--points=4", code=1)
+
+
+def test_options_of_measure_only(folder, tmp_path):
+    shared = f"--input={folder}", f"--output={tmp_path / 'out'}"
+    assert "are for measure" in bulk("compress", *shared, "--codecs=jpeg", code=2)
+    assert "--qualities is" in bulk("measure", *shared, "--quality=5", "--codecs=jpeg", code=2)
+    assert "--model is not for measure" in bulk("measure", *shared, "--model=hific", code=2)
+    assert "there is no metric 'x'" in bulk("measure", *shared, "--metrics=x", code=2)

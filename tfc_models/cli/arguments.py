@@ -144,13 +144,7 @@ def add_peers(command: argparse.ArgumentParser) -> None:
         help=f"comma-separated standard codecs, from {', '.join(PEERS)} (default: all that are "
         "installed)",
     )
-    command.add_argument(
-        "--avif-speed",
-        metavar="N",
-        type=argument(avif_speed),
-        default=AVIF_SPEED,
-        help="speed of the AVIF encoder, 0 (slowest, smallest files) to 10 (default: %(default)s)",
-    )
+    add_avif_speed(command)
     command.add_argument(
         "--metrics",
         metavar="NAMES",
@@ -159,6 +153,65 @@ def add_peers(command: argparse.ArgumentParser) -> None:
         f"{', '.join(further_names())}",
     )
     add_weights(command)
+
+
+def add_avif_speed(command: argparse.ArgumentParser) -> None:
+    """Adds --avif-speed."""
+    command.add_argument(
+        "--avif-speed",
+        metavar="N",
+        type=argument(avif_speed),
+        default=AVIF_SPEED,
+        help="speed of the AVIF encoder, 0 (slowest, smallest files) to 10 (default: %(default)s)",
+    )
+
+
+def add_candidates(command: argparse.ArgumentParser, remark: str = "") -> None:
+    """Adds the options of codecs and qualities among which an allocation chooses.
+
+    Args:
+        command: parser of the command.
+        remark: start of the help texts.
+    """
+    command.add_argument(
+        "--codecs",
+        metavar="NAMES",
+        default="default",
+        help=f"{remark}comma-separated codecs, from which every image may choose: model names, "
+        f"weights files, {', '.join(PEERS)} (default: the zoo's default model)",
+    )
+    command.add_argument(
+        "--points",
+        metavar="N",
+        type=argument(points),
+        default=11,
+        help=f"{remark}qualities per codec, spread over its range (default: %(default)s)",
+    )
+    command.add_argument(
+        "--qualities",
+        metavar="LIST",
+        type=argument(qualities),
+        default=(),
+        help=f"{remark}comma-separated qualities and ranges such as 20-60, instead of --points",
+    )
+    add_avif_speed(command)
+
+
+def qualities(text: str) -> tuple[float, ...]:
+    """Converts comma-separated qualities and ranges of whole ones, such as 5,20-60."""
+    result: set[float] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low, high = float(first), float(last if dash else first)
+        except ValueError:
+            low, high = -1.0, -1.0
+        if not 0 <= low <= high <= LARGEST_QUALITY or (
+            dash and not (low.is_integer() and high.is_integer())
+        ):
+            raise ValueError(f"{part.strip()!r} is not a quality, 0 to 100, or a range like 20-60.")
+        result.update(low + step for step in range(int(high - low) + 1))
+    return tuple(sorted(result))
 
 
 def avif_speed(text: str) -> int:
@@ -207,7 +260,7 @@ def add_rate(command: argparse.ArgumentParser) -> None:
     group = command.add_mutually_exclusive_group()
     add_quality(group)
     for option, unit, convert in (
-        ("bytes", "N", count),
+        ("bytes", "N", size),
         ("bpp", "X", positive),
         ("psnr", "DB", positive),
     ):
@@ -309,10 +362,27 @@ def count(text: str) -> int:
     return value
 
 
+def size(text: str) -> int:
+    """Converts a number of bytes: 50000, 50k, 50kB, 100MB."""
+    try:
+        return count(text.removesuffix("B"))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a whole number of bytes above 0, like 50000, 50k or 100MB."
+        ) from None
+
+
 def port(text: str) -> int:
     """Converts a port number."""
     if not text.isdecimal() or int(text) > 65535:
         raise ValueError(f"{text!r} is not a port, 0 to 65535.")
+    return int(text)
+
+
+def processes(text: str) -> int:
+    """Converts a number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a number of processes, 1 or more.")
     return int(text)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from tfc_models import evaluation
 from tfc_models.cli.errors import CommandError, UsageError, one_line
+from tfc_models.cli.loading import check_model
 from tfc_models.cli.output import Reporter, print_table
 from tfc_models.evaluation.quality_metrics import ALWAYS, further_names, table_metric
+
+if TYPE_CHECKING:
+    from tfc_models.allocation import CodecSettings
 
 
 class Selection:
@@ -77,6 +82,21 @@ def _names(text: str, known: Iterable[str], kind: str) -> list[str]:
         if name not in known:
             raise UsageError(f"there is no {kind} {name!r}; the {kind}s are: {', '.join(known)}.")
     return names
+
+
+def candidate_settings(options: argparse.Namespace) -> CodecSettings:
+    """Returns the codecs and qualities of `arguments.add_candidates` and --effort."""
+    from tfc_models.allocation import CodecSettings
+
+    names = dict.fromkeys(name.strip() for name in options.codecs.split(",") if name.strip())
+    if not names:
+        raise UsageError("--codecs names no codec.")
+    for name in names:
+        if name not in evaluation.PEERS:
+            check_model(name)
+    return CodecSettings(
+        tuple(names), options.points, options.qualities, options.avif_speed, options.effort
+    )
 
 
 def print_settings(contenders: Sequence[evaluation.Contender]) -> None:

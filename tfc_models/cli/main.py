@@ -19,6 +19,7 @@ from PIL import Image
 import tfc_models
 from tfc_models.cli import search_options, signals
 from tfc_models.cli.commands import (
+    allocate,
     bulk,
     compare,
     compress,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Any] = {
     "export": export,
     "evaluate": evaluate,
     "compare": compare,
+    "allocate": allocate,
     "metrics": metrics,
     "judge": judge,
     "recover": recover,
@@ -64,6 +66,7 @@ commands:
   export       export a model as a TensorFlow SavedModel for serving
   evaluate     compare models with JPEG, WebP, AVIF, JPEG XL, HEIC … on a folder of images
   compare      compare codecs on one image, at equal size and at equal quality
+  allocate     compress images to a total size, each at its best quality
   metrics      measure image quality: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
   judge        evaluate metrics: monotonicity under corruptions, agreement with people
   recover      recover an image by minimizing each metric
@@ -74,7 +77,6 @@ commands:
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
   tfc-models decompress photo.tfcm --realism 1     synthesizes sharp detail
-  tfc-models compress photos/ -o small/            compresses a folder
 
 Run tfc-models COMMAND --help for the options of a command, tfc-models --version for the release.
 """

@@ -1,4 +1,4 @@
-"""Apache Beam pipeline that compresses, decompresses or evaluates many files.
+"""Apache Beam pipeline that compresses, decompresses, evaluates or measures many files.
 
 --runner and the options of that runner select Flink, Spark or Dataflow, whose workers need this
 package with its `beam` extra. A killed run resumes with the remaining files. OUTPUT/results.csv
@@ -15,8 +15,10 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
+from tfc_models.allocation import CodecSettings
 from tfc_models.codec import DEFAULT_MAX_PIXELS
 from tfc_models.serving import bulk_work as work
+from tfc_models.serving.bulk_measure import MeasureJob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Settings:
         tune: metric that an effort above 0 optimizes.
         background: background colour of transparent images.
         max_pixels: larger images fail.
+        codecs: codecs and qualities of measure, in place of `model`, `quality` and `effort`.
+        metrics: metrics of measure in addition to MSE.
     """
 
     command: str
@@ -46,6 +50,28 @@ class Settings:
     tune: str | None = None
     background: tuple[int, int, int] | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
+    codecs: CodecSettings = dataclasses.field(default_factory=CodecSettings)
+    metrics: tuple[str, ...] = ()
+
+    def job(self) -> work.Job:
+        """Returns the job of each file."""
+        shared = (
+            self.command,
+            work.base_folder(self.input),
+            self.output.rstrip("/"),
+            self.model,
+            self.quality,
+            self.max_pixels,
+            self.realism,
+            self.background,
+            self.effort,
+            self.tune,
+        )
+        if self.command == "measure":
+            return MeasureJob(*shared, codecs=self.codecs, metrics=self.metrics)
+        if self.metrics or self.codecs != CodecSettings():
+            raise ValueError("--codecs, --points, --qualities and --metrics are for measure.")
+        return work.Job(*shared)
 
 
 class _ProcessFile(beam.DoFn):
@@ -59,7 +85,7 @@ class _ProcessFile(beam.DoFn):
         }
 
     def setup(self) -> None:
-        self._job.load()
+        self._job.prepare()
 
     def process(self, path: str) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
         try:
@@ -143,18 +169,7 @@ def run(settings: Settings, beam_flags: Sequence[str] = ()) -> Outcome:
         raise ValueError(f"{settings.input}: no files found.")
     paths, invalid_names = work.split_utf8_names(paths)
     output = settings.output.rstrip("/")
-    job = work.Job(
-        command,
-        work.base_folder(settings.input),
-        output,
-        settings.model,
-        settings.quality,
-        settings.max_pixels,
-        settings.realism,
-        settings.background,
-        effort=settings.effort,
-        tune=settings.tune,
-    ).with_output_conflicts(paths)
+    job = settings.job().with_output_conflicts(paths)
     job.check()
     FileSystems.exists(output) or FileSystems.mkdirs(output)
     root = beam.Pipeline(options=options)

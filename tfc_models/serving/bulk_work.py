@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import glob
 import io
 import json
 import os
@@ -29,7 +30,7 @@ from tfc_models.codec.tuning import tuning_of
 from tfc_models.file_names import UNREADABLE, is_compressed, renamed
 from tfc_models.models.distortion import prepare
 
-COMMANDS = ("compress", "decompress", "evaluate")
+COMMANDS = ("compress", "decompress", "evaluate", "measure")
 COUNTERS = ("bytes_in", "bytes_out", "pixels")
 RECORDS = "_records"
 # Any error while processing a file is a failure of that file; the others are processed.
@@ -63,6 +64,10 @@ class Job:
         """Returns the codec, loaded once per process."""
         return _codecs.acquire(lambda: tfc_models.load(self.model), tag=self.model)
 
+    def prepare(self) -> None:
+        """Loads what every file needs."""
+        self.load()
+
     def check(self) -> None:
         """Raises ValueError for invalid settings, before any file is processed."""
         if self.command == "decompress" and self.quality is not None:
@@ -92,7 +97,7 @@ class Job:
             return None
         same = record.pop("settings", None) == self._settings(path)
         target = self._target_of(path)
-        return record if same and (not target or _size(target) == record["bytes_out"]) else None
+        return record if same and (not target or file_size(target) == record["bytes_out"]) else None
 
     def do(self, path: str) -> dict[str, Any]:
         """Processes a file, writes its output atomically, and returns its record."""
@@ -150,7 +155,7 @@ class Job:
 
     def _settings(self, path: str) -> list[Any]:
         """Returns the values that a result depends on. If one changes, the file is redone."""
-        values = [self.command, self.load().digest, self.quality, self.max_pixels, _size(path)]
+        values = [self.command, self.load().digest, self.quality, self.max_pixels, file_size(path)]
         if self.background is not None:
             values += ["background", *self.background]
         if self.effort:
@@ -230,7 +235,8 @@ def _matches(pattern: str) -> list[str]:
     return [f.path for match in FileSystems.match([pattern]) for f in match.metadata_list]
 
 
-def _size(path: str) -> int:
+def file_size(path: str) -> int:
+    """Returns the size of a file, or -1 if there is none."""
     try:
         return FileSystems.get_filesystem(path).size(path)
     except (BeamIOError, OSError):
@@ -244,8 +250,9 @@ def _write(path: str, data: bytes) -> None:
         file.write(data)
     if os.path.isdir(path):
         raise ValueError(f"{path} is a folder.")
-    if _size(path) >= 0:
-        FileSystems.delete([path])
+    # A local rename replaces the file. Others may refuse to; `delete` takes patterns.
+    if not os.path.exists(path) and file_size(path) >= 0:
+        FileSystems.delete([glob.escape(path)])
     FileSystems.rename([part], [path])
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+from typing import TYPE_CHECKING
 
 from tfc_models.cli import arguments, optional_packages, search_options
+from tfc_models.cli.codec_selection import candidate_settings, metric_names
 from tfc_models.cli.errors import FAILED, UsageError
 from tfc_models.cli.loading import silence_tensorflow
 from tfc_models.cli.output import print_json
 from tfc_models.limits import DEFAULT_MAX_PIXELS
 
+if TYPE_CHECKING:
+    from tfc_models.allocation import CodecSettings
+
 DESCRIPTION = """\
-Compresses, decompresses or evaluates many files with Apache Beam. Unknown options are passed to
-Beam: --runner and the options of that runner select Flink, Spark or Dataflow, whose workers need
-this package with its extra `beam`. To resume an interrupted run, give the same command again.
-DIR/results.csv lists the processed files, DIR/failed.csv the failed files with reasons."""
+Compresses, decompresses, evaluates or measures many files with Apache Beam. Unknown options are
+passed to Beam: --runner and the options of that runner select Flink, Spark or Dataflow, whose
+workers need this package with its extra `beam`. To resume an interrupted run, give the same command
+again. DIR/results.csv lists the processed files, DIR/failed.csv the failed files with reasons.
+measure makes the measurements that tfc-models allocate --measurements DIR reads."""
 TAKES_OTHER_OPTIONS = True
-COMMANDS = ("compress", "decompress", "evaluate")
+COMMANDS = ("compress", "decompress", "evaluate", "measure")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -40,6 +47,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     arguments.add_effort(command)
     arguments.add_tune(command, "--effort")
     arguments.add_tunable_weights(command)
+    arguments.add_candidates(command, "for measure: ")
+    command.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        default="",
+        help="for measure: comma-separated metrics in addition to MSE and PSNR, with default "
+        "weights",
+    )
     arguments.add_background(command)
     command.add_argument(
         "--max-pixels",
@@ -48,6 +63,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_MAX_PIXELS,
         help=f"reject larger images (default: {DEFAULT_MAX_PIXELS:,})",
     )
+
+
+def _codecs(options: argparse.Namespace) -> CodecSettings:
+    settings = candidate_settings(options)
+    # The effort of the other commands is not one of codecs.
+    return settings if options.work == "measure" else dataclasses.replace(settings, effort=0)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
         tune=options.tune,
         background=options.background,
         max_pixels=options.max_pixels,
+        codecs=_codecs(options),
+        metrics=tuple(metric_names(options.metrics)),
     )
     try:
         outcome = bulk.run(settings, options.others)
