@@ -24,6 +24,7 @@ import tensorflow_compression as tfc
 
 from tfc_models import zoo
 from tfc_models.codec import Codec
+from tfc_models.entropy import EntropyParameters
 from tfc_models.entropy.tables import decodable
 from tfc_models.layers import pad_to_multiple
 from tfc_models.models import STRIDE
@@ -47,7 +48,7 @@ def float_parameters(floating, z_hat, y):
 
     A context model reads the true latents, as if all previous latents were decoded correctly.
     """
-    index, mean, _ = floating.coder.parameters_for(y, z_hat)
+    index, mean, *_ = floating.coder.parameters_for(y, z_hat)
     return np.rint(index.numpy()), np.zeros(0) if mean is None else mean.numpy()
 
 
@@ -69,7 +70,7 @@ def encode(folder: pathlib.Path) -> Codec:
             y=y,
             index=index,
             mean=mean,
-            latent=codec.model.coder.quantize(y, mean),
+            latent=codec.model.coder.quantization.quantize(y, EntropyParameters(None, mean)),
             string=np.frombuffer(
                 coder.compress(codec.model.coder, y, index, mean)[0].numpy(), "u1"
             ),

@@ -54,7 +54,7 @@ def test_without_a_search_symbols_give_the_single_pass(codec):
     if "z" in coder.streams:
         z = tf.round(coder.hyper_latents(y, rate))
         params = coder.parameters_for(y, z, rate)
-        symbols = coder.symbols_of(y, params.mean)
+        symbols = coder.symbols_of(y, params)
     else:
         symbols = coder.symbols_of(y)
     again, y_again = coder.encode_symbols(symbols, z, rate)

@@ -133,7 +133,7 @@ def test_every_composition_decodes_what_it_encodes(prediction, quantization, rat
         size = len(strings[1].numpy()[i])
         assert size <= 1.01 * float(estimate[1]["y"][i]) / 8 + 16
     symbols = coder.symbols_of(
-        y, coder.parameters_for(y, tf.round(coder.hyper_latents(y, rate)), rate).mean
+        y, coder.parameters_for(y, tf.round(coder.hyper_latents(y, rate)), rate)
     )
     again, _ = coder.encode_symbols(symbols, tf.round(coder.hyper_latents(y, rate)), rate)
     assert [s.numpy().tolist() for s in again] == [s.numpy().tolist() for s in strings]

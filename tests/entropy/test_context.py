@@ -93,7 +93,7 @@ def test_slice_predictions_depend_only_on_earlier_slices(name, training):
 
     def told(y: tf.Tensor) -> list[np.ndarray]:
         noisy = None if noise is None else y + noise
-        return [part[0].numpy() for part in coder.parameters_for(y, z_hat, noisy=noisy)]
+        return [part[0].numpy() for part in coder.parameters_for(y, z_hat, noisy=noisy)[:3]]
 
     before = told(y)
     ends = np.cumsum([0, *(part.channels for part in coder.prediction.slices)])

@@ -11,7 +11,7 @@ import tensorflow_compression as tfc
 
 from tests.conftest import GOLDEN, SMALL, golden_codec, photo
 from tfc_models import models, zoo
-from tfc_models.entropy import ExactNetwork, FactorizedPrior, LatentCoder, exact
+from tfc_models.entropy import EntropyParameters, ExactNetwork, FactorizedPrior, LatentCoder, exact
 from tfc_models.entropy.factorized import Densities
 from tfc_models.entropy.parameters import SCALE_MAX, SCALE_MIN, SCALES, scale_of
 from tfc_models.entropy.quantization import Noise
@@ -140,13 +140,15 @@ def rate_cost(frozen, floating, images):
         y = floating.to_latents(pad_to_multiple(tf.constant(image[None]), 16))
         z_hat = tf.round(floating.coder.hyper_latents(y))
         for i, model in enumerate((floating, frozen)):
-            index, mean, _ = model.coder.parameters_for(y, z_hat)
+            index, mean, *_ = model.coder.parameters_for(y, z_hat)
             for seed in range(3):
                 tf.random.set_seed(seed)
                 noisy = y + tf.random.uniform(y.shape, -0.5, 0.5)
                 index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
                 if "seed" in model.coder.streams:  # Universal quantization has its own density.
-                    bits = model.coder.quantization.noisy_bits(y, noisy, index, mean)
+                    bits = model.coder.quantization.noisy_bits(
+                        y, noisy, EntropyParameters(index, mean)
+                    )
                 else:
                     centred = noisy if mean is None else noisy - mean
                     nats = model.coder._make_prior(index).log_prob(centred)
@@ -294,7 +296,7 @@ def test_training_bits_and_their_gradients_equal_those_of_tfp(scale_index):
         return tf.reduce_sum(nats, axis=(1, 2, 3)) / -np.log(2.0)
 
     cheap, exact = (
-        with_gradients(lambda *a: coder.quantization.noisy_bits(None, *a)),
+        with_gradients(lambda y, *a: coder.quantization.noisy_bits(None, y, EntropyParameters(*a))),
         with_gradients(tfps),
     )
     np.testing.assert_allclose(cheap[0], exact[0], rtol=1e-4)

@@ -59,11 +59,11 @@ def coded(integers, index, mean):
     quantization.freeze(None)
     params = EntropyParameters(index, mean)
     groups = [Group(slice(None))]
-    string = quantization.encode(coder, tf.constant(integers), params, None, groups)
+    string = quantization.encode(coder, tf.constant(integers), params, groups)
     count = tf.constant(integers.size * quantization.max_reads_per_symbol)
     decoder = range_coding.Decoder(coder, string, count)
     rows = [tf.reshape(m, [1, -1, m.shape[3]]) for m in (index, mean)]
-    _, read = quantization.read(decoder, None, *rows)
+    _, read = quantization.read(decoder, None, EntropyParameters(*rows))
     return string.numpy()[0], read.numpy().ravel()
 
 
@@ -88,7 +88,9 @@ def test_coded_sizes_are_near_the_estimate(low, high):
     integers = drawn(index, mean)
     string, read = coded(integers, index, mean)
     np.testing.assert_array_equal(read, integers.ravel())
-    bits = MixtureRounding(COMPONENTS).symbol_bits(tf.constant(integers), index, mean)
+    bits = MixtureRounding(COMPONENTS).symbol_bits(
+        tf.constant(integers), EntropyParameters(index, mean)
+    )
     assert 8.0 * len(string) == pytest.approx(float(tf.reduce_sum(bits)), rel=0.01, abs=60.0)
 
 
@@ -110,10 +112,9 @@ def test_equal_components_are_one_gaussian():
     weights = tf.constant(rng.uniform(0, 63, [2, 4, 5, 18]).astype(np.float32))
     shape = [2, 4, 5, 6, 3]
     both = tf.concat([tf.reshape(repeated, shape), tf.reshape(weights, shape)], -1)
-    bits = MixtureRounding(3).symbol_bits(
-        y, tf.reshape(both, [2, 4, 5, 36]), tf.repeat(mean, 3, -1)
-    )
-    single = Rounding(around_means=False).symbol_bits(y, index, mean)
+    params = EntropyParameters(tf.reshape(both, [2, 4, 5, 36]), tf.repeat(mean, 3, -1))
+    bits = MixtureRounding(3).symbol_bits(y, params)
+    single = Rounding(around_means=False).symbol_bits(y, EntropyParameters(index, mean))
     np.testing.assert_allclose(bits, single, rtol=1e-4, atol=1e-4)
 
 
@@ -122,7 +123,7 @@ def test_every_parameter_of_a_mixture_has_a_gradient():
     y = tf.constant(drawn(index, mean))
     with tf.GradientTape() as tape:
         tape.watch([index, mean])
-        bits = MixtureRounding(COMPONENTS).noisy_bits(y, y, index, mean)
+        bits = MixtureRounding(COMPONENTS).noisy_bits(y, y, EntropyParameters(index, mean))
     of_index, of_mean = tape.gradient(bits, [index, mean])
     inside = (index.numpy() > 0.0) & (index.numpy() < 63.0)
     assert np.all(np.isfinite(of_index)) and np.all(np.isfinite(of_mean))

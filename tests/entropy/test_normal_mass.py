@@ -11,6 +11,7 @@ from scipy import special
 
 from tests.conftest import SMALL
 from tfc_models import models
+from tfc_models.entropy import EntropyParameters
 from tfc_models.entropy.normal_mass import log_box_mass
 
 
@@ -55,7 +56,7 @@ def test_outliers_have_exact_costs_and_gradients(name):
         coder.anneal(0.0)  # without soft rounding, so that the value is equal
     with tf.GradientTape() as tape:
         tape.watch([y, index])
-        bits = coder.quantization.noisy_bits(y, y, index, mean)
+        bits = coder.quantization.noisy_bits(y, y, EntropyParameters(index, mean))
     expected = -exact(np.array(40.0), np.array(0.11))[0] / math.log(2.0)
     assert expected == pytest.approx(93000, rel=0.01)
     assert float(bits[0]) == pytest.approx(expected, rel=1e-4)
@@ -71,7 +72,8 @@ def test_soft_rounding_keeps_gradients_in_the_tails():
     y, index = tf.constant([[[[33.3]]]]), tf.constant([[[[3.0]]]])
     with tf.GradientTape() as tape:
         tape.watch([y, index])
-        bits = coder.quantization.noisy_bits(y, y + 0.2, index, tf.zeros_like(y))
+        params = EntropyParameters(index, tf.zeros_like(y))
+        bits = coder.quantization.noisy_bits(y, y + 0.2, params)
     gradients = tape.gradient(bits, [y, index])
     assert float(bits[0]) > 1000.0
     assert all(np.isfinite(g) and abs(g.numpy().item()) > 1.0 for g in gradients)

@@ -12,7 +12,7 @@ from benchmarks import damage
 from tests.conftest import SMALL, cropped, golden_model, without_graphs
 from tfc_models import models
 from tfc_models.codec import Codec
-from tfc_models.entropy import LatentCoder, range_coding
+from tfc_models.entropy import EntropyParameters, LatentCoder, range_coding
 
 NAME = "mbt2018-universal"
 NAMES = [NAME, "gained-universal"]
@@ -22,12 +22,17 @@ def coder_of(sharpness: float) -> LatentCoder:
     return models.build(NAME, **SMALL[NAME], sharpness=sharpness).coder
 
 
+def given_params(y, mean, dither):
+    """Returns parameters with one mean, and without scales."""
+    return EntropyParameters(None, tf.fill(y.shape, mean), dither=dither)
+
+
 def given(sharpness: float, values: np.ndarray, mean: float = 0.0) -> np.ndarray:
     """Returns decoded values, one latent each."""
     y = tf.constant(values.reshape(1, -1, 1, 1), tf.float32)
     quantization = coder_of(sharpness).quantization
     dither = quantization.dither_for(tf.shape(y))
-    return quantization.quantize(y, tf.fill(y.shape, mean), dither).numpy().ravel()
+    return quantization.quantize(y, given_params(y, mean, dither)).numpy().ravel()
 
 
 def test_dithered_errors_are_uniform_and_independent_of_the_input():
@@ -55,7 +60,7 @@ def test_the_error_of_universal_quantization_is_uniform_for_any_input(sharpness)
     y = tf.constant(v.reshape(1, -1, 1, 1))
     quantization = coder.quantization
     level = quantization.dither_for(tf.shape(y))
-    symbols = quantization.symbols_of(y, tf.zeros_like(y), level)
+    symbols = quantization.symbols_of(y, given_params(y, 0.0, level))
     error = (symbols + quantization.offset(level) - quantization.soft_round(y)).numpy().ravel()
     edges = np.quantile(v, np.linspace(0, 1, 9))
     for low, high in zip(edges, edges[1:]):
@@ -76,9 +81,12 @@ def test_the_coded_size_equals_the_bits_estimated_with_noise(sharpness, scale):
     index = 63.0 * np.log(scale / 0.11) / np.log(256 / 0.11)
     index, zero = tf.fill(y.shape, float(np.float32(index))), tf.zeros_like(y)
     noisy = y + tf.constant(rng.uniform(-0.5, 0.5, y.shape), tf.float32)
-    bound = float(coder.quantization.noisy_bits(y, noisy, index, zero)[0]) / count
+    bound = (
+        float(coder.quantization.noisy_bits(y, noisy, EntropyParameters(index, zero))[0]) / count
+    )
     dither = coder.quantization.dither_for(tf.shape(y))
-    bits = coder.quantization.estimated_bits(y, index, zero, dither)
+    params = EntropyParameters(index, zero, dither=dither)
+    bits = coder.quantization.estimated_bits(y, params)
     assert float(bits[0]) / count == pytest.approx(bound, rel=0.01)
 
 
@@ -92,10 +100,11 @@ def test_lengths_of_real_strings_match_the_estimate(scale, name):
     index, zero = tf.fill(y.shape, float(index)), tf.zeros_like(y)
     quantization = coder.quantization
     dither = quantization.dither_for(tf.shape(y))
-    entries, _ = quantization.table_entries(index, zero, dither)
-    strings = range_coding.encode(coder, quantization.symbols_of(y, zero, dither), entries)
+    params = EntropyParameters(index, zero, dither=dither)
+    entries, _ = quantization.table_entries(params)
+    strings = range_coding.encode(coder, quantization.symbols_of(y, params), entries)
     (seeds,) = quantization.side_strings(tf.shape(y))
-    bits = quantization.estimated_bits(y, index, zero, dither)
+    bits = quantization.estimated_bits(y, params)
     assert 8 * len(strings.numpy()[0]) == pytest.approx(float(bits[0]), rel=0.01)
     assert int.from_bytes(seeds.numpy()[0], "little", signed=True) == int(
         quantization.seeds(tf.shape(y))[0]
@@ -122,7 +131,7 @@ def test_decoded_values_are_conditional_means(sharpness):
     y = tf.constant(v.reshape(1, -1, 1, 1))
     quantization = coder.quantization
     level = quantization.dither_for(tf.shape(y))
-    symbols = quantization.symbols_of(y, tf.zeros_like(y), level)
+    symbols = quantization.symbols_of(y, given_params(y, 0.0, level))
     z = (symbols + quantization.offset(level)).numpy().ravel()
     got = (symbols + quantization.estimate(level)).numpy().ravel()
     inner = np.abs(z) < 3.0
@@ -214,7 +223,8 @@ def test_expected_gradients_are_the_mean_of_pathwise_ones_with_less_variance(sha
         coder = models.build(NAME, **SMALL[NAME], sharpness=sharpness, rate_gradient=mode).coder
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([value, index])
-            bits = coder.quantization.noisy_bits(value, value + noise, index, zero)
+            params = EntropyParameters(index, zero)
+            bits = coder.quantization.noisy_bits(value, value + noise, params)
         draws[mode] = bits.numpy(), *(tape.gradient(bits, v).numpy() for v in (value, index))
     for pathwise, expected in zip(draws["pathwise"][::2], draws["expected"][::2]):
         np.testing.assert_allclose(pathwise, expected, rtol=1e-5)

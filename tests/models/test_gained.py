@@ -71,7 +71,7 @@ def test_parameters_are_exact_without_exponentials_at_run_time():
     model = frozen()
 
     def parameters(z, rate):
-        params = model.coder.predict(lambda mean, _: mean, tf.constant([8, 8]), z, rate)
+        params = model.coder.predict(lambda params, _: params.mean, tf.constant([8, 8]), z, rate)
         return params.index, params.mean
 
     graph = tf.function(parameters)

@@ -172,7 +172,7 @@ def test_training_rounds_latents_for_the_generator_and_adds_noise_for_the_rate()
 
 def parameters(coder, z_hat, shape):
     """Returns scale indexes and means predicted from hyper-latents."""
-    return coder.predict(lambda mean, channels: mean, shape, z_hat, None)[:2]
+    return coder.predict(lambda params, _: params.mean, shape, z_hat, None)[:2]
 
 
 def test_scales_and_means_have_separate_networks():

@@ -39,7 +39,7 @@ import tensorflow as tf
 
 from tfc_models.codec.tuning import Tuning, squared_error_weight
 from tfc_models.codec.windows import Latents, Place, window_counts
-from tfc_models.entropy.parameters import ALL_CHANNELS
+from tfc_models.entropy.parameters import ALL_CHANNELS, EntropyParameters
 from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import distortions
 
@@ -70,8 +70,7 @@ class Coded(NamedTuple):
     """Latents as a decoder reconstructs them, with the bits of each."""
 
     symbols: tf.Tensor
-    scale_index: tf.Tensor | None
-    mean: tf.Tensor | None
+    params: EntropyParameters | None
     decoded: tf.Tensor
     bits: tf.Tensor
 
@@ -223,25 +222,25 @@ class Refiner(tf.Module):
         if self._hyper:
             coder.dither = window.levels
 
-        def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
+        def quantized(params: EntropyParameters | None, channels: slice) -> tf.Tensor:
             own, kept = values[..., channels], fixed[..., channels]
-            rounded = coder.from_symbols(coder.symbols_of(own, mean, channels), mean, channels)
+            rounded = coder.from_symbols(coder.symbols_of(own, params), params)
             tracked = own + tf.stop_gradient(rounded - own)
-            return kept * coder.from_symbols(own, mean, channels) + (1.0 - kept) * tracked
+            return kept * coder.from_symbols(own, params) + (1.0 - kept) * tracked
 
         if not self._hyper:
-            y_hat = quantized(None)
+            y_hat = quantized(None, ALL_CHANNELS)
             symbols = tf.stop_gradient(y_hat)
-            return Coded(symbols, None, None, y_hat, coder.symbol_bits(symbols, None, None))
-        predicted = coder.predict(quantized, tf.shape(values)[1:3], _rounded(z), window.rate)
-        index, mean = predicted.index, predicted.mean
-        symbols = fixed * values + (1.0 - fixed) * coder.symbols_of(values, mean)
+            return Coded(symbols, None, y_hat, coder.symbol_bits(symbols))
+        shape, dither = tf.shape(values)[1:3], coder.dither_of(values)
+        params = coder.predict(quantized, shape, _rounded(z), window.rate, dither)
+        symbols = fixed * values + (1.0 - fixed) * coder.symbols_of(values, params)
         symbols = tf.stop_gradient(symbols)
-        # The residual of a target changes with its mean; that of an integer does not.
-        location = coder.from_symbols(tf.zeros_like(values), mean)
-        moving = symbols - (1.0 - fixed) * (location - tf.stop_gradient(location))
-        bits = coder.symbol_bits(moving, index, mean)
-        return Coded(symbols, index, mean, predicted.corrected(quantized(mean)), bits)
+        # The residual of a target changes with its parameters; that of an integer does not.
+        residual = coder.quantization.normalized(tf.stop_gradient(values), params)
+        moving = symbols + (1.0 - fixed) * (residual - tf.stop_gradient(residual))
+        bits = coder.symbol_bits(moving, params)
+        return Coded(symbols, params, params.corrected(quantized(params, ALL_CHANNELS)), bits)
 
     def _hyper_bits(self, z: tf.Tensor) -> tf.Tensor:
         if not self._hyper:
@@ -338,9 +337,11 @@ class Refiner(tf.Module):
         gradient = tape.gradient(total, values)
         best, least = tf.where(total < least, values, best), tf.minimum(total, least)
 
+        step = self._coder.quantization.step(coded.params) if self._hyper else 1.0
+
         def rise(by: float) -> tf.Tensor:
-            bits = self._coder.symbol_bits(coded.symbols + by, coded.scale_index, coded.mean)
-            return by * gradient + 0.5 * curvature + bits - coded.bits
+            bits = self._coder.symbol_bits(coded.symbols + by, coded.params)
+            return by * gradient + 0.5 * curvature * step**2 + bits - coded.bits
 
         up, down = rise(1.0), rise(-1.0)
         gain = tf.where(own > 0.0, -tf.minimum(up, down), -1.0)

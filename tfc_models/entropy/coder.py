@@ -14,7 +14,6 @@ from tfc_models.entropy import exact, range_coding
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
 from tfc_models.entropy.order import Group
 from tfc_models.entropy.parameters import (
-    ALL_CHANNELS,
     SCALES,
     EntropyParameters,
     scale_of,
@@ -25,8 +24,8 @@ from tfc_models.entropy.rates import FixedRate, Gains
 from tfc_models.entropy.tables import FrozenTables
 from tfc_models.layers import Chain, CompressionLayer, Conv2D, pad_to_multiple, part_of
 
-Quantized = Callable[..., tf.Tensor]
-"""Decoded latents, given their means and a slice of channels."""
+Quantized = Callable[[EntropyParameters, slice], tf.Tensor]
+"""Decoded latents of a slice of channels, given their parameters."""
 
 
 class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
@@ -115,17 +114,17 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         noisy = None
         if training and self.quantization.mode != "round":
             noisy = y + self.noise(tf.shape(y))
-        dither = self.dither_of(y) if noisy is None else None
-        params = self.parameters_for(y, z_hat, rate, noisy, dither)
-        index, mean = params.index, params.mean
-        y_hat = self.quantization.synthesis_input(y, noisy, mean, dither)
+        params = self.parameters_for(y, z_hat, rate, noisy)
+        if not training:
+            # Integers are coded under an entry of the table.
+            index = tf.clip_by_value(tf.round(params.index), 0, self.rates.indexes - 1)
+            params = params._replace(index=index)
+        y_hat = self.quantization.synthesis_input(y, noisy, params)
         if training:
             perturbed = y_hat if noisy is None else noisy
-            y_bits = self.quantization.noisy_bits(y, perturbed, index, mean)
+            y_bits = self.quantization.noisy_bits(y, perturbed, params)
         else:
-            # Integers are coded under an entry of the table.
-            index = tf.clip_by_value(tf.round(index), 0, SCALES - 1)
-            y_bits = self.quantization.estimated_bits(y, index, mean, dither)
+            y_bits = self.quantization.estimated_bits(y, params)
         side = {k: tf.fill([tf.shape(y)[0]], v) for k, v in self.quantization.side_bits().items()}
         return params.corrected(y_hat), {"y": y_bits, "z": z_bits["y"], **side}
 
@@ -135,41 +134,44 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         z_hat: tf.Tensor,
         rate: tf.Tensor | None = None,
         noisy: tf.Tensor | None = None,
-        dither: tf.Tensor | None = None,
     ) -> EntropyParameters:
-        """Returns the predicted parameters of latents.
+        """Returns the predicted parameters of latents, and their dither.
 
         Args:
             y: latents, not quantized.
             z_hat: hyper-latents, integers.
             rate: of each example, for models of many rates.
             noisy: latents with noise, used in place of decoded ones in training.
-            dither: that of the latents, if it is known already.
         """
-        if noisy is None and dither is None:
-            dither = self.dither_of(y)
 
-        def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
-            parts = (None if maps is None else maps[..., channels] for maps in (noisy, dither))
-            noise, own_dither = parts
-            return self.quantization.synthesis_input(y[..., channels], noise, mean, own_dither)
+        def quantized(params: EntropyParameters, channels: slice) -> tf.Tensor:
+            noise = None if noisy is None else noisy[..., channels]
+            return self.quantization.synthesis_input(y[..., channels], noise, params)
 
-        return self.predict(quantized, tf.shape(y)[1:3], z_hat, rate)
+        dither = self.dither_of(y) if noisy is None else None
+        return self.predict(quantized, tf.shape(y)[1:3], z_hat, rate, dither)
 
     def predict(
-        self, quantized: Quantized, shape: tf.Tensor, z_hat: tf.Tensor, rate: tf.Tensor | None
+        self,
+        quantized: Quantized,
+        shape: tf.Tensor,
+        z_hat: tf.Tensor,
+        rate: tf.Tensor | None,
+        dither: tf.Tensor | None = None,
     ) -> EntropyParameters:
-        """Returns the predicted parameters of latents of height and width `shape`.
+        """Returns the predicted parameters of latents, and their dither.
 
         Args:
-            quantized: returns the decoded latents, given their means and a slice of channels;
+            quantized: returns the decoded latents of a slice of channels, given their parameters;
                 contexts read them.
             shape: height and width.
             z_hat: hyper-latents, integers.
             rate: of each example, for models of many rates.
+            dither: levels of the dither; None: no dither.
         """
         features = self.prediction.features(z_hat, shape)
-        return self.prediction.visit(features, shape, rate, KnownLatents(quantized))[0]
+        latents = KnownLatents(quantized, dither)
+        return self.prediction.visit(features, shape, rate, latents)[0].with_dither(dither)
 
     def hyper_latents(self, y: tf.Tensor, rate: tf.Tensor | None = None) -> tf.Tensor:
         """Returns hyper-latents, not quantized."""
@@ -181,37 +183,24 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
     dither: tf.Tensor | None = None
     """Dither for parts of an image; None: that of whole images."""
 
-    def dither_of(self, y: tf.Tensor, channels: slice = ALL_CHANNELS) -> tf.Tensor | None:
-        """Returns the dither of some channels' latents; None without dither."""
-        dither = self.dither
-        if dither is None:
-            latents = [self.prediction.latents]
-            dither = self.quantization.dither_for(tf.concat([tf.shape(y)[:3], latents], 0))
-        return None if dither is None else dither[..., channels]
+    def dither_of(self, y: tf.Tensor) -> tf.Tensor | None:
+        """Returns the dither of latents; None without dither."""
+        if self.dither is not None:
+            return self.dither
+        latents = [self.prediction.latents]
+        return self.quantization.dither_for(tf.concat([tf.shape(y)[:3], latents], 0))
 
-    def quantize(
-        self, y: tf.Tensor, mean: tf.Tensor | None = None, channels: slice = ALL_CHANNELS
-    ) -> tf.Tensor:
-        """Returns decoded latents of some channels before any correction."""
-        return self.quantization.quantize(y, mean, self.dither_of(y, channels))
+    def symbols_of(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
+        """Returns the integers that latents are coded as."""
+        return self.quantization.symbols_of(y, params)
 
-    def symbols_of(
-        self, y: tf.Tensor, mean: tf.Tensor | None, channels: slice = ALL_CHANNELS
-    ) -> tf.Tensor:
-        """Returns the integers that latents of some channels are coded as."""
-        return self.quantization.symbols_of(y, mean, self.dither_of(y, channels))
-
-    def from_symbols(
-        self, symbols: tf.Tensor, mean: tf.Tensor | None, channels: slice = ALL_CHANNELS
-    ) -> tf.Tensor:
+    def from_symbols(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns the latents that a decoder makes of integers, before any correction."""
-        return self.quantization.from_symbols(symbols, mean, self.dither_of(symbols, channels))
+        return self.quantization.from_symbols(symbols, params)
 
-    def symbol_bits(
-        self, symbols: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
-    ) -> tf.Tensor:
+    def symbol_bits(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns differentiable bits of each integer under its predicted distribution."""
-        return self.quantization.symbol_bits(symbols, index, mean, self.dither_of(symbols))
+        return self.quantization.symbol_bits(symbols, params)
 
     def decoding_groups(self, shape: tf.Tensor) -> list[tf.Tensor]:
         """Returns masks of the latents by decoding order: earlier groups may predict later ones.
@@ -239,10 +228,8 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
         """Returns the strings of latents, and the latents that `decompress` will return."""
         self._require(frozen=True)
         z = self.hyper_latents(y, rate)
-        dither = self.dither_of(y)
-        params = self.parameters_for(y, tf.round(z), rate, dither=dither)
-        symbols = self.quantization.symbols_of(y, params.mean, dither)
-        return self._encoded(symbols, z, params, dither)
+        params = self.parameters_for(y, tf.round(z), rate)
+        return self._encoded(self.symbols_of(y, params), z, params)
 
     def encode_symbols(
         self, symbols: tf.Tensor, z: tf.Tensor, rate: tf.Tensor | None = None
@@ -255,26 +242,21 @@ class LatentCoder(FrozenTables, tfc.LocationScaleIndexedEntropyModel):
             rate: of each example, for models of many rates.
         """
         self._require(frozen=True)
+
+        def quantized(params: EntropyParameters, channels: slice) -> tf.Tensor:
+            return self.from_symbols(symbols[..., channels], params)
+
         dither = self.dither_of(symbols)
-
-        def quantized(mean: tf.Tensor | None, channels: slice = ALL_CHANNELS) -> tf.Tensor:
-            own_dither = None if dither is None else dither[..., channels]
-            return self.quantization.from_symbols(symbols[..., channels], mean, own_dither)
-
-        params = self.predict(quantized, tf.shape(symbols)[1:3], z, rate)
-        return self._encoded(symbols, z, params, dither)
+        params = self.predict(quantized, tf.shape(symbols)[1:3], z, rate, dither)
+        return self._encoded(symbols, z, params)
 
     def _encoded(
-        self,
-        symbols: tf.Tensor,
-        z: tf.Tensor,
-        params: EntropyParameters,
-        dither: tf.Tensor | None,
+        self, symbols: tf.Tensor, z: tf.Tensor, params: EntropyParameters
     ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
         groups = self.prediction.groups(tf.shape(symbols)[1:3])
-        string = self.quantization.encode(self, symbols, params, dither, groups)
+        string = self.quantization.encode(self, symbols, params, groups)
         side = self.quantization.side_strings(tf.shape(symbols))
-        y_hat = self.quantization.from_symbols(symbols, params.mean, dither)
+        y_hat = self.from_symbols(symbols, params)
         return (*self.hyperprior.compress(z), string, *side), params.corrected(y_hat)
 
     def decompress(
@@ -406,12 +388,13 @@ class KnownLatents:
 
     from_strings = False
 
-    def __init__(self, quantized: Quantized) -> None:
-        self._quantized = quantized
+    def __init__(self, quantized: Quantized, dither: tf.Tensor | None) -> None:
+        self._quantized, self._dither = quantized, dither
 
-    def __call__(self, group: Group, index: tf.Tensor | None, mean: tf.Tensor | None) -> tf.Tensor:
-        """Returns maps of a group's latents, given their means; zeros elsewhere."""
-        y_hat = self._quantized(mean, group.channels)
+    def __call__(self, group: Group, params: EntropyParameters) -> tf.Tensor:
+        """Returns maps of a group's latents, given their parameters; zeros elsewhere."""
+        params = params.with_dither(self._dither, group.channels)
+        y_hat = self._quantized(params, group.channels)
         return y_hat if group.mask is None else y_hat * group.mask
 
 
@@ -445,23 +428,17 @@ class StoredLatents:
         return self._decoder.start(after) if self.state is None else self.state
 
     def read(
-        self,
-        state: range_coding.State | None,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
+        self, state: range_coding.State | None, params: EntropyParameters
     ) -> tuple[range_coding.State, tf.Tensor]:
         """Returns the next latents, given their parameters, and the new state."""
-        state, symbols = self._quantization.read(self._decoder, state, index, mean, dither)
-        return state, self._quantization.from_symbols(symbols, mean, dither)
+        state, symbols = self._quantization.read(self._decoder, state, params)
+        return state, self._quantization.from_symbols(symbols, params)
 
-    def __call__(self, group: Group, index: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+    def __call__(self, group: Group, params: EntropyParameters) -> tf.Tensor:
         """Returns maps of a group's latents, given their parameters; zeros elsewhere."""
-        dither = None
-        if self._dither is not None:
-            dither = group.take(self._dither[..., group.channels])
-        mean = None if mean is None else group.take(mean)
-        self.state, y_hat = self.read(self.state, group.take(index), mean, dither)
+        params = params.with_dither(self._dither, group.channels)
+        rows = (None if maps is None else group.take(maps) for maps in params)
+        self.state, y_hat = self.read(self.state, EntropyParameters(*rows))
         return group.put(y_hat, self._shape)
 
 

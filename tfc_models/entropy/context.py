@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.networks import LATENTS, Input, Network, Networks
-from tfc_models.entropy.order import Group, Latents, Parallel, Parameters
+from tfc_models.entropy.order import Group, Latents, Parallel
 from tfc_models.entropy.parameters import MEAN_BITS, EntropyParameters, Outputs
 from tfc_models.entropy.prediction import EXACT_TILE, HYPER_INPUT, REDUCTION, HyperPrediction
 from tfc_models.entropy.rates import FixedRate
@@ -145,14 +145,14 @@ class ContextPrediction(HyperPrediction):
         before: list[tf.Tensor] = []
         for step in self.steps:
             visited = SliceInputs(self, step, features, before, shape, rate)
-            (index, mean), y_hat = self.slices[step[0]].order.visit(visited, latents)
+            params, y_hat = self.slices[step[0]].order.visit(visited, latents)
             correction = visited.correction(y_hat)
             if correction is not None:
                 y_hat += correction
             decoded.append(y_hat)
             if step[-1] < len(self.slices) - 1:
                 before = [*before, *visited.split(visited.normalized(y_hat))][: self.support]
-            parts.append((index, mean, correction))
+            parts.append((params.index, params.mean, correction))
         indexes, means, corrections = map(list, zip(*parts))
         if any(maps is not None for maps in corrections):
             pairs = zip(corrections, decoded)
@@ -227,7 +227,7 @@ class SliceInputs:
 
     def parameters(
         self, decoded: tf.Tensor | None = None, known: tf.Tensor | None = None
-    ) -> Parameters:
+    ) -> EntropyParameters:
         """See `order.VisitedSlice`."""
         context = None if decoded is None else self.normalized(decoded)
         bits = self.model.rates.index_fraction_bits
@@ -235,21 +235,22 @@ class SliceInputs:
             part.parameters(self.model.networks, inputs, context, known, bits)
             for part, inputs in zip(self._parts, self._inputs)
         ]
-        return self._adapted(*(tf.concat(maps, -1) for maps in zip(*results)))
+        index, mean = (tf.concat([p[i] for p in results], -1) for i in range(2))
+        return self._adapted(EntropyParameters(index, mean))
 
-    def _adapted(self, index: tf.Tensor, mean: tf.Tensor) -> Parameters:
-        return self.model.adapted(index, mean, self.rate, self.channels)
+    def _adapted(self, params: EntropyParameters) -> EntropyParameters:
+        return self.model.adapted(params, self.rate, self.channels)
 
     def context_free_inputs(self) -> tf.Tensor:
         """See `order.VisitedSlice`."""
         (inputs,) = self._inputs
         return inputs
 
-    def front_parameters(self, inputs: tf.Tensor, windows: tf.Tensor) -> Parameters:
+    def front_parameters(self, inputs: tf.Tensor, windows: tf.Tensor) -> EntropyParameters:
         """See `order.VisitedSlice`."""
         bits = self.model.rates.index_fraction_bits
         return self._adapted(
-            *self._joint.window_parameters(self.model.networks, inputs, windows, bits)
+            self._joint.window_parameters(self.model.networks, inputs, windows, bits)
         )
 
     def normalized(self, y_hat: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfc_models.entropy.parameters import ALL_CHANNELS
 from tfc_models.entropy.quantization import Noise, checked_mode
 from tfc_models.entropy.tables import FrozenTables, decodable
 from tfc_models.layers import CompressionLayer, Conv2D, Parameters
@@ -142,24 +141,15 @@ class FactorizedPrior(FrozenTables, tfc.ContinuousBatchedEntropyModel):
         stream = decodable(stream, least, positions * self.channels)
         return super().decompress(stream, shape)
 
-    def symbols_of(
-        self, y: tf.Tensor, mean: tf.Tensor | None = None, channels: slice = ALL_CHANNELS
-    ) -> tf.Tensor:
+    def symbols_of(self, y: tf.Tensor, params: None = None) -> tf.Tensor:
         """Returns the integers that latents are coded as."""
         return tf.round(y)
 
-    def from_symbols(
-        self, symbols: tf.Tensor, mean: tf.Tensor | None = None, channels: slice = ALL_CHANNELS
-    ) -> tf.Tensor:
+    def from_symbols(self, symbols: tf.Tensor, params: None = None) -> tf.Tensor:
         """Returns the integers, which are the latents."""
         return symbols
 
-    def symbol_bits(
-        self,
-        symbols: tf.Tensor,
-        index: tf.Tensor | None = None,
-        mean: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def symbol_bits(self, symbols: tf.Tensor, params: None = None) -> tf.Tensor:
         """Returns differentiable bits of each integer under its channel's density."""
         return self.prior.log_prob(symbols) / -math.log(2.0)
 

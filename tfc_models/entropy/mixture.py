@@ -51,32 +51,18 @@ class MixtureRounding(Rounding):
 
     # Estimates
 
-    def noisy_bits(
-        self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor | None
-    ) -> tf.Tensor:
+    def noisy_bits(self, y: tf.Tensor, noisy: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        return tf.reduce_sum(self.symbol_bits(noisy, index, mean), axis=(1, 2, 3))
+        return tf.reduce_sum(self.symbol_bits(noisy, params), axis=(1, 2, 3))
 
-    def estimated_bits(
-        self,
-        y: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def estimated_bits(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        return self.noisy_bits(y, tf.round(y), index, mean)
+        return self.noisy_bits(y, tf.round(y), params)
 
-    def symbol_bits(
-        self,
-        symbols: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def symbol_bits(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        index = tfc.lower_bound(tfc.upper_bound(index, SCALES - 1), 0)
-        scales, weights, means = self._split(index, mean)
+        index = tfc.lower_bound(tfc.upper_bound(params.index, SCALES - 1), 0)
+        scales, weights, means = self._split(index, params.mean)
         log_masses = log_box_mass(symbols[..., None] - means, scale_of(scales))
         log_weights = tf.nn.log_softmax(weights / INDEX_STEP)
         return tf.reduce_logsumexp(log_masses + log_weights, -1) / -math.log(2.0)
@@ -109,7 +95,6 @@ class MixtureRounding(Rounding):
         coder: Any,
         symbols: tf.Tensor,
         params: EntropyParameters,
-        dither: tf.Tensor | None,
         groups: Sequence[Group],
     ) -> tf.Tensor:
         """See the base class."""
@@ -147,12 +132,10 @@ class MixtureRounding(Rounding):
         self,
         decoder: range_coding.Decoder,
         state: range_coding.State | None,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
+        params: EntropyParameters,
     ) -> tuple[range_coding.State, tf.Tensor]:
         """See the base class."""
-        mixtures = self._mixtures(index, mean)
+        mixtures = self._mixtures(params.index, params.mean)
 
         def read(state: Any, entries: tf.Tensor, _: tf.Tensor) -> tuple[Any, tf.Tensor]:
             state, values = decoder.read(state, entries)

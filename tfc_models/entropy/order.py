@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.entropy.parameters import ALL_CHANNELS
+from tfc_models.entropy.parameters import ALL_CHANNELS, EntropyParameters
 from tfc_models.entropy.range_coding import State
 from tfc_models.layers import checkerboard_mask, raster_mask
 
-Parameters = tuple[tf.Tensor, tf.Tensor]  # scale indexes and means
+UNKNOWN = EntropyParameters(None, None)
 
 
 class Group(NamedTuple):
@@ -55,7 +55,7 @@ class Latents(Protocol):
     def from_strings(self) -> bool:
         """Whether latents are read from strings, by a `LatentReader`."""
 
-    def __call__(self, group: Group, index: tf.Tensor | None, mean: tf.Tensor | None) -> tf.Tensor:
+    def __call__(self, group: Group, params: EntropyParameters) -> tf.Tensor:
         """Returns maps of a group's latents, given their parameters; zeros elsewhere."""
 
 
@@ -67,7 +67,7 @@ class LatentReader(Latents, Protocol):
     def started(self, after: tf.Tensor) -> State:
         """Returns the state of the range decoder, started after a tensor is computed."""
 
-    def read(self, state: State, index: tf.Tensor, mean: tf.Tensor) -> tuple[State, tf.Tensor]:
+    def read(self, state: State, params: EntropyParameters) -> tuple[State, tf.Tensor]:
         """Returns the new state and the next latents, given their parameters."""
 
 
@@ -88,13 +88,13 @@ class VisitedSlice(Protocol):
 
     def parameters(
         self, decoded: tf.Tensor | None = None, known: tf.Tensor | None = None
-    ) -> Parameters:
+    ) -> EntropyParameters:
         """Returns parameters of all latents, given those that are decoded and a mask of them."""
 
     def context_free_inputs(self) -> tf.Tensor:
         """Returns maps that the parameter networks read beside the context in space."""
 
-    def front_parameters(self, inputs: tf.Tensor, windows: tf.Tensor) -> Parameters:
+    def front_parameters(self, inputs: tf.Tensor, windows: tf.Tensor) -> EntropyParameters:
         """Returns parameters at some positions, given the windows that their context reads."""
 
     def normalized(self, y_hat: tf.Tensor) -> tf.Tensor:
@@ -115,10 +115,10 @@ class Parallel:
         """Returns the groups in the order of coding."""
         return [Group(channels)]
 
-    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[Parameters, tf.Tensor]:
+    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[EntropyParameters, tf.Tensor]:
         """Returns the parameters of a slice's latents, and the latents."""
-        parameters = part.parameters()
-        return parameters, latents(Group(part.channels), *parameters)
+        params = part.parameters()
+        return params, latents(Group(part.channels), params)
 
 
 class Checkerboard(Parallel):
@@ -142,16 +142,18 @@ class Checkerboard(Parallel):
             Group(channels, order[count:], second),
         ]
 
-    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[Parameters, tf.Tensor]:
+    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[EntropyParameters, tf.Tensor]:
         """See the base class."""
         first, second = self.groups(part.shape, part.channels)
         early = part.parameters()
-        decoded = latents(first, *early)
+        decoded = latents(first, early)
         late = part.parameters(decoded, first.mask)
-        decoded += latents(second, *late)
+        decoded += latents(second, late)
         # Sums of a value and zero are exact.
-        index, mean = (first.mask * a + second.mask * b for a, b in zip(early, late))
-        return (index, mean), decoded
+        assert early.mean is not None and late.mean is not None, "contexts predict means"
+        index = first.mask * early.index + second.mask * late.index
+        mean = first.mask * early.mean + second.mask * late.mean
+        return EntropyParameters(index, mean), decoded
 
 
 class Raster(Parallel):
@@ -175,11 +177,11 @@ class Raster(Parallel):
         order, ends = wavefronts(shape, self.reach)
         return [Group(channels, order, ends=ends)]
 
-    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[Parameters, tf.Tensor]:
+    def visit(self, part: VisitedSlice, latents: Latents) -> tuple[EntropyParameters, tf.Tensor]:
         """See the base class; the parameters are missing for latents read from strings."""
         if latents.from_strings:
-            return (None, None), self._decode(part, cast(LatentReader, latents))
-        decoded = latents(Group(part.channels), None, None)
+            return UNKNOWN, self._decode(part, cast(LatentReader, latents))
+        decoded = latents(Group(part.channels), UNKNOWN)
         return part.parameters(decoded), decoded
 
     def _decode(self, part: VisitedSlice, latents: LatentReader) -> tf.Tensor:
@@ -198,10 +200,10 @@ class Raster(Parallel):
             count = ends[i + 1] - ends[i]
             top = tf.maximum((i - shape[1]) // (reach + 1) + 1, 0)
             window = [fronts[j][:, top + down : top + down + count] for j, down in places]
-            index, mean = part.front_parameters(
+            params = part.front_parameters(
                 features[:, here, None], tf.concat(window, -1)[:, :, None]
             )
-            state, y_hat = latents.read(state, index, mean)
+            state, y_hat = latents.read(state, params)
             to_read = part.normalized(y_hat)[:, :, 0]
             front = tf.pad(to_read, [[0, 0], [reach + top, shape[0] - top - count], [0, 0]])
             decoded = decoded.write(i, tf.transpose(y_hat[:, :, 0], [1, 0, 2]))

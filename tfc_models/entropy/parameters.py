@@ -23,19 +23,32 @@ ALL_CHANNELS = slice(None)
 
 
 class EntropyParameters(NamedTuple):
-    """Predicted scale indexes, means (None: zero) and optional residual correction.
+    """Parameters of the distributions of latents.
 
     Mixtures have several means per latent; `index` has the scale indexes of a latent's components
     and then their weight indexes, latent by latent.
+
+    Attributes:
+        index: predicted scale indexes; None: latents do not depend on them (see `order.Raster`).
+        mean: predicted means; None: zero, or as for `index`.
+        correction: predicted residual correction; None: zero.
+        dither: levels of the dither; None: no dither.
     """
 
     index: tf.Tensor
     mean: tf.Tensor | None
     correction: tf.Tensor | None = None
+    dither: tf.Tensor | None = None
 
     def corrected(self, y_hat: tf.Tensor) -> tf.Tensor:
         """Returns decoded latents with the correction added."""
         return y_hat if self.correction is None else y_hat + self.correction
+
+    def with_dither(
+        self, dither: tf.Tensor | None, channels: slice = ALL_CHANNELS
+    ) -> EntropyParameters:
+        """Returns the parameters with the dither of some channels."""
+        return self._replace(dither=None if dither is None else dither[..., channels])
 
 
 class Outputs(NamedTuple):

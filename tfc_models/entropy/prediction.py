@@ -10,9 +10,9 @@ import tensorflow as tf
 from tfc_models.entropy.networks import HYPER_LATENTS, Input, Network, Networks
 from tfc_models.entropy.order import Group, Latents, Parallel
 from tfc_models.entropy.parameters import (
+    ALL_CHANNELS,
     INDEX_ORIGIN,
     INDEX_STEP,
-    SCALES,
     EntropyParameters,
     indexes_per_latent,
     mean_of,
@@ -126,19 +126,17 @@ class HyperPrediction:
             The parameters of all latents, and the latents with their corrections.
         """
         index, mean = (features, None) if self.zero_mean else tf.split(features, 2, axis=-1)
-        index, mean = self.adapted(index, mean, rate)
-        return EntropyParameters(index, mean), latents(self.groups(shape)[0], index, mean)
+        params = self.adapted(EntropyParameters(index, mean), rate)
+        return params, latents(self.groups(shape)[0], params)
 
     def adapted(
-        self,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        rate: tf.Tensor | None,
-        channels: slice = slice(None),
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        self, params: EntropyParameters, rate: tf.Tensor | None, channels: slice = ALL_CHANNELS
+    ) -> EntropyParameters:
         """Returns parameters at a rate; exact indexes are limited to the table."""
-        index, mean = self.rates.adapt(index, mean, rate, channels)
-        return (tf.clip_by_value(index, 0, SCALES - 1) if self.networks.frozen else index), mean
+        index, mean = self.rates.adapt(params.index, params.mean, rate, channels)
+        if self.networks.frozen:
+            index = tf.clip_by_value(index, 0, self.rates.indexes - 1)
+        return EntropyParameters(index, mean)
 
     def decoded_samples(self) -> list[tf.Tensor]:
         """Returns decoded latents that were read while networks recorded their inputs."""

@@ -109,24 +109,17 @@ class Rounding:
         self,
         y: tf.Tensor,
         noisy: tf.Tensor | None,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
+        params: EntropyParameters,
     ) -> tf.Tensor:
         """Returns latents as the synthesis sees them; without noise, as a decoder has them."""
         if noisy is not None and self.mode == "noise":
             return noisy
-        return self.quantize(y, mean, dither)
+        return self.quantize(y, params)
 
-    def noisy_bits(
-        self,
-        y: tf.Tensor,
-        noisy: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-    ) -> tf.Tensor:
+    def noisy_bits(self, y: tf.Tensor, noisy: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns differentiable bits of each example, given latents with noise."""
-        centred = noisy if mean is None else noisy - mean
-        return tf.reduce_sum(self._log_loss(centred, index), axis=(1, 2, 3))
+        centred = noisy if params.mean is None else noisy - params.mean
+        return tf.reduce_sum(self._log_loss(centred, params.index), axis=(1, 2, 3))
 
     def _log_loss(self, centred: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         """Returns differentiable bits of each value, given its difference from the mean."""
@@ -140,47 +133,37 @@ class Rounding:
 
     # Integers
 
-    def quantize(
-        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def quantize(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns decoded latents, with the gradient of the identity."""
-        return tfc.round_st(y, mean if self.around_means else None)
+        return tfc.round_st(y, params.mean if self.around_means else None)
 
-    def symbols_of(
-        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def step(self, params: EntropyParameters) -> tf.Tensor | float:
+        """Returns the difference of decoded latents whose integers differ by 1."""
+        return 1.0
+
+    def normalized(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
+        """Returns latents in quantization steps, relative to the origin of the integers."""
+        return y if params.mean is None or not self.around_means else y - params.mean
+
+    def symbols_of(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns the integers that latents are coded as."""
-        return tf.round(y if mean is None or not self.around_means else y - mean)
+        return tf.round(self.normalized(y, params))
 
-    def from_symbols(
-        self, symbols: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def from_symbols(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns the latents that a decoder makes of integers, before any correction."""
-        return symbols if mean is None or not self.around_means else symbols + mean
+        return symbols if params.mean is None or not self.around_means else symbols + params.mean
 
-    def estimated_bits(
-        self,
-        y: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def estimated_bits(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns the bits of each example under entries of the table."""
-        y_hat = self.quantize(y, mean)
-        centred = y_hat if mean is None else y_hat - mean
-        nats = self.prior(loc=0.0, scale=scale_of(index)).log_prob(centred)
+        y_hat = self.quantize(y, params)
+        centred = y_hat if params.mean is None else y_hat - params.mean
+        nats = self.prior(loc=0.0, scale=scale_of(params.index)).log_prob(centred)
         return tf.reduce_sum(nats, axis=(1, 2, 3)) / -math.log(2.0)
 
-    def symbol_bits(
-        self,
-        symbols: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def symbol_bits(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns differentiable bits of each integer under its predicted distribution."""
-        residual = symbols if mean is None or self.around_means else symbols - mean
-        return self._log_loss(residual, index)
+        no_shift = params.mean is None or self.around_means
+        return self._log_loss(symbols if no_shift else symbols - params.mean, params.index)
 
     # Coding
 
@@ -189,7 +172,6 @@ class Rounding:
         coder: Any,
         symbols: tf.Tensor,
         params: EntropyParameters,
-        dither: tf.Tensor | None,
         groups: Sequence[Group],
     ) -> tf.Tensor:
         """Returns strings of integers in the order of their groups.
@@ -198,10 +180,9 @@ class Rounding:
             coder: coder with the tables.
             symbols: integers of the latents.
             params: parameters of the latents.
-            dither: that of the latents; None: no dither.
             groups: groups of latents in the order of coding.
         """
-        entries, whole = self.table_entries(params.index, params.mean, dither)
+        entries, whole = self.table_entries(params)
         values = symbols if whole is None else symbols - whole
 
         def in_order(maps: tf.Tensor) -> tf.Tensor:
@@ -214,12 +195,10 @@ class Rounding:
         self,
         decoder: range_coding.Decoder,
         state: range_coding.State | None,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
+        params: EntropyParameters,
     ) -> tuple[range_coding.State, tf.Tensor]:
         """Returns the new state of a decoder and the next integers, given their parameters."""
-        entries, whole = self.table_entries(index, mean, dither)
+        entries, whole = self.table_entries(params)
         state, values = decoder.read(state, entries)
         return state, values if whole is None else values + whole
 
@@ -241,17 +220,15 @@ class Rounding:
         """Returns the distance of each table's values from integers; None: zero."""
         return None
 
-    def table_entries(
-        self, index: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def table_entries(self, params: EntropyParameters) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns table entries, and what to add to values coded under them (None: zero)."""
         if self.around_means:
-            return index, None
+            return params.index, None
         parts = fractions_per_scale()
         first = np.cumsum(parts) - parts
-        index = tf.cast(index, tf.int32)
+        index = tf.cast(params.index, tf.int32)
         parts = tf.gather(tf.constant(parts, tf.float32), index)
-        steps = tf.round(mean * parts)  # Exact: by a power of two.
+        steps = tf.round(params.mean * parts)  # Exact: by a power of two.
         whole = tf.floor(steps / parts)
         fraction = tf.cast(steps - whole * parts, tf.int32)
         return tf.gather(tf.constant(first, tf.int32), index) + fraction, whole

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.entropy.parameters import ALL_CHANNELS, INDEX_STEP, LARGEST_MEAN, MEAN_BITS
+from tfc_models.entropy.parameters import (
+    ALL_CHANNELS,
+    INDEX_STEP,
+    LARGEST_MEAN,
+    MEAN_BITS,
+    SCALES,
+)
 from tfc_models.layers import (
     CompressionLayer,
     Gain,
@@ -31,6 +37,9 @@ class FixedRate:
 
     zero_mean = True
     """Whether predictions without means are allowed."""
+
+    indexes = SCALES
+    """Number of different indexes of latents."""
 
     index_fraction_bits = 0
     """Bits behind the binary point of exact indexes before they are adapted."""

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy.networks import KNOWN, Input, Network, Networks
-from tfc_models.entropy.order import Parallel, Parameters
+from tfc_models.entropy.order import Parallel
 from tfc_models.entropy.parameters import (
+    EntropyParameters,
     Outputs,
     indexes_per_latent,
     mean_of,
@@ -156,7 +157,7 @@ class JointSlice:
         decoded: tf.Tensor | None,
         known: tf.Tensor | None,
         index_bits: int,
-    ) -> Parameters:
+    ) -> EntropyParameters:
         """Returns scale indexes and means before they are adapted to a rate.
 
         Args:
@@ -174,7 +175,7 @@ class JointSlice:
         if not networks.frozen:
             outputs = self._outputs(networks, inputs, spatial_context)
             index, mean = outputs.split(self._indexes)
-            return scale_index(index), mean_of(mean)
+            return EntropyParameters(scale_index(index), mean_of(mean))
         # In tiles, so that hidden layers of the stack take little memory.
         out = tf.TensorSpec([None, None, self.stack[-1].filters], tf.float32)
         constant = spatial_context is None or spatial_context.shape[1:3] == CONSTANT
@@ -189,14 +190,14 @@ class JointSlice:
 
     def window_parameters(
         self, networks: Networks, inputs: tf.Tensor, windows: tf.Tensor, index_bits: int
-    ) -> Parameters:
+    ) -> EntropyParameters:
         """Returns exact parameters at some positions, given the windows of their contexts."""
         spatial_context = networks.evaluate_windows(self._spatial_name, windows)
         exact = self._exact_parameters(networks, inputs, spatial_context, index_bits)
         return self._halves(exact)
 
-    def _halves(self, maps: tf.Tensor) -> Parameters:
-        return maps[..., : self._indexes], maps[..., self._indexes :]
+    def _halves(self, maps: tf.Tensor) -> EntropyParameters:
+        return EntropyParameters(maps[..., : self._indexes], maps[..., self._indexes :])
 
     def _exact_parameters(
         self,
@@ -305,12 +306,12 @@ class SeparateSlice:
         decoded: tf.Tensor | None,
         known: tf.Tensor | None,
         index_bits: int,
-    ) -> Parameters:
+    ) -> EntropyParameters:
         """See `JointSlice`."""
         features, before = inputs
         scale = networks.predict(f"{self._prefix}scale", features[-1], *before)
         mean = networks.predict(f"{self._prefix}mean", features[0], *before)
-        return scale_index(scale, index_bits), mean_of(mean)
+        return EntropyParameters(scale_index(scale, index_bits), mean_of(mean))
 
     def correction_of(
         self,

@@ -10,7 +10,13 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfc_models.entropy.normal_mass import log_normal_mass
-from tfc_models.entropy.parameters import MEAN_BITS, SCALES, fractions_per_scale, scale_of
+from tfc_models.entropy.parameters import (
+    MEAN_BITS,
+    SCALES,
+    EntropyParameters,
+    fractions_per_scale,
+    scale_of,
+)
 from tfc_models.entropy.quantization import Rounding
 from tfc_models.layers import CompressionLayer, Parameters
 
@@ -87,28 +93,25 @@ class UniversalQuantization(Rounding):
         self,
         y: tf.Tensor,
         noisy: tf.Tensor | None,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
+        params: EntropyParameters,
     ) -> tf.Tensor:
         """See the base class."""
         if noisy is None:
-            return self.quantize(y, mean, dither)
-        z = self.soft_round(y - mean) + (noisy - y)
-        return mean + tfc.soft_round_conditional_mean(z, self.alpha)
+            return self.quantize(y, params)
+        z = self.soft_round(y - params.mean) + (noisy - y)
+        return params.mean + tfc.soft_round_conditional_mean(z, self.alpha)
 
     def soft_round(self, values: tf.Tensor) -> tf.Tensor:
         """Returns s_α of values."""
         return tfc.soft_round(values, self.alpha)
 
-    def noisy_bits(
-        self, y: tf.Tensor, noisy: tf.Tensor, index: tf.Tensor, mean: tf.Tensor
-    ) -> tf.Tensor:
+    def noisy_bits(self, y: tf.Tensor, noisy: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        s, noise = self.soft_round(y - mean), noisy - y
+        s, noise = self.soft_round(y - params.mean), noisy - y
         if self.rate_gradient == "expected":
-            logarithms = self._with_expected_gradient(s, noise, index)
+            logarithms = self._with_expected_gradient(s, noise, params.index)
         else:
-            logarithms = self._log2(s + noise, index)
+            logarithms = self._log2(s + noise, params.index)
         return -tf.reduce_sum(logarithms, axis=(1, 2, 3))
 
     def _with_expected_gradient(
@@ -138,47 +141,29 @@ class UniversalQuantization(Rounding):
 
     # Integers
 
-    def quantize(
-        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def quantize(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """Returns decoded latents."""
-        return self.from_symbols(self.symbols_of(y, mean, dither), mean, dither)
+        return self.from_symbols(self.symbols_of(y, params), params)
 
-    def symbols_of(
-        self, y: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def symbols_of(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        return tf.round(self.soft_round(y - mean) - self.offset(dither))
+        return tf.round(self.soft_round(y - params.mean) - self.offset(params.dither))
 
-    def from_symbols(
-        self, symbols: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def from_symbols(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        return symbols + self.estimate(dither) + mean
+        return symbols + self.estimate(params.dither) + params.mean
 
-    def symbol_bits(
-        self,
-        symbols: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def symbol_bits(self, symbols: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class."""
-        return -self._log2(symbols + self.offset(dither), index)
+        return -self._log2(symbols + self.offset(params.dither), params.index)
 
-    def estimated_bits(
-        self,
-        y: tf.Tensor,
-        index: tf.Tensor,
-        mean: tf.Tensor | None,
-        dither: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def estimated_bits(self, y: tf.Tensor, params: EntropyParameters) -> tf.Tensor:
         """See the base class; before freezing, with the current α."""
-        z = self.symbols_of(y, mean, dither) + self.offset(dither)
+        z = self.symbols_of(y, params) + self.offset(params.dither)
         if self._estimates.size:
-            logarithms = self._density(scale_of(index)).log_prob(z) / math.log(2.0)
+            logarithms = self._density(scale_of(params.index)).log_prob(z) / math.log(2.0)
         else:
-            logarithms = self._log2(z, index)
+            logarithms = self._log2(z, params.index)
         return -tf.reduce_sum(logarithms, axis=(1, 2, 3))
 
     # Dither
@@ -260,14 +245,12 @@ class UniversalQuantization(Rounding):
         parts = [(np.arange(p) + 0.5) / p - 0.5 for p in self._fractions()]
         return np.concatenate(parts).astype(np.float32)
 
-    def table_entries(
-        self, index: tf.Tensor, mean: tf.Tensor | None, dither: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def table_entries(self, params: EntropyParameters) -> tuple[tf.Tensor, tf.Tensor | None]:
         """See the base class."""
         parts = self._fractions()
         first = np.cumsum(parts) - parts
-        index = tf.cast(index, tf.int32)
-        part = dither * tf.gather(tf.constant(parts, tf.int32), index) // self.levels
+        index = tf.cast(params.index, tf.int32)
+        part = params.dither * tf.gather(tf.constant(parts, tf.int32), index) // self.levels
         return tf.gather(tf.constant(first, tf.int32), index) + part, None
 
     # Freezing
