@@ -29,7 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 DEFAULT = "default"  # in the zoo; the others are the small models of the golden files
 # Models without golden files have random weights.
-UNTRAINED = ("cheng2020-anchor", "cheng2020-attn", "elic2022")
+UNTRAINED = ("cheng2020-anchor", "cheng2020-attn", "elic2022", "kirmemis2020", "kirmemis2020-gdn")
 MODELS = (*sorted(path.stem for path in GOLDEN.glob("*.tfcm")), *UNTRAINED, DEFAULT)
 CASES = (
     *("cut", "flip", "splice", "swap", "grow"),

@@ -45,6 +45,8 @@ SMALL = {
     "gained-stem4": {"channels": 8, "latents": 12},
     "gained-universal": {"channels": 8, "latents": 12},
     "hific": {"channels": 4, "latents": 12, "hyper": 8, "blocks": 2},
+    "kirmemis2020": {"channels": 8, "latents": 12},
+    "kirmemis2020-gdn": {"channels": 8, "latents": 12},
     "mbt2018": {"channels": 8, "latents": 12},
     "mbt2018-mean": {"channels": 8, "latents": 12},
     "mbt2018-universal": {"channels": 8, "latents": 12},

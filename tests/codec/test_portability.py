@@ -39,7 +39,8 @@ SOME_SETTINGS = ("as it is", "onednn off", "sse41, one thread")
 IMAGES, FEW = 21, 4
 LARGE = {IMAGES: (1800, 2300), FEW: (1100, 1200)}  # each is more than a tile
 FLOATING = "default"  # zoo model, also coded with its float network
-OTHER_CODERS = ("hific", "elic2022", "cheng2020-attn")  # kinds of coding that no sampled model has
+OTHER_CODERS = ("hific", "elic2022", "cheng2020-attn", "kirmemis2020")
+"""Kinds of coding that no sampled model has."""
 ALSO = tuple(SMALL)  # registered models with small weights, on one image
 # Random weights: the full context model of mbt2018 with narrow transforms.
 WIDE = {

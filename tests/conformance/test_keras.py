@@ -13,6 +13,7 @@ import tensorflow as tf
 from tests.conftest import GOLDEN, SMALL, cropped, golden_model, without_graphs
 from tfc_models import models
 from tfc_models.codec import Codec
+from tfc_models.entropy import Gains
 from tfc_models.layers import Chain, CompressionLayer, Conv2D, Residual
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -149,7 +150,8 @@ def test_every_variable_has_a_learning_rate_group(model_name):
     names = set(groups.values())
     assert {"transforms", "densities"} <= names
     assert ("entropy" in names) == (len(model.coder.streams) > 1)
-    assert ({"blocks", "gains"} <= names) == model.many_rates
+    gained = isinstance(getattr(model.coder, "rates", None), Gains)
+    assert ({"blocks", "gains"} <= names) == gained
 
 
 @pytest.fixture(scope="module")

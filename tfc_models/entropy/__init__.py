@@ -16,6 +16,7 @@ from tfc_models.entropy.context import ContextPrediction
 from tfc_models.entropy.exact import ExactNetwork
 from tfc_models.entropy.factorized import FactorizedPrior
 from tfc_models.entropy.mixture import MixtureRounding
+from tfc_models.entropy.normalized import MagnitudePrediction, NormalizedRounding, Steps
 from tfc_models.entropy.order import Checkerboard, Parallel, Raster
 from tfc_models.entropy.parameters import EntropyParameters
 from tfc_models.entropy.prediction import HyperPrediction
@@ -35,11 +36,14 @@ __all__ = [
     "HyperPrediction",
     "JointSlice",
     "LatentCoder",
+    "MagnitudePrediction",
     "MixtureRounding",
     "Noise",
+    "NormalizedRounding",
     "Parallel",
     "Raster",
     "Rounding",
     "SeparateSlice",
+    "Steps",
     "UniversalQuantization",
 ]

@@ -12,6 +12,7 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy import exact, range_coding
 from tfc_models.entropy.factorized import Bits, FactorizedPrior
+from tfc_models.entropy.normalized import NormalizedRounding, Steps
 from tfc_models.entropy.order import Group
 from tfc_models.entropy.parameters import (
     SCALES,
@@ -462,6 +463,8 @@ def _check(
             f"gains are for {rates.mean_gain.filters} latents; the prediction has "
             f"{prediction.latents}."
         )
+    if isinstance(quantization, NormalizedRounding) != isinstance(rates, Steps):
+        raise ValueError("NormalizedRounding and Steps need each other.")
     reduction = math.prod(getattr(layer, "down", 1) for layer in hyper_analysis.layers)
     if reduction != REDUCTION:
         raise ValueError(

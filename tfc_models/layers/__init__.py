@@ -1,4 +1,4 @@
-"""Layers of transforms and context networks: convolutions, GDN, gains, residual blocks, padding.
+"""Layers of transforms and context networks: convolutions, activations, gains, residual blocks.
 
 Every layer computes in the dtype of its input. This package imports no other package of tfc_models.
 """
@@ -20,6 +20,7 @@ from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mas
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
 from tfc_models.layers.residual import Attention, GainedResidual, Residual, bottleneck
+from tfc_models.layers.shrinkage import HardShrinkage
 from tfc_models.layers.tiling import tiled
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Conv2D",
     "Gain",
     "GainedResidual",
+    "HardShrinkage",
     "MaskedConv2D",
     "Parameters",
     "Residual",

@@ -11,6 +11,7 @@ from tfc_models.models import (
     gained,
     gained_context,
     hific,
+    kirmemis2020,
     mbt2018,
     ms2020,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "gained",
     "gained_context",
     "hific",
+    "kirmemis2020",
     "mbt2018",
     "ms2020",
     "names",

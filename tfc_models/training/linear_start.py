@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfc_models.entropy import Gains
 from tfc_models.entropy.parameters import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
 from tfc_models.layers import GDN, ChannelNorm, Conv2D
 from tfc_models.models import CompressionModel
@@ -55,6 +56,7 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
             f"{model.name} has no linear start, as it normalizes every pixel: give start=random, "
             "or a weights file."
         )
+    has_gains = isinstance(getattr(model.coder, "rates", None), Gains)
     rng = np.random.default_rng(seed)
     down = [la for la in model.analysis.layers if isinstance(la, Conv2D)]
     up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]
@@ -73,7 +75,7 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
         # Contiguous: NumPy multiplies reversed views without BLAS, many times slower.
         maps = flat @ np.ascontiguousarray(vectors, np.float32)
         maps = maps.reshape(*blocks.shape[:3], -1)
-        if model.many_rates:
+        if has_gains:
             # Half-whitened, so that residual blocks read channels of similar scale. Gains set the
             # quantization steps.
             after = np.maximum(values[::-1][: vectors.shape[1]], 1e-8) ** -0.25
@@ -94,7 +96,7 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
             layer.assign_state({"beta": np.ones(size), "gamma": gamma})
     for layer, inputs in model.coder.context_inputs():
         _zero_last_inputs(layer, inputs)
-    if model.many_rates:
+    if has_gains:
         _start_gains(model, maps, before)
     else:
         model.coder.start_scales(_scale_index(before * _mean_magnitude(maps)))
