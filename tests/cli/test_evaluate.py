@@ -18,7 +18,7 @@ from tests.conftest import cropped
 from tests.quick_codec import GradedCodec, QuickCodec, quick_zoo
 from tfc_models import analysis, evaluation
 from tfc_models.cli.commands import evaluate as command
-from tfc_models.evaluation import Journal
+from tfc_models.evaluation.journal import GrowingFile, Journal
 
 METRICS = ("psnr", "ms_ssim")
 PLOTS = {f"rd_{metric}.{kind}" for metric in METRICS for kind in ("png", "svg")}
@@ -443,13 +443,13 @@ def test_full_disk_ends_the_run(monkeypatch, capsys):
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def on_a_full_disk(self, path, metrics=()):
-        init(self, path, metrics)
+    def on_a_full_disk(self, path):
+        init(self, path)
         self.close()
         self._file = Full()
 
-    init = Journal.__init__
-    monkeypatch.setattr(Journal, "__init__", on_a_full_disk)
+    init = GrowingFile.__init__
+    monkeypatch.setattr(GrowingFile, "__init__", on_a_full_disk)
     assert evaluate("--codecs", "jpeg") == 1
     assert "cannot write out/journal.jsonl: No space left on device." in one_error(capsys)
 

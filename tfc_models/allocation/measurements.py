@@ -10,12 +10,13 @@ import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tfc_models.allocation.candidates import Candidate
-from tfc_models.evaluation import JournalError, QualityMetric
+from tfc_models.evaluation import QualityMetric
+from tfc_models.evaluation.journal import GrowingFile
 from tfc_models.images import as_rgb
 
 FORMAT = 1
@@ -71,21 +72,15 @@ class Measurements:
     ) -> None:
         self.metrics = tuple(metrics)
         self.reused = self.outdated = 0
-        self._path = path
         self._known: dict[tuple[str, str], _Kept] = {}
         self._labels: set[tuple[str, str]] = set()
         for other in others:
             files = sorted(other.rglob("*.jsonl")) if other.is_dir() else [other]
             for file in files:
-                self._read(file.read_bytes())
-        self._file: IO[bytes] | None = None
-        if path is not None:
-            text = path.read_bytes() if path.exists() else b""
-            self._read(text)
-            # Closed by the `with` of this object.
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
-            if text and not text.endswith(b"\n"):
-                self._write(b"\n")  # After an incomplete line.
+                self._read(file.read_bytes().splitlines())
+        self._file = None if path is None else GrowingFile(path)
+        if self._file is not None:
+            self._read(self._file.lines)
 
     def __enter__(self) -> Measurements:
         return self
@@ -118,7 +113,8 @@ class Measurements:
         further = dict(before.further) if before else {}
         further.update((m.identity, measurement.further[m.name]) for m in self.metrics)
         self._known[image, identity] = _Kept(measurement.bytes, measurement.mse, further)
-        self._write(line(image, candidate, measurement, further))
+        if self._file is not None:
+            self._file.append(line(image, candidate, measurement, further))
 
     def _has_other_metric(self, kept: _Kept) -> bool:
         """Returns whether a metric was measured with other weights or another version."""
@@ -126,8 +122,8 @@ class Measurements:
         missing = (metric for metric in self.metrics if metric.identity not in kept.further)
         return any(metric.identity.partition(" ")[0] in names for metric in missing)
 
-    def _read(self, text: bytes) -> None:
-        for item in text.splitlines():
+    def _read(self, lines: Iterable[bytes]) -> None:
+        for item in lines:
             try:
                 values = json.loads(item)
                 if values["format"] != FORMAT:
@@ -140,15 +136,6 @@ class Measurements:
                 kept = kept._replace(further={**self._known[key].further, **kept.further})
             self._known[key] = kept
             self._labels.add((key[0], label))
-
-    def _write(self, text: bytes) -> None:
-        if self._file is None:
-            return
-        # Unbuffered and in one write: processes that share the file must not mix their lines.
-        try:
-            self._file.write(text)
-        except OSError as error:
-            raise JournalError(f"cannot write {self._path}: {error.strerror}.") from error
 
 
 def line(

@@ -35,6 +35,41 @@ class JournalError(OSError):
     """Raised if the journal cannot be written; further measurements would be lost."""
 
 
+class GrowingFile:
+    """File of lines that only grows.
+
+    Args:
+        path: the file; created if missing.
+
+    Attributes:
+        lines: lines that the file had when it was opened; the last one may be incomplete.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        text = path.read_bytes() if path.exists() else b""
+        self.lines = text.splitlines()
+        self._path = path
+        # Closed by `close`.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        if text and not text.endswith(b"\n"):
+            self.append(b"\n")  # After an incomplete line.
+
+    def append(self, line: bytes) -> None:
+        """Appends a line, which ends with a line feed."""
+        # Unbuffered and in one write: processes that share the file must not mix their lines.
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise JournalError(f"cannot write {self._path}: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
 class Journal:
     """Measurements by image and setting, in a file that only grows.
 
@@ -54,14 +89,9 @@ class Journal:
         self._known: dict[tuple[str, str], Figures] = {}
         # By image and setting: values of further metrics by the metrics' identities.
         self._further: dict[tuple[str, str], dict[str, float | None]] = {}
-        text = path.read_bytes() if path.exists() else b""
-        for line in text.splitlines():
+        self._file = GrowingFile(path)
+        for line in self._file.lines:
             self._remember(line)
-        self._path = path
-        # Closed by the `with` of the journal itself.
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
-        if text and not text.endswith(b"\n"):
-            self._write(b"\n")  # After an incomplete line.
 
     def __enter__(self) -> Journal:
         return self
@@ -100,15 +130,8 @@ class Journal:
         if not kept:
             del values["further"]
         line = {"format": FORMAT, "picture": image, "setting": identity, **values}
-        self._write(json.dumps(line).encode() + b"\n")
+        self._file.append(json.dumps(line).encode() + b"\n")
         self._known[key] = figures
-
-    def _write(self, line: bytes) -> None:
-        # Unbuffered and in one write: two runs with one journal must not mix their lines.
-        try:
-            self._file.write(line)
-        except OSError as error:
-            raise JournalError(f"cannot write {self._path}: {error.strerror}.") from error
 
     def _remember(self, line: bytes) -> None:
         try:
