@@ -119,10 +119,22 @@ class CompressionModel(KerasModel):
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype)), tf.float32)
 
     def to_images(
-        self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
+        self,
+        latents: tf.Tensor,
+        rate: tf.Tensor | None = None,
+        before: Before | None = None,
+        synthesis: Chain | None = None,
     ) -> tf.Tensor:
-        """Returns images, float32 and not clipped to 0–255, of latents; `before`: see `Chain`."""
-        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), before=before)
+        """Returns images, float32 and not clipped to 0–255, of latents.
+
+        Args:
+            latents: quantized latents.
+            rate: rate setting, for models of many rates.
+            before: see `Chain`.
+            synthesis: used in place of the model's own.
+        """
+        synthesis = synthesis or self.synthesis
+        x_hat = synthesis(tf.cast(latents, self.synthesis_dtype), before=before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
     def call(

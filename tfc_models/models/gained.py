@@ -155,11 +155,16 @@ class GainedStem4(CompressionModel):
         return tf.cast(self.analysis(tf.cast(x, self.analysis_dtype), weights), tf.float32)
 
     def to_images(
-        self, latents: tf.Tensor, rate: tf.Tensor | None = None, before: Before | None = None
+        self,
+        latents: tf.Tensor,
+        rate: tf.Tensor | None = None,
+        before: Before | None = None,
+        synthesis: Chain | None = None,
     ) -> tf.Tensor:
-        """Returns images, float32 and not clipped to 0–255, of latents at a rate."""
+        """See the base class."""
         weights = level_weights(rate_of_each(latents, rate), self.levels)
-        x_hat = self.synthesis(tf.cast(latents, self.synthesis_dtype), weights, before)
+        synthesis = synthesis or self.synthesis
+        x_hat = synthesis(tf.cast(latents, self.synthesis_dtype), weights, before)
         return tf.cast(x_hat, tf.float32) * 255.0 + 127.5
 
     def _freeze_coder(self, images: tf.Tensor, representative: bool) -> None:
