@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import GOLDEN, completed, cropped, golden_model
 from tfc_models.entropy.quantization import Noise
 from tfc_models.realism import decoder_file
-from tfc_models.training import realism, run_identity
+from tfc_models.training import fixed_model, realism, run_identity
 from tfc_models.training.adversarial import COLLAPSE_STEPS, CollapseMonitor
 from tfc_models.training.config import RealismTraining
 
@@ -27,7 +27,7 @@ def build_trainer(**options) -> realism.RealismTrainer:
     defaults = {"model": "gained-checkerboard", "steps": 10, "base": str(BASE), "crop": 64}
     config = RealismTraining(**{**defaults, "perceptual": "ssim", **options})
     tf.keras.utils.set_random_seed(config.seed)
-    base, digest = realism.load_base(config.base)
+    base, digest = fixed_model.load_base(config.base)
     base.set_bfloat16("off")
     decoder = realism.RealismDecoder(base, **config.arguments)
     return realism.RealismTrainer(decoder, digest, config)

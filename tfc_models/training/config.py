@@ -322,10 +322,8 @@ class RealismTraining(AdversarialConfig):
     @property
     def identity(self) -> dict[str, Any]:
         """Settings that must not change when a run resumes."""
-        entry = zoo.entry_of(self.base)
-        base = f"{entry.name} {entry.digest}" if entry else self.base
-        settings = {"base": base, "perceptual": self.perceptual, "realism": self.realism}
-        return {**super().identity, **settings}
+        settings = {"perceptual": self.perceptual, "realism": self.realism}
+        return {**super().identity, "base": identity_of_base(self.base), **settings}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +359,12 @@ class SourceTraining(RunConfig):
     def schedule(self) -> dict[str, Any]:
         """Arguments of `tfc_models.training.schedule.learning_rates`."""
         return schedule_settings({"code": self.rate}, self)
+
+
+def identity_of_base(name: str) -> str:
+    """Returns the name and the digest of a model in the zoo, or the path of other weights."""
+    entry = zoo.entry_of(name)
+    return f"{entry.name} {entry.digest}" if entry else name
 
 
 def check_rate(rate: float) -> None:

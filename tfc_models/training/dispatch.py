@@ -12,12 +12,14 @@ from tfc_models.training.config import (
     RunConfig,
     SourceTraining,
 )
+from tfc_models.training.decoder_config import DecoderTraining
 from tfc_models.training.hific_config import HificTraining
 
 MODULES: dict[type[RunConfig], str] = {
     Config: "codec",
     HificTraining: "hific",
     RealismTraining: "realism",
+    DecoderTraining: "decoder",
     PimTraining: "pim",
     SourceTraining: "source_codes",
 }

@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 import pathlib
 
-import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from tfc_models import metrics, models, zoo
 from tfc_models.entropy.quantization import Noise
 from tfc_models.models.distortion import distortions, parsed, prepare
-from tfc_models.models.stored import digest
 from tfc_models.realism import RealismDecoder, decoder_file
-from tfc_models.training import data, image_run
+from tfc_models.training import image_run
 from tfc_models.training.adversarial import AdversarialTrainer, CriticBatch
 from tfc_models.training.config import MAX_OFFSET, SCALE_RANGE, RealismTraining
-from tfc_models.training.loop import Run
+from tfc_models.training.fixed_model import (
+    DecoderRun,
+    DecoderValidation,
+    base_of,
+    latents_at,
+    stratified,
+    weights_of_rates,
+)
 from tfc_models.training.trainer import Losses
 
 
@@ -102,8 +105,7 @@ class RealismTrainer(AdversarialTrainer):
         config = self.config
         first, last = config.qualities
         within, choice, amount = tf.unstack(self._noise(tf.stack([3, count]), 0.0, 1.0))
-        number = tf.cast(tf.range(count), tf.float32)
-        rate = first + (last - first) * (number + within) / tf.cast(count, tf.float32)
+        rate = first + (last - first) * stratified(within)
         if config.realism:
             return rate, tf.fill([count], config.realism)
         return rate, tf.where(choice < 0.5, 1.0, amount)
@@ -117,10 +119,8 @@ class RealismTrainer(AdversarialTrainer):
         """
         base, images = self.model.base, tf.cast(batch, tf.float32)
         rate, realism = self._sample_rate_and_realism(tf.shape(images)[0])
-        weight = tf.sqrt(base.lambda_at(rate) / base.lmbda) if base.many_rates else 1.0
-        rate = rate if base.many_rates else None
-        latents, _ = base.coder(base.to_latents(images, rate), False, rate)
-        latents = tf.stop_gradient(latents)
+        weight = weights_of_rates(base, rate)
+        latents, rate = latents_at(base, images, rate)
         decoded = self.model.to_images(latents, rate, realism)
         error = tf.reduce_mean(tf.math.squared_difference(images, decoded), [1, 2, 3])
         perceptual, parts = distortions(
@@ -142,91 +142,28 @@ class RealismTrainer(AdversarialTrainer):
         self.with_average(lambda: decoder_file.save(self.model, self._digest, path))
 
 
-class RealismValidation:
-    """Metrics of whole images at realism 0 and at full realism.
-
-    Args:
-        decoder: the realism decoder.
-        folder: of images that are not trained on.
-        config: settings of the run.
-
-    Attributes:
-        columns: names of the values in each row of `run`.
-    """
+class RealismValidation(DecoderValidation):
+    """Metrics of whole images at realism 0 and at full realism; see `DecoderValidation`."""
 
     def __init__(self, decoder: RealismDecoder, folder: str, config: RealismTraining) -> None:
-        self._images = [pixels for _, pixels in data.named_images(folder)]
-        if not self._images:
-            raise ValueError(f"--validation {folder} has no readable images.")
-        self._rates = config.validation_rates if decoder.base.many_rates else (0.0,)
-        self._realism = (0.0, config.realism or 1.0)
-        self._metrics = ("psnr", *parsed(config.perceptual))
-        self.columns = ["quality", "realism", *self._metrics]
-        minimum = max(metrics.METRICS[name].min_side for name in self._metrics)
-        if any(min(image.shape[:2]) < minimum for image in self._images):
-            raise ValueError(
-                f"--validation {folder} has images smaller than {minimum} pixels, the minimum for "
-                f"{', '.join(self._metrics)}."
-            )
-        self._decoder = decoder
-        self._compiled = tf.function(self._measure, autograph=False, reduce_retracing=True)
+        realism = {"realism": (0.0, config.realism or 1.0)}
+        terms, rates = list(parsed(config.perceptual)), config.validation_rates
+        super().__init__(decoder, folder, terms, rates, realism)
 
-    def _measure(self, image: tf.Tensor, rate: tf.Tensor, realism: tf.Tensor) -> tf.Tensor:
-        decoder_rate = rate if self._decoder.base.many_rates else None
-        decoded = self._decoder(image, realism, decoder_rate)
-        decoded = tf.cast(tf.saturate_cast(tf.round(decoded), tf.uint8), tf.float32)
-        return tf.stack([metrics.METRICS[n].function(image, decoded)[0] for n in self._metrics])
-
-    def run(self) -> list[list[float]]:
-        """Returns the means over the images, one row for each rate and realism."""
-        rows = []
-        for rate in self._rates:
-            for realism in self._realism:
-                settings = tf.constant(rate), tf.constant(realism)
-                values = [
-                    self._compiled(tf.constant(image[None], tf.float32), *settings)
-                    for image in self._images
-                ]
-                rows.append([rate, realism, *np.mean(values, axis=0).tolist()])
-        return rows
+    def decoded(
+        self, image: tf.Tensor, rate: tf.Tensor | None, realism: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
+        """Returns the reconstruction of an image at a realism."""
+        return self._decoder(image, realism, rate)
 
 
-class RealismRun(Run):
+class RealismRun(DecoderRun):
     """A run that trains a realism decoder; see `Run`."""
 
     config: RealismTraining
 
     def _build_validation(self, source: str) -> RealismValidation:
         return RealismValidation(self.trainer.model, source, self.config)
-
-    def _validate(self) -> None:
-        if not self._validation:
-            return
-        rows, step = self.trainer.with_average(self._validation.run), self.trainer.steps_taken
-        columns = self._validation.columns
-        self._append_rows(columns, rows)
-        for quality, realism, *values in rows:
-            label = f"at quality {quality:g}, realism {realism:g}"
-            for name, value in zip(columns[2:], values):
-                tf.summary.scalar(f"validation/{name} {label}", value, step=step)
-            text = "  ".join(f"{n} {v:.4g}" for n, v in zip(columns[2:], values))
-            logging.info("validation %s: %s", label, text)
-
-
-def load_base(name: str) -> tuple[models.CompressionModel, str]:
-    """Returns a zoo model in floating point, and the digest of its frozen weights.
-
-    Args:
-        name: name in the zoo, or path of published weights.
-    """
-    weights, _ = zoo.find(name)
-    if not weights.frozen:
-        raise ValueError(
-            f"{name} is not frozen, and compressed files refer to frozen weights: publish it first."
-        )
-    base = models.build(weights.model, **{**weights.config, "kernel": "plain"})
-    base.assign_state(weights.state)
-    return base, digest(weights.state).hex()
 
 
 def train(
@@ -239,10 +176,7 @@ def train(
     """Trains a realism decoder; see `image_run.train`."""
 
     def build() -> RealismTrainer:
-        base, base_digest = load_base(config.base)
-        base.set_bfloat16(config.bfloat16)
-        if config.model != base.name:
-            raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
+        base, base_digest = base_of(config)
         return RealismTrainer(RealismDecoder(base, **config.arguments), base_digest, config)
 
     image_run.train(config, workdir, source, validation, strategy, build, RealismRun)

@@ -47,7 +47,8 @@ def identity_of(config: RunConfig) -> dict[str, Any]:
 
 def _loss_metrics(config: RunConfig) -> set[str]:
     """Returns the names of the metrics in a run's loss."""
-    sums = (config.arguments.get("distortion"), getattr(config, "perceptual", ""))
+    sums = [config.arguments.get("distortion")]
+    sums += [getattr(config, name, "") for name in ("distortion", "perceptual")]
     names = {name for text in sums if text for name in parsed(text)}
     critic = getattr(config, "critic", "") if getattr(config, "adversarial", 0.0) else ""
     return names | ({critic} & LEARNED.keys())

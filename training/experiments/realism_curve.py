@@ -35,7 +35,8 @@ from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.realism import RealismDecoder, decoder_file
 from tfc_models.training import data, image_run, run_identity
 from tfc_models.training.config import RealismTraining
-from tfc_models.training.realism import RealismRun, RealismTrainer, load_base
+from tfc_models.training.fixed_model import base_of
+from tfc_models.training.realism import RealismRun, RealismTrainer
 from tfc_models.training.validation import RGB_IMAGE
 from training.experiments import realism_curve_table as tables
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
@@ -267,10 +268,7 @@ def curve() -> None:
     images = checked_images(image_flags.VALIDATION.value, ["mse", *terms, *judges])
     strategy = image_run.build_strategy(image_flags.STRATEGY.value)
     with strategy.scope():
-        base, base_digest = load_base(config.base)
-        base.set_bfloat16(config.bfloat16)
-    if config.model != base.name:
-        raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
+        base, base_digest = base_of(config)
     qualities = checked_qualities(_QUALITIES.value, base)
     if qualities:
         ends = float(min(qualities)), float(max(qualities))

@@ -1,4 +1,4 @@
-"""`tfc-models train`: trains a codec, a realism decoder, a metric or a code of a toy source."""
+"""`tfc-models train`: trains a codec, a decoder, a metric or a code of a toy source."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tfc_models.training import configs
 
 DESCRIPTION = """\
 Trains the model of a config: an image codec (mbt2018_mean, gained_checkerboard …, hific_gan), a
-realism decoder, a perceptual metric (PIM, PIM-bands), or a code of a toy source (banana …). To
-resume an interrupted run, give the same command again. The work folder contains checkpoints,
-weights.npz, TensorBoard logs and validation.csv. SIGTERM and Ctrl-C save
-a checkpoint after the current step and stop."""
+realism decoder, a decoder that replaces that of a model, a perceptual metric (PIM, PIM-bands), or
+a code of a toy source (banana …). To resume an interrupted run, give the same command again. The
+work folder contains checkpoints, weights.npz, TensorBoard logs and validation.csv. SIGTERM and
+Ctrl-C save a checkpoint after the current step and stop."""
 # The command handles signals itself: a checkpoint can take longer than other commands may end in.
 HANDLES_SIGNALS = True
 STRATEGIES = ("none", "mirrored", "multiworker")

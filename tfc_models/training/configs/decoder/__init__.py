@@ -1,0 +1,1 @@
+"""Configs of replacement decoders: tfc_models.training.decoder_config.DecoderTraining."""
