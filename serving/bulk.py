@@ -34,6 +34,9 @@ _QUALITY = flags.DEFINE_integer(
 _REALISM = flags.DEFINE_float(
     "realism", None, "for decompress: 0 (lowest distortion) to 1 (most realistic)", 0, 1
 )
+_DECODER = flags.DEFINE_enum(
+    "decoder", "full", ["full", "fast"], "for decompress: the model's decoder, or a faster one"
+)
 _EFFORT = flags.DEFINE_integer(
     "effort", 0, "encoder effort, 0 (fastest) to 9 (smallest files)", 0, 9
 )
@@ -62,6 +65,7 @@ def run(words: list[str]) -> int:
         model=_MODEL.value,
         quality=_QUALITY.value,
         realism=_REALISM.value,
+        decoder=_DECODER.value,
         effort=_EFFORT.value,
         tune=_TUNE.value,
         background=parse_color(_BACKGROUND.value) if _BACKGROUND.value else None,

@@ -3,6 +3,7 @@
     python -m serving.client compress photo.png --quality 40
     python -m serving.client compress photo.png --quality 40 --effort 3
     python -m serving.client decompress photo.tfcm --realism 0.5
+    python -m serving.client decompress photo.tfcm --decoder fast
     python -m serving.client status
 
 --server is HOST:PORT for gRPC, http://HOST:PORT for REST. Images may have any format that
@@ -34,6 +35,9 @@ _EFFORT = flags.DEFINE_integer(
 _REALISM = flags.DEFINE_float(
     "realism", None, "realism of a model with a realism decoder, 0 to 1", 0, 1
 )
+_DECODER = flags.DEFINE_enum(
+    "decoder", "full", ["full", "fast"], "decoder of a model that has a fast one, for decompress"
+)
 _OUTPUT = flags.DEFINE_string("output", None, "output file (default: next to the input)")
 _FORCE = flags.DEFINE_bool("force", False, "overwrite existing files")
 _BACKGROUND = flags.DEFINE_string("background", None, "background colour of transparent images")
@@ -63,7 +67,7 @@ def run(command: str, files: list[str]) -> None:
             if command == "compress":
                 result = client.compress(_normalized(path, data), _QUALITY.value, _EFFORT.value)
             else:
-                result = client.decompress(data, _REALISM.value)
+                result = client.decompress(data, _REALISM.value, _DECODER.value)
             write_file(output, result, force=_FORCE.value)
             print(f"{path} ({len(data):,} bytes) → {output} ({len(result):,} bytes)")
 

@@ -39,6 +39,9 @@ _TUNE = flags.DEFINE_string(
 _REALISM = flags.DEFINE_string(
     "realism_weights", None, "weights file of a realism decoder (default: the zoo's)"
 )
+_FAST = flags.DEFINE_string(
+    "fast_weights", None, "weights file of a fast decoder (default: the zoo's)"
+)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "reject larger images", 1)
 _MAX_SIDE = flags.DEFINE_integer("max_side", DEFAULT_MAX_SIDE, "reject images with longer sides", 1)
 
@@ -48,7 +51,7 @@ def export_model() -> None:
     if _TUNE.value is not None and not _MAX_EFFORT.value:
         raise ValueError("--tune has an effect with --max_effort 1 to 9 only.")
     tuned_metrics(_TUNE.value)
-    codec = load(_MODEL.value, _REALISM.value)
+    codec = load(_MODEL.value, _REALISM.value, _FAST.value)
     codec.rate_setting(_QUALITY.value)  # Fails for a fixed-rate model, before any work.
     folder = export(
         codec,

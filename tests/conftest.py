@@ -114,13 +114,28 @@ def random_realism(base, seed: int = 0, **options):
     return decoder
 
 
+def half_decoder(base):
+    """Returns a decoder with the first half of the channels of a frozen model's synthesis."""
+    from tfc_models.decoders import ReplacementDecoder, narrowed_state, widths_of
+    from tfc_models.layers import part_of
+
+    widths = {name: max(1, width // 2) for name, width in widths_of(base.synthesis).items()}
+    kept = {name: np.arange(width) for name, width in widths.items()}
+    decoder = ReplacementDecoder(base, widths)
+    state = part_of(base.plain_state, "synthesis/")
+    decoder.assign_state(narrowed_state(base.synthesis, state, kept))
+    return decoder
+
+
 @functools.cache
-def realism_codec(name: str):
-    """Returns the codec of a golden file with a random realism decoder."""
+def codec_with_decoders(name: str):
+    """Returns the codec of a golden file with a random realism decoder and a fast one."""
     from tfc_models.codec import Codec
 
     codec = golden_codec(name)
-    return Codec(codec.model, realism=random_realism(codec.model))
+    fast = half_decoder(codec.model)
+    fast.freeze()
+    return Codec(codec.model, realism=random_realism(codec.model), fast=fast)
 
 
 def random_gained(name: str = "gained-stem4", **config):
@@ -190,16 +205,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str):
         name: str,
         folder: pathlib.Path,
         version: int = 1,
-        realism: bool = False,
+        decoders: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> pathlib.Path:
-        made = shared / f"{name}{'-realism' * realism}-{max_pixels}"
+        made = shared / f"{name}{'-decoders' * decoders}-{max_pixels}"
         made.mkdir(parents=True, exist_ok=True)
         lock = os.open(made, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (made / "1").exists():
-                codec = (realism_codec if realism else golden_codec)(name)
+                codec = (codec_with_decoders if decoders else golden_codec)(name)
                 export(codec, made, 1, max_pixels=max_pixels)
         finally:
             os.close(lock)

@@ -41,7 +41,12 @@ class QuickCodec:
         return data + container.fingerprint(data)
 
     def decompress(
-        self, data: bytes, max_pixels: int = 0, max_side: int = 0, realism: float = 0.0
+        self,
+        data: bytes,
+        max_pixels: int = 0,
+        max_side: int = 0,
+        realism: float = 0.0,
+        decoder: str = "full",
     ) -> np.ndarray:
         header = container.inspect(data)
         pixels = zlib.decompress(data[-8 - header.stream_bytes[0] : -8])

@@ -35,10 +35,20 @@ __all__ = [
 
 _LAZY = {
     "Codec": "tfc_models.codec.codec",
-    "load": "tfc_models.codec.codec",
+    "load": "tfc_models.codec.loading",
     "register_ops": "tfc_models.codec.ops",
 }
-_SUBMODULES = ("analysis", "codec", "entropy", "layers", "metrics", "models", "realism", "zoo")
+_SUBMODULES = (
+    "analysis",
+    "codec",
+    "decoders",
+    "entropy",
+    "layers",
+    "metrics",
+    "models",
+    "realism",
+    "zoo",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ def coded(monkeypatch, tmp_path) -> list[int | None]:
             done.append(quality)
             return super().compress(image, quality)
 
-    quick_zoo(monkeypatch, lambda name, realism=None: Graded())
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: Graded())
     monkeypatch.setattr(codec_selection, "check_model", lambda name: None)
     monkeypatch.chdir(tmp_path)
     put("in/a.png", cropped(60, 80))

@@ -30,11 +30,11 @@ def loads(monkeypatch, tmp_path) -> list[str]:
     """Replaces the zoo by one fast model. Returns the list of loaded models."""
     loaded: list[str] = []
 
-    def load(name: str = "default", realism: str | None = None) -> QuickCodec:
+    def load(name: str = "default", *decoders: str | None) -> QuickCodec:
         loaded.append(name)
         return QuickCodec()
 
-    def codec_for(data: bytes, realism: str | None = None) -> QuickCodec:
+    def codec_for(data: bytes, *decoders: str | None) -> QuickCodec:
         header = tfc_models.inspect(data)
         if header.model != "quick":
             raise tfc_models.BitstreamError(f"compressed with model {header.model}.")
@@ -261,7 +261,7 @@ def test_failures_print_one_line(loads, capsys, arguments, message):
 
 
 def test_unknown_model_error_names_the_option(loads, monkeypatch, capsys):
-    def codec_for(data: bytes, realism: str | None = None) -> None:
+    def codec_for(data: bytes, *decoders: str | None) -> None:
         raise container.UnknownModelError("compressed with model x: load its weights file.")
 
     put("photo.png")

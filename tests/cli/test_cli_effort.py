@@ -36,7 +36,7 @@ class Clock:
 @pytest.fixture
 def zoo(monkeypatch, tmp_path) -> SearchingCodec:
     codec = SearchingCodec()
-    quick_zoo(monkeypatch, lambda name, realism=None: codec)
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: codec)
     monkeypatch.chdir(tmp_path)
     for metric in METRICS.values():
         if metric.weights:
@@ -166,7 +166,7 @@ def step():
     print("searching", flush=True)
     time.sleep(60)
 
-tfc_models.load = lambda name, realism=None: SearchingCodec(step)
+tfc_models.load = lambda name, realism=None, fast=None: SearchingCodec(step)
 tfc_models.list_models = lambda: ["quick"]
 from tfc_models.cli.main import main
 sys.exit(main(["compress", sys.argv[2], "-e", "9"]))

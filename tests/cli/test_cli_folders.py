@@ -21,13 +21,15 @@ def loads(monkeypatch, tmp_path) -> list[str]:
     """Replaces the zoo by one fast model. Returns the list of loaded models."""
     loaded: list[str] = []
 
-    def load(name: str = "default", realism: str | None = None) -> QuickCodec:
+    def load(name: str = "default", *decoders: str | None) -> QuickCodec:
         loaded.append(name)
         return QuickCodec()
 
     quick_zoo(monkeypatch, load)
     # setattr would look up the real function, and so import TensorFlow.
-    monkeypatch.setitem(vars(codec), "codec_for", lambda data, realism=None: load("quick"))
+    monkeypatch.setitem(
+        vars(codec), "codec_for", lambda data, realism=None, fast=None: load("quick")
+    )
     monkeypatch.chdir(tmp_path)
     return loaded
 

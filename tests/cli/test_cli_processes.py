@@ -76,7 +76,7 @@ if sys.argv[3] == "named" and hasattr(os, "O_TMPFILE"):
     del os.O_TMPFILE
 from tests.quick_codec import QuickCodec
 import tfc_models
-tfc_models.load = lambda name, realism=None: QuickCodec()
+tfc_models.load = lambda name, realism=None, fast=None: QuickCodec()
 tfc_models.list_models = lambda: ["quick"]
 whole_write = os.write
 
@@ -131,7 +131,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
 from tests.quick_codec import QuickCodec
 import tfc_models
-tfc_models.load = lambda name, realism=None: QuickCodec()
+tfc_models.load = lambda name, realism=None, fast=None: QuickCodec()
 tfc_models.list_models = lambda: ["quick"]
 
 def one_step_of_machine_code(self, picture, quality):

@@ -13,7 +13,7 @@ from tests.quick_codec import GradedCodec, quick_zoo
 
 @pytest.fixture
 def rates(monkeypatch, tmp_path):
-    quick_zoo(monkeypatch, lambda name, realism=None: GradedCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: GradedCodec())
     monkeypatch.chdir(tmp_path)
 
 

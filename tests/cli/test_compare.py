@@ -29,7 +29,7 @@ needs_all = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def zoo(monkeypatch, tmp_path) -> None:
     """Replaces the zoo by a fast variable-rate model."""
-    quick_zoo(monkeypatch, lambda name, realism=None: GradedCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: GradedCodec())
     monkeypatch.chdir(tmp_path)
     put("photo.png", cropped(180, 240))
 
@@ -103,7 +103,7 @@ def with_settings(peer: evaluation.Peer, settings: tuple[float, ...]) -> evaluat
 
 
 def test_lossless_result_has_no_equal_quality(monkeypatch, capsys):
-    quick_zoo(monkeypatch, lambda name, realism=None: QuickCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: QuickCodec())
     assert run("compare", "photo.png", *FEW) == 0
     captured = capsys.readouterr()
     assert "no sizes at equal PSNR: the model's value is not finite." in captured.err
@@ -209,7 +209,7 @@ def test_failures_print_one_line(capsys, arguments, message, code):
 
 
 def test_fixed_rate_models_reject_quality(monkeypatch, capsys):
-    quick_zoo(monkeypatch, lambda name, realism=None: QuickCodec())
+    quick_zoo(monkeypatch, lambda name, realism=None, fast=None: QuickCodec())
     assert run("compare", "photo.png", "--quality", 50) == 2
     assert "quick has a fixed rate" in one_error(capsys)
 

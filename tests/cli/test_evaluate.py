@@ -49,7 +49,7 @@ def coded(monkeypatch, tmp_path) -> list[tuple[str, int]]:
             done.append(("one", int(self.digest)))
             return super().compress(picture, int(self.digest))
 
-    def load(name: str, realism: str | None = None) -> QuickCodec:
+    def load(name: str, *decoders: str | None) -> QuickCodec:
         return One(name) if name.startswith("one") else Graded()
 
     quick_zoo(monkeypatch, load)

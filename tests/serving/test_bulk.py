@@ -136,7 +136,7 @@ def test_failures_name_a_remedy(folder, tmp_path, monkeypatch, background):
 
 
 class Codec:
-    """Codec whose decoded grey level is proportional to the realism."""
+    """Codec whose decoded grey level is proportional to the realism, and 50 with `fast`."""
 
     digest = "0"
 
@@ -146,8 +146,12 @@ class Codec:
     def realism_decoder(self) -> None:
         pass
 
-    def decompress(self, data: bytes, max_pixels: int, realism: float) -> np.ndarray:
-        return np.full([4, 6, 3], round(200 * realism), np.uint8)
+    def fast_decoder(self) -> None:
+        pass
+
+    def decompress(self, data: bytes, max_pixels: int, realism: float, decoder: str) -> np.ndarray:
+        level = 50 if decoder == "fast" else round(200 * realism)
+        return np.full([4, 6, 3], level, np.uint8)
 
 
 def test_realism_applies_to_decompress_only(tmp_path, monkeypatch):
@@ -171,6 +175,31 @@ def test_realism_applies_to_decompress_only(tmp_path, monkeypatch):
     for command in ("compress", "evaluate"):
         with pytest.raises(ValueError, match="--realism is for decompress: it does not change"):
             job(0.5, command).check()
+
+
+def test_fast_decoder_applies_to_decompress_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk_work.Job, "load", lambda job: Codec())
+    file = tmp_path / "a.tfcm"
+    file.write_bytes(b"a file")
+
+    def job(decoder: str, command: str = "decompress", **changes: float) -> bulk_work.Job:
+        output = str(tmp_path / "out")
+        settings = {"decoder": decoder, **changes}
+        return bulk_work.Job(command, str(tmp_path), output, MODEL, None, 10**6, **settings)
+
+    for decoder, light in (("full", 0), ("fast", 50)):
+        assert job(decoder).finished(str(file)) is None
+        job(decoder).check()
+        job(decoder).do(str(file))
+        assert job(decoder).finished(str(file))
+        assert np.all(np.asarray(Image.open(tmp_path / "out" / "a.png")) == light)
+    for wrong, words in (
+        (job("fast", "compress"), "--decoder is for decompress"),
+        (job("fast", realism=0.5), "realism needs the decoder full"),
+        (job("half"), "the decoder is full or fast; got 'half'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong.check()
 
 
 @pytest.mark.slow

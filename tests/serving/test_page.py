@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import tfc_models
-from tests.conftest import FEW_PIXELS, cropped, golden_codec, realism_codec
+from tests.conftest import FEW_PIXELS, codec_with_decoders, cropped, golden_codec
 from tests.server_process import config_of, running
 from tests.test_images import png_16, rgb_profile
 from tfc_models import evaluation, samples
@@ -33,7 +33,7 @@ CUT = container.MAGIC + b"\1" + container.pack_name("a") + bytes(4) + b"\x08\x08
 @pytest.fixture(scope="module")
 def models(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    exported(MANY_RATES, folder / "many", realism=True)
+    exported(MANY_RATES, folder / "many", decoders=True)
     exported(ONE_RATE, folder / "one", max_pixels=FEW_PIXELS)
     return folder
 
@@ -79,8 +79,8 @@ def test_models(server):
         200,
         {
             "models": [
-                {"name": "many", "version": 1, "many_rates": True, "realism": True},
-                {"name": "one", "version": 1, "many_rates": False, "realism": False},
+                {"name": "many", "version": 1, "many_rates": True, "realism": True, "fast": True},
+                {"name": "one", "version": 1, "many_rates": False, "realism": False, "fast": False},
             ],
             "max_bytes": LIMIT,
             "metrics": [column_of("psnr", "dB"), column_of("ms-ssim", "")],
@@ -164,7 +164,7 @@ def test_every_interface_gives_the_same_bitstream(server, tmp_path, monkeypatch,
     suffix, data = files_of_many_kinds()[kind]
     source, codec = tmp_path / f"picture{suffix}", golden_codec(ONE_RATE)
     source.write_bytes(data)
-    monkeypatch.setattr(tfc_models, "load", lambda name, realism=None: codec)
+    monkeypatch.setattr(tfc_models, "load", lambda name, realism=None, fast=None: codec)
     assert main(["compress", str(source), "--quiet"]) == 0
     expected = source.with_suffix(".tfcm").read_bytes()
 
@@ -191,7 +191,7 @@ def test_every_interface_gives_the_same_bitstream(server, tmp_path, monkeypatch,
 
 
 def test_realism_affects_the_decoder_only(server):
-    codec, body = realism_codec(MANY_RATES), file_of(cropped(70, 90))
+    codec, body = codec_with_decoders(MANY_RATES), file_of(cropped(70, 90))
     answers = {}
     for amount in ("0", "0.4", "1"):
         query = f"/page/compress?model=many&quality=30&realism={amount}"
@@ -215,10 +215,51 @@ def test_realism_affects_the_decoder_only(server):
     assert status == 400 and "one has no realism decoder" in answer["error"]
 
 
+def test_fast_decoder_affects_the_image_only(server):
+    codec, body = codec_with_decoders(MANY_RATES), file_of(cropped(70, 90))
+    full = server.ask("/page/compress?model=many&quality=30", body)[1]
+    status, fast = server.ask("/page/compress?model=many&quality=30&decoder=fast", body)
+    assert status == 200 and fast["bitstream"] == full["bitstream"]
+    data = base64.b64decode(fast["bitstream"])
+    expected = codec.decompress(data, decoder="fast").astype(int)
+    assert np.abs(expected - codec.decompress(data)).max() > 2
+    assert np.abs(pixels_of(fast["picture"]) - expected).max() <= 1
+    status, back = server.ask("/page/decompress?model=many&decoder=fast", data)
+    assert (status, back["decoder"], back["picture"]) == (200, "fast", fast["picture"])
+    # A file of a model without a fast decoder is decoded with its own.
+    other = golden_codec(ONE_RATE).compress(cropped(40, 50))
+    status, back = server.ask("/page/decompress?model=many&decoder=fast", other)
+    assert (status, back["model"], back["decoder"]) == (200, "one", "full")
+    for query, words in (
+        ("model=one&decoder=fast", "one has no fast decoder: set decoder to full"),
+        ("model=many&decoder=fast&realism=1", "the fast decoder has no realism"),
+        ("model=many&decoder=half", "decoder"),
+    ):
+        status, answer = server.ask(f"/page/compress?{query}", body)
+        assert status == 400 and words in answer["error"]
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_client_fast_decoder(server, transport):
+    codec = codec_with_decoders(MANY_RATES)
+    data = codec.compress(cropped(70, 90), 30)
+    with Client(getattr(server, transport), "many") as client:
+        png = client.decompress(data, decoder="fast")
+        decoded = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+        assert np.abs(decoded - codec.decompress(data, decoder="fast")).max() <= 1
+        with pytest.raises(ValueError, match="realism needs the decoder full"):
+            client.decompress(data, 0.5, "fast")
+        with pytest.raises(ValueError, match="the decoder is full or fast; got 'half'"):
+            client.decompress(data, decoder="half")
+    absent = pytest.raises(ServerError, match='"decompress_fast" not found')
+    with Client(getattr(server, transport), "one") as client, absent:
+        client.decompress(data, decoder="fast")
+
+
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_client_realism(server, transport):
     """It is in this file because its server has a realism decoder."""
-    codec = realism_codec(MANY_RATES)
+    codec = codec_with_decoders(MANY_RATES)
     data = codec.compress(cropped(70, 90), 30)
     with Client(getattr(server, transport), "many") as client:
 

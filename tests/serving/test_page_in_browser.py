@@ -16,7 +16,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from tests.conftest import cropped, golden_codec, realism_codec
+from tests.conftest import codec_with_decoders, cropped, golden_codec
 from tests.server_process import config_of, running
 from tfc_models import samples
 from tfc_models.metrics import METRICS
@@ -48,7 +48,7 @@ document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbl
 @pytest.fixture(scope="module")
 def server(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    exported(MANY_RATES, folder / "many", realism=True)
+    exported(MANY_RATES, folder / "many", decoders=True)
     exported(ONE_RATE, folder / "one")
     flags = [config_of(folder, "many", "one"), f"--max_request_bytes={LIMIT}"]
     with running(*flags) as process:
@@ -220,7 +220,7 @@ def test_realism_changes_the_image_only(page, photo):
     page.until(lambda: "realism 1" in page.row("model")[0], "realism 1")
     page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
     assert page.downloaded("bitstream") == data
-    codec = realism_codec(MANY_RATES)
+    codec = codec_with_decoders(MANY_RATES)
     sharp = codec.decompress(data, realism=1.0).astype(int)
     assert np.abs(opened(page.downloaded("png")) - sharp).max() <= 1
     assert [page.row(name) for name in ("jpeg", "avif")] == peers
@@ -238,6 +238,26 @@ def test_realism_changes_the_image_only(page, photo):
     assert page.script("return document.querySelector('#zoom input[value=\"3\"]').checked")
     page["model"].send_keys("one")
     assert not page["realism-row"].is_displayed()
+
+
+def test_fast_decoder_changes_the_image_only(page, photo):
+    page.choose(photo)
+    page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
+    data = page.downloaded("bitstream")
+    page["fast"].click()
+    page.until(lambda: "fast decoder" in page.row("model")[0], "the fast decoder")
+    page.until(lambda: photo.name in page.settled("Compressed"), "the photo")
+    assert page.downloaded("bitstream") == data and not page["realism"].is_enabled()
+    fast = codec_with_decoders(MANY_RATES).decompress(data, decoder="fast").astype(int)
+    assert np.abs(opened(page.downloaded("png")) - fast).max() <= 1
+    assert "--decoder fast decompress" in page.script(
+        "return document.getElementById('command').textContent"
+    )
+    page.drop("packed.tfcm", data)
+    assert "packed.tfcm" in page.settled("Decompressed")
+    assert np.abs(opened(page.downloaded("png")) - fast).max() <= 1
+    page["model"].send_keys("one")
+    assert not page["fast-row"].is_displayed()
 
 
 def test_tfcm_file_is_decompressed(page):

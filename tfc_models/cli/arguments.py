@@ -246,13 +246,14 @@ def add_model(command: argparse.ArgumentParser, text: str, default: str | None) 
     command.add_argument("-m", "--model", metavar="NAME", default=default, help=text)
 
 
-def add_realism_weights(command: argparse.ArgumentParser) -> None:
-    """Adds --realism-weights."""
-    command.add_argument(
-        "--realism-weights",
-        metavar="FILE",
-        help="weights file of a realism decoder for the model (default: the zoo's)",
-    )
+def add_decoder_weights(command: argparse.ArgumentParser) -> None:
+    """Adds --realism-weights and --fast-weights."""
+    for name, kind in (("realism", "realism decoder"), ("fast", "fast decoder")):
+        command.add_argument(
+            f"--{name}-weights",
+            metavar="FILE",
+            help=f"weights file of a {kind} for the model (default: the zoo's)",
+        )
 
 
 def add_rate(command: argparse.ArgumentParser) -> None:

@@ -25,16 +25,18 @@ def check_model(name: str) -> None:
         )
 
 
-def check_realism_weights(name: str | None) -> None:
-    """Checks that the weights of a realism decoder exist, before TensorFlow is loaded."""
+def check_decoder_weights(realism: str | None, fast: str | None) -> None:
+    """Checks that the weights of other decoders exist, before TensorFlow is loaded."""
     try:
-        if name:
-            remote.check_there(name, "a realism decoder")
+        if realism:
+            remote.check_there(realism, "a realism decoder")
+        if fast:
+            remote.check_there(fast, "a fast decoder")
     except FileNotFoundError as error:
         raise UsageError(str(error)) from None
 
 
-def load_model(name: str, realism: str | None = None) -> Codec:
+def load_model(name: str, realism: str | None = None, fast: str | None = None) -> Codec:
     """Returns the codec that all files of the command need.
 
     Raises:
@@ -42,17 +44,17 @@ def load_model(name: str, realism: str | None = None) -> Codec:
     """
     silence_tensorflow()
     try:
-        return tfc_models.load(name, realism)
+        return tfc_models.load(name, realism, fast)
     except Exception as error:
         raise ModelError(f"model {name}: {one_line(error)}") from error
 
 
-def load_model_of(data: bytes, realism: str | None) -> Codec:
+def load_model_of(data: bytes, realism: str | None, fast: str | None) -> Codec:
     """Returns the codec that compressed a file."""
     silence_tensorflow()
     from tfc_models.codec import codec_for
 
-    return codec_for(data, realism)
+    return codec_for(data, realism, fast)
 
 
 def silence_tensorflow() -> None:

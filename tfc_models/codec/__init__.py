@@ -13,7 +13,8 @@ from tfc_models.codec.container import BitstreamError, Header, inspect
 from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
-    from tfc_models.codec.codec import Codec, codec_for, load
+    from tfc_models.codec.codec import Codec
+    from tfc_models.codec.loading import codec_for, load
     from tfc_models.codec.ops import register_ops
     from tfc_models.codec.target import compress_to_bytes, compress_to_psnr
 
@@ -33,10 +34,10 @@ __all__ = [
 
 _LAZY = {
     "Codec": "codec",
-    "codec_for": "codec",
+    "codec_for": "loading",
     "compress_to_bytes": "target",
     "compress_to_psnr": "target",
-    "load": "codec",
+    "load": "loading",
     "register_ops": "ops",
 }
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from tfc_models import remote, zoo
 from tfc_models.codec import container, graph, saved_model
 from tfc_models.codec.container import (
     DEFAULT_QUALITY,
     LARGEST_QUALITY,
     BitstreamError,
-    UnknownModelError,
+)
+from tfc_models.codec.decoders import (
+    FastSource,
+    OtherDecoders,
+    RealismSource,
+    check_choice,
+    checked_realism,
 )
 from tfc_models.codec.refinement import Refiner, checked_effort
-from tfc_models.codec.saved_model import GREY_OR_RGB, REALISM_RANGE
+from tfc_models.codec.saved_model import GREY_OR_RGB
 from tfc_models.codec.tuning import (
     Tuning,
     check_size,
@@ -26,12 +31,13 @@ from tfc_models.codec.tuning import (
     squared_error_weight,
     tuning_of,
 )
+from tfc_models.decoders import ReplacementDecoder
 from tfc_models.images import as_rgb
 from tfc_models.layers import pad_to_multiple, tiled
 from tfc_models.limits import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE
 from tfc_models.models import STRIDE, CompressionModel
 from tfc_models.models.distortion import prepare
-from tfc_models.realism import RealismDecoder, decoder_file
+from tfc_models.realism import RealismDecoder
 
 RGB_IMAGE = tf.TensorSpec([None, None, 3], tf.uint8)
 # Latents are hashed as integers in this unit; means are multiples of 1/64.
@@ -53,6 +59,7 @@ class Codec(tf.Module):
         images: argument of `model.freeze`.
         realism: realism decoder for the same files, its weights file, or a zoo entry that has
             one. Files are read on first use.
+        fast: decoder with fewer channels for the same files, in the same forms.
     """
 
     def __init__(
@@ -60,7 +67,8 @@ class Codec(tf.Module):
         model: CompressionModel,
         name: str | None = None,
         images: tf.Tensor | None = None,
-        realism: RealismDecoder | str | os.PathLike[str] | zoo.Entry | None = None,
+        realism: RealismSource = None,
+        fast: FastSource = None,
     ) -> None:
         super().__init__(name="codec")
         if not isinstance(model, CompressionModel):
@@ -70,11 +78,8 @@ class Codec(tf.Module):
         model.freeze(images=images)
         self.model = model
         self.digest_bytes = model.digest()
-        if isinstance(realism, RealismDecoder) and realism.base is not model:
-            raise ValueError(f"the realism decoder is for another model than this {model.name}.")
-        if isinstance(realism, (str, os.PathLike)):
-            remote.check_there(realism, "a realism decoder")
-        self._realism = realism
+        owner = f"{self.model_name} (weights {self.digest})"
+        self._decoders = OtherDecoders(model, owner, realism, fast)
         self._compress = tf.function(
             self._compress_one,
             input_signature=[GREY_OR_RGB, tf.TensorSpec([], tf.int32)],
@@ -107,6 +112,11 @@ class Codec(tf.Module):
             input_signature=[*arguments, tf.TensorSpec([], tf.float32)],
             autograph=False,
         )
+        self._decompress_fast = tf.function(
+            functools.partial(self._decompress_one, fast=True),
+            input_signature=arguments,
+            autograph=False,
+        )
 
     @property
     def digest(self) -> str:
@@ -121,20 +131,20 @@ class Codec(tf.Module):
     @property
     def has_realism(self) -> bool:
         """Whether `decompress` takes a realism above 0."""
-        return self._realism is not None
+        return self._decoders.has_realism
+
+    @property
+    def has_fast(self) -> bool:
+        """Whether `decompress` takes the decoder "fast"."""
+        return self._decoders.has_fast
 
     def realism_decoder(self) -> RealismDecoder:
         """Returns the realism decoder, read on first use. Raises ValueError if there is none."""
-        if self._realism is None:
-            raise ValueError(
-                f"{self.model_name} (weights {self.digest}) has no realism decoder: "
-                "give the file of one, or decompress at realism 0."
-            )
-        if isinstance(self._realism, zoo.Entry):
-            self._realism = zoo.realism_of(self._realism)
-        if not isinstance(self._realism, RealismDecoder):
-            self._realism = decoder_file.build(decoder_file.read(self._realism), self.model)
-        return self._realism
+        return self._decoders.realism()
+
+    def fast_decoder(self) -> ReplacementDecoder:
+        """Returns the fast decoder, read on first use. Raises ValueError if there is none."""
+        return self._decoders.fast()
 
     def compress(
         self,
@@ -244,6 +254,7 @@ class Codec(tf.Module):
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_side: int = DEFAULT_MAX_SIDE,
         realism: float = 0.0,
+        decoder: str = "full",
     ) -> np.ndarray:
         """Returns the image in a file: uint8, height × width × 3, or height × width if grey.
 
@@ -252,14 +263,22 @@ class Codec(tf.Module):
             max_pixels: limit of pixels; larger images are refused.
             max_side: limit of the longer side.
             realism: 0, closest to the original, to 1, sharpest; needs a realism decoder above 0.
+            decoder: "full", the model's own, or "fast", one with fewer channels; see
+                `has_fast`.
 
         Raises:
             BitstreamError: the file cannot be decoded; the message states why in one line.
         """
         arguments = _limited(data, max_pixels, max_side)
         decode = self._decompress
-        if amount := checked_realism(realism):
-            self.realism_decoder()  # Read here, where errors can be reported.
+        amount = checked_realism(realism)
+        check_choice(decoder, amount)
+        # Decoders are read here, where errors can be reported.
+        if decoder == "fast":
+            self.fast_decoder()
+            decode = self._decompress_fast
+        elif amount:
+            self.realism_decoder()
             decode, arguments = self._decompress_sharp, (*arguments, tf.constant(amount))
         try:
             image = decode(*arguments).numpy()
@@ -356,6 +375,7 @@ class Codec(tf.Module):
         max_pixels: tf.Tensor,
         max_side: tf.Tensor,
         realism: tf.Tensor | None = None,
+        fast: bool = False,
     ) -> tf.Tensor:
         y_hat, fields = self._latents(data, max_pixels, max_side)
         rate = tf.cast(fields.rate, tf.float32)
@@ -367,7 +387,8 @@ class Codec(tf.Module):
             return tiled(pixels, y_hat, 1, STRIDE, RGB_IMAGE, halo=halo)
 
         def faithful() -> tf.Tensor:
-            return decoded(lambda latents: self.model.to_images(latents, rate), self.model.halo)
+            synthesis = self.fast_decoder() if fast else self.model
+            return decoded(lambda latents: synthesis.to_images(latents, rate), synthesis.halo)
 
         def sharp() -> tf.Tensor:
             decoder = self.realism_decoder()
@@ -395,8 +416,9 @@ class Codec(tf.Module):
         image files and bitstreams. `compress_tensor` and `decompress_tensor` map one uint8 image of
         three channels or one. Models of many rates also have `compress_at_quality`, with a quality
         from 0 to 100 per image. Models with a realism decoder also have `decompress_at_realism`,
-        with a realism from 0 to 1 per file, or one for all (default: 0). A realism decoder that
-        cannot be read raises an error; `Codec(codec.model, codec.model_name)` has none.
+        with a realism from 0 to 1 per file, or one for all (default: 0); models with a fast decoder
+        have `decompress_fast`. A decoder that cannot be read raises an error;
+        `Codec(codec.model, codec.model_name)` has none.
 
         Args:
             path: folder to write.
@@ -415,14 +437,6 @@ class Codec(tf.Module):
         for a PNG's tRNS chunk, which TensorFlow drops.
         """
         saved_model.save(self, path, bfloat16, max_pixels, max_side, quality, max_effort, tune)
-
-
-def checked_realism(realism: float) -> float:
-    """Returns a realism from 0 to 1. Raises ValueError for other values."""
-    is_number = isinstance(realism, (int, float, np.integer, np.floating))
-    if not is_number or isinstance(realism, bool) or not 0.0 <= realism <= 1.0:
-        raise ValueError(f"{REALISM_RANGE}{realism}.")
-    return float(realism)
 
 
 def _limited(data: bytes, max_pixels: int, max_side: int) -> tuple[tf.Tensor, ...]:
@@ -447,31 +461,3 @@ def reason(error: tf.errors.OpError) -> str:
     if result:
         return f"{result.group(1).strip()}."
     return "damaged: a stream in it cannot be decoded."
-
-
-def load(name: str = "default", realism: str | os.PathLike[str] | None = None) -> Codec:
-    """Returns a codec of the zoo by name, or of a weights file by path.
-
-    Args:
-        name: name in the zoo, or path or https address of weights.
-        realism: path or https address of a realism decoder, instead of the zoo's.
-    """
-    weights, entry_name = zoo.find(name)
-    entry = zoo.entry_of(name)
-    known = entry if entry and entry.realism else None
-    return Codec(zoo.build_model(weights), name=entry_name, realism=realism or known)
-
-
-def codec_for(data: bytes, realism: str | os.PathLike[str] | None = None) -> Codec:
-    """Returns the zoo's codec for a file. Raises an error that names the model if it is missing."""
-    header = container.inspect(data)
-    for entry in zoo.entries():
-        if entry.name == header.model and entry.digest == header.digest:
-            # By entry, as the name may have a newer version.
-            model = zoo.build_model(zoo.read(entry))
-            known = entry if entry.realism else None
-            return Codec(model, name=entry.name, realism=realism or known)
-    raise UnknownModelError(
-        f"compressed with model {header.model} (weights {header.digest}), which is not in the zoo "
-        f"({', '.join(f'{e.name} {e.digest}' for e in zoo.entries())}): load its weights file."
-    )

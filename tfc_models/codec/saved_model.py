@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Callable
 
 import tensorflow as tf
@@ -83,8 +84,10 @@ class Exported(tf.Module):
             setting = checked_quality(quality) if codec.many_rates else rate
             return compress_with_effort(image, setting, effort)
 
-        def decompress_file(data: tf.Tensor, realism: tf.Tensor | None = None) -> tf.Tensor:
-            image = decode(data, max_pixels, max_side, realism)
+        def decompress_file(
+            data: tf.Tensor, realism: tf.Tensor | None = None, fast: bool = False
+        ) -> tf.Tensor:
+            image = decode(data, max_pixels, max_side, realism, fast)
             # A sixth of the default's time (which is twice the decoder's), a twentieth more bytes.
             return tf.io.encode_png(image, compression=1)
 
@@ -114,6 +117,10 @@ class Exported(tf.Module):
         ) -> dict[str, tf.Tensor]:
             of_each = tf.broadcast_to(realism, tf.shape(bitstream_bytes))
             return {"image_bytes": each(decompress_pair, (bitstream_bytes, of_each))}
+
+        def decompress_fast(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            one = functools.partial(decompress_file, fast=True)
+            return {"image_bytes": each(one, bitstream_bytes)}
 
         def decompress_tensor(bitstream_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"image": decode(bitstream_bytes, max_pixels, max_side)}
@@ -145,6 +152,9 @@ class Exported(tf.Module):
             codec.realism_decoder()  # Files are read outside of graphs.
             anything = tf.TensorSpec(None, tf.float32)  # One per file, or one for all.
             specs[decompress_at_realism] = {"bitstream_bytes": strings, "realism": anything}
+        if codec.has_fast:
+            codec.fast_decoder()
+            specs[decompress_fast] = {"bitstream_bytes": strings}
         self.functions, used = {}, {}
         for function, inputs in specs.items():
             named = [tf.TensorSpec(v.shape, v.dtype, k) for k, v in inputs.items()]

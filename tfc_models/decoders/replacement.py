@@ -70,6 +70,10 @@ class ReplacementDecoder(tf.keras.Model):
         y_hat, _ = self.base.coder(y, False, rate)
         return self.to_images(y_hat, rate)[:, : shape[1], : shape[2]]
 
+    def variable_groups(self) -> list[str]:
+        """Returns the learning-rate group of each of `trainable_variables`."""
+        return ["model"] * len(self.trainable_variables)
+
     def freeze(self) -> None:
         """Folds kernels for inference and stops training. Idempotent."""
         self.synthesis.freeze()

@@ -32,6 +32,7 @@ class Settings:
         model: name in the zoo, or path of a weights file.
         quality: quality of a variable-rate model, 0 to 100.
         realism: realism of a model with a realism decoder, 0 to 1.
+        decoder: decoder of decompress, full or fast.
         effort: encoder effort, 0 to 9.
         tune: metric that an effort above 0 optimizes.
         background: background colour of transparent images.
@@ -46,6 +47,7 @@ class Settings:
     model: str = "default"
     quality: int | None = None
     realism: float | None = None
+    decoder: str = "full"
     effort: int = 0
     tune: str | None = None
     background: tuple[int, int, int] | None = None
@@ -66,6 +68,7 @@ class Settings:
             self.background,
             self.effort,
             self.tune,
+            self.decoder,
         )
         if self.command == "measure":
             return MeasureJob(*shared, codecs=self.codecs, metrics=self.metrics)

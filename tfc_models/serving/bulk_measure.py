@@ -51,6 +51,8 @@ class MeasureJob(Job):
 
     def check(self) -> None:
         """Raises ValueError for invalid settings, before any file is processed."""
+        if self.decoder != "full":
+            raise ValueError("--decoder is for decompress.")
         if self.quality is not None or self.realism is not None or self.tune is not None:
             raise ValueError("--quality, --realism and --tune are not for measure: --qualities is.")
         if self.model != zoo.DEFAULT:

@@ -23,8 +23,9 @@ from apache_beam.utils import shared
 import tfc_models
 from tfc_models import evaluation, images, zoo
 from tfc_models.codec import BitstreamError
-from tfc_models.codec.codec import Codec, checked_realism
+from tfc_models.codec.codec import Codec
 from tfc_models.codec.container import SUFFIX
+from tfc_models.codec.decoders import check_choice, checked_realism
 from tfc_models.codec.tunable import tuned_metrics, weights_digests
 from tfc_models.codec.tuning import tuning_of
 from tfc_models.file_names import UNREADABLE, is_compressed, renamed
@@ -58,6 +59,7 @@ class Job:
     background: images.Color | None = None
     effort: int = 0
     tune: str | None = None
+    decoder: str = "full"
     clashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def load(self) -> Codec:
@@ -76,6 +78,9 @@ class Job:
             raise ValueError("--background is for compress and evaluate.")
         if self.command != "decompress" and self.realism is not None:
             raise ValueError("--realism is for decompress: it does not change compressed files.")
+        if self.command != "decompress" and self.decoder != "full":
+            raise ValueError("--decoder is for decompress: it does not change compressed files.")
+        check_choice(self.decoder, self.realism or 0.0)
         if self.command == "decompress" and (self.effort or self.tune is not None):
             raise ValueError("--effort and --tune are for compress and evaluate.")
         if self.tune is not None and not self.effort:
@@ -87,6 +92,8 @@ class Job:
             prepare(tuning_of(self.tune, codec.model).weights)  # Fails if weights are missing.
         if checked_realism(self.realism or 0.0):
             codec.realism_decoder()  # Fails if the model has none.
+        if self.decoder == "fast":
+            codec.fast_decoder()
 
     def finished(self, path: str) -> dict[str, Any] | None:
         """Returns the record of a file that was processed with these settings; None if not."""
@@ -135,8 +142,9 @@ class Job:
         return output, {**record, **{k: v for k, v in search.items() if v is not None}}
 
     def _decompress(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
-        decode, realism = self.load().decompress, self.realism or 0.0
-        image = decode(data, max_pixels=self.max_pixels, realism=realism)
+        limit, realism = self.max_pixels, self.realism or 0.0
+        decode = self.load().decompress
+        image = decode(data, max_pixels=limit, realism=realism, decoder=self.decoder)
         output = images.encode(image, ".png")
         pixels = image.shape[0] * image.shape[1]
         return output, {"bytes_out": len(output), "pixels": pixels}
@@ -155,15 +163,23 @@ class Job:
 
     def _settings(self, path: str) -> list[Any]:
         """Returns the values that a result depends on. If one changes, the file is redone."""
-        values = [self.command, self.load().digest, self.quality, self.max_pixels, file_size(path)]
+        values: list[Any] = [
+            self.command,
+            self.load().digest,
+            self.quality,
+            self.max_pixels,
+            file_size(path),
+        ]
         if self.background is not None:
             values += ["background", *self.background]
         if self.effort:
             values += ["effort", self.effort, self.tune, *weights_digests(self.tune)]
-        if not self.realism:
-            return values
         entry = zoo.entry_of(self.model)
-        return [*values, self.realism, entry.realism_sha256 if entry else ""]
+        if self.realism:
+            values += [self.realism, entry.realism_sha256 if entry else ""]
+        if self.decoder == "fast":
+            values += ["fast", entry.fast_sha256 if entry else ""]
+        return values
 
     def _relative(self, path: str) -> str:
         return posixpath.relpath(path, self.base)

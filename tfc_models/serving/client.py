@@ -54,13 +54,22 @@ class Client:
         signature = "compress" if quality is None else "compress_at_quality"
         return self._transport.predict(signature, inputs)
 
-    def decompress(self, bitstream: bytes, realism: float | None = None) -> bytes:
+    def decompress(
+        self, bitstream: bytes, realism: float | None = None, decoder: str = "full"
+    ) -> bytes:
         """Decompresses a bitstream. Returns a PNG file.
 
         Args:
             bitstream: content of the compressed file.
             realism: realism of a model with a realism decoder, 0 to 1.
+            decoder: "full", or "fast" of a model with a fast decoder.
         """
+        if decoder not in ("full", "fast"):
+            raise ValueError(f"the decoder is full or fast; got {decoder!r}.")
+        if decoder == "fast":
+            if realism:
+                raise ValueError("realism needs the decoder full: the fast decoder has none.")
+            return self._transport.predict("decompress_fast", {"bitstream_bytes": bitstream})
         if realism is None:
             return self._transport.predict("decompress", {"bitstream_bytes": bitstream})
         # The signature takes float32 only, so that 1 must be sent as 1.0.

@@ -148,4 +148,6 @@ def warmup_requests(codec: Codec, largest: int, searches: bool = False) -> list[
         if codec.has_realism:
             inputs = {**bitstreams, "realism": np.array([1.0], np.float32)}
             requests.append(("decompress_at_realism", inputs))
+        if codec.has_fast:
+            requests.append(("decompress_fast", bitstreams))
     return requests

@@ -58,8 +58,7 @@ class DecoderTrainer(Trainer):
         self._terms, self._digest = parsed(config.distortion), digest
         prepare(self._terms)
         self._noise = Noise()
-        groups = ["model"] * len(decoder.trainable_variables)
-        self._build(decoder, config, groups, ["model"])
+        self._build(decoder, config, decoder.variable_groups(), list(config.schedule["peaks"]))
         # Resumed runs continue the same random sequence.
         self.checkpoint.noise = self._noise
 

@@ -14,11 +14,13 @@ from tfc_models.training.config import (
 )
 from tfc_models.training.decoder_config import DecoderTraining
 from tfc_models.training.hific_config import HificTraining
+from tfc_models.training.narrowing_config import NarrowingTraining
 
 MODULES: dict[type[RunConfig], str] = {
     Config: "codec",
     HificTraining: "hific",
     RealismTraining: "realism",
+    NarrowingTraining: "narrowing",
     DecoderTraining: "decoder",
     PimTraining: "pim",
     SourceTraining: "source_codes",

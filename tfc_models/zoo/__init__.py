@@ -35,6 +35,8 @@ class Entry:
     summary: str
     realism: str = ""
     realism_sha256: str = ""
+    fast: str = ""
+    fast_sha256: str = ""
 
     @property
     def path(self) -> pathlib.Path:
@@ -72,6 +74,15 @@ def realism_of(entry: Entry) -> pathlib.Path:
 
     path = FOLDER / entry.realism
     files.check_sha256(path, entry.realism_sha256)
+    return path
+
+
+def fast_of(entry: Entry) -> pathlib.Path:
+    """Returns the path of an entry's fast decoder."""
+    from tfc_models.zoo import files
+
+    path = FOLDER / entry.fast
+    files.check_sha256(path, entry.fast_sha256)
     return path
 
 

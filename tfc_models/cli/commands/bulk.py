@@ -44,6 +44,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=arguments.argument(arguments.fraction),
         help="for decompress: 0 (lowest distortion) to 1 (most realistic)",
     )
+    command.add_argument(
+        "--decoder",
+        choices=("full", "fast"),
+        default="full",
+        help="for decompress: full, the decoder of the model, or fast (default: full)",
+    )
     arguments.add_effort(command)
     arguments.add_tune(command, "--effort")
     arguments.add_tunable_weights(command)
@@ -87,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         model=options.model,
         quality=options.quality,
         realism=options.realism,
+        decoder=options.decoder,
         effort=options.effort,
         tune=options.tune,
         background=options.background,

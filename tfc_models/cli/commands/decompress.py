@@ -12,7 +12,7 @@ from tfc_models import images
 from tfc_models.cli import arguments
 from tfc_models.cli.batch import file_record, plan_jobs, read_input, run_jobs
 from tfc_models.cli.errors import UsageError
-from tfc_models.cli.loading import check_model, check_realism_weights, load_model, load_model_of
+from tfc_models.cli.loading import check_decoder_weights, check_model, load_model, load_model_of
 from tfc_models.cli.output import Reporter
 from tfc_models.cli.output_files import STANDARD_STREAM
 from tfc_models.cli.plan import Job
@@ -27,7 +27,7 @@ DESCRIPTION = """\
 Decompresses .tfcm files to images. The suffix of the output selects the format: .png, .webp, .tiff
 and .bmp are lossless, .jpg and .avif are written at quality 95. The model is the one that
 compressed the file. --realism synthesizes plausible detail that the file does not contain,
-instead of blur."""
+instead of blur. --decoder fast takes less time, with a slightly larger error."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -49,7 +49,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="realism of synthesized detail, 0 (lowest distortion) to 1 (most realistic); any "
         "value works with any file (default: 0)",
     )
-    arguments.add_realism_weights(command)
+    command.add_argument(
+        "--decoder",
+        choices=("full", "fast"),
+        default="full",
+        help="full: the decoder of the model; fast: one with fewer channels (default: full)",
+    )
+    arguments.add_decoder_weights(command)
     arguments.add_limits(command)
 
 
@@ -58,9 +64,13 @@ def run(options: argparse.Namespace) -> int:
     suffix = _image_suffix(options)
     if options.model:
         check_model(options.model)
-    check_realism_weights(options.realism_weights)
+    check_decoder_weights(options.realism_weights, options.fast_weights)
     if options.realism_weights and not options.realism:
         raise UsageError("--realism-weights needs --realism above 0.")
+    if options.fast_weights and options.decoder != "fast":
+        raise UsageError("--fast-weights needs --decoder fast.")
+    if options.realism and options.decoder == "fast":
+        raise UsageError("--realism needs --decoder full: the fast decoder has no realism.")
     reporter = Reporter("decompress", options.quiet)
     jobs = plan_jobs(options, is_compressed, f"{SUFFIX} files", suffix)
     codecs: dict[tuple[str, ...], Codec] = {}
@@ -72,14 +82,17 @@ def run(options: argparse.Namespace) -> int:
         images.check_writable(header.width, header.height, suffix)
         key = (options.model,) if options.model else (header.model, header.digest)
         if key not in codecs:
-            own, realism = options.model, options.realism_weights
-            codecs[key] = load_model(own, realism) if own else load_model_of(data, realism)
+            own, others = options.model, (options.realism_weights, options.fast_weights)
+            codecs[key] = load_model(own, *others) if own else load_model_of(data, *others)
         limits = options.max_pixels, options.max_side
         decode = codecs[key].decompress
-        pixels, seconds = timed(lambda: decode(data, *limits, realism=options.realism))
+        choice = {"realism": options.realism, "decoder": options.decoder}
+        pixels, seconds = timed(lambda: decode(data, *limits, **choice))
         result = file_record(header, seconds)
         if options.realism:
             result["realism"] = options.realism
+        if options.decoder != "full":
+            result["decoder"] = options.decoder
         return images.encode(pixels, suffix), result
 
     return run_jobs(jobs, work, options, reporter, "decompressing")

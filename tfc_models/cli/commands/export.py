@@ -7,15 +7,15 @@ import pathlib
 
 from tfc_models.cli import arguments, search_options
 from tfc_models.cli.errors import CommandError, one_line
-from tfc_models.cli.loading import check_model, check_realism_weights, load_model
+from tfc_models.cli.loading import check_decoder_weights, check_model, load_model
 from tfc_models.cli.output import Reporter, print_json
 from tfc_models.cli.output_files import check_writable, replacing_folder
 
 DESCRIPTION = """\
 Exports a model as a SavedModel with the signatures compress, decompress, compress_tensor and
 decompress_tensor. A variable-rate model also has compress_at_quality; its compress uses the
-quality of -q. A model with a realism decoder also has decompress_at_realism. With --max-effort,
-the export also has compress_at_effort."""
+quality of -q. A model with a realism decoder also has decompress_at_realism, one with a fast
+decoder decompress_fast. With --max-effort, the export also has compress_at_effort."""
 # Name of the graph in the folder of a SavedModel.
 GRAPH = "saved_model.pb"
 
@@ -44,7 +44,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     arguments.add_tune(command, "--max-effort")
     arguments.add_tunable_weights(command)
-    arguments.add_realism_weights(command)
+    arguments.add_decoder_weights(command)
     arguments.add_limits(command)
     command.add_argument("--force", action="store_true", help="replace an existing SavedModel")
     command.add_argument("--quiet", action="store_true", help="print errors only")
@@ -56,10 +56,10 @@ def run(options: argparse.Namespace) -> int:
     search_options.check_tune(options, options.max_effort)
     search_options.check_weights_are_used(options)
     check_model(options.model)
-    check_realism_weights(options.realism_weights)
+    check_decoder_weights(options.realism_weights, options.fast_weights)
     _check_replaceable(path, options.force)
     check_writable(path.resolve())
-    codec = load_model(options.model, options.realism_weights)
+    codec = load_model(options.model, options.realism_weights, options.fast_weights)
     try:
         with replacing_folder(path, options.force) as folder:
             limits = options.max_pixels, options.max_side

@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
             "digest": entry.digest,
             "bytes": entry.path.stat().st_size if entry.path.is_file() else None,
             "realism": bool(entry.realism),
+            "fast": bool(entry.fast),
             "summary": entry.summary,
         }
         for entry in tfc_models.entries()
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(listed)
         return 0
     columns = {"name": "left", "default": "center", "size": "right", "realism": "center"}
-    columns["summary"] = "left"
+    columns.update({"fast": "center", "summary": "left"})
     print_table(
         columns,
         (
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
                 "yes" if item["default"] else "",
                 _size(item["bytes"]),
                 "yes" if item["realism"] else "",
+                "yes" if item["fast"] else "",
                 item["summary"],
             )
             for item in listed

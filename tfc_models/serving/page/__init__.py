@@ -47,8 +47,10 @@ PEERS = {name: evaluation.PEERS[name] for name in ("jpeg", "webp", "avif")}
 DEFAULT_MAX_PIXELS = 4096 * 4096
 READ = ["GET", "HEAD"]
 SHARP = "decompress_at_realism"
+FAST = "decompress_fast"
 QUALITY = fastapi.Query(None, ge=0, le=container.LARGEST_QUALITY)
 REALISM = fastapi.Query(0.0, ge=0.0, le=1.0)
+DECODER = fastapi.Query("full", pattern="^(full|fast)$")
 SIZE = fastapi.Query(ge=1, le=2**31 - 1)
 WHITE = (255, 255, 255)  # Background of transparent images.
 SECONDS = 300.0  # Timeout of a step: finding a size takes about eight encodings of a large image.
@@ -117,9 +119,10 @@ class Page:
             model: str,
             quality: int | None = QUALITY,
             realism: float = REALISM,
+            decoder: str = DECODER,
         ) -> fastapi.Response:
             async with self._handling(request) as answer, bodies.read(request, answer) as body:
-                settings = model, quality, realism
+                settings = model, quality, realism, decoder
                 answer.content = await self._compressed(
                     request, body, answer.reservation, *settings
                 )
@@ -127,11 +130,14 @@ class Page:
 
         @router.post("/page/decompress")
         async def decompress(
-            request: fastapi.Request, model: str = "", realism: float = REALISM
+            request: fastapi.Request,
+            model: str = "",
+            realism: float = REALISM,
+            decoder: str = DECODER,
         ) -> fastapi.Response:
             async with self._handling(request) as answer, bodies.read(request, answer) as body:
                 answer.content = await self._decompressed(
-                    request, body, answer.reservation, model, realism
+                    request, body, answer.reservation, model, realism, decoder
                 )
             return answer.response()
 
@@ -173,6 +179,7 @@ class Page:
                 "version": servable.version,
                 "many_rates": "compress_at_quality" in known,
                 "realism": SHARP in known,
+                "fast": FAST in known,
             }
             models.append(one)
         return models
@@ -227,6 +234,7 @@ class Page:
         model: str,
         quality: int | None,
         realism: float,
+        decoder: str,
     ) -> bytes:
         servable = self._service.manager.find(model, reservation=reservation)
         signature = "compress"
@@ -241,7 +249,8 @@ class Page:
         job = reservation.hold_until(self._service.decoders.submit(self._prepared, body))
         pixels, inputs[IMAGES] = await wait_for_result(request, job, SECONDS)
         bitstream = await self._called(request, servable, signature, inputs, reservation)
-        png = await self._decoded(request, servable, bitstream, realism, reservation)
+        settings = realism, decoder
+        png = await self._decoded(request, servable, bitstream, *settings, reservation)
         job = reservation.hold_until(self._figures.submit(_measured, pixels, bitstream, png))
         return await wait_for_result(request, job, SECONDS)
 
@@ -256,6 +265,7 @@ class Page:
         reservation: Reservation,
         preferred: str,
         realism: float,
+        decoder: str,
     ) -> bytes:
         """Decompresses a file with the model that compressed it."""
         try:
@@ -271,11 +281,11 @@ class Page:
             raise self._too_large(error) from None
         first_error: ServingError | None = None
         for servable in sorted(self._codecs(), key=lambda s: s.name != preferred):
-            # Only decoding shows whether a model compressed the file. It may have no realism.
-            has_realism = servable.signature_def(SHARP) is not None
+            # Only decoding shows whether a model compressed the file. It may have no other decoder.
+            amount = realism if servable.signature_def(SHARP) else 0.0
+            used = decoder if servable.signature_def(FAST) else "full"
             try:
-                amount = realism if has_realism else 0.0
-                png = await self._decoded(request, servable, body, amount, reservation)
+                png = await self._decoded(request, servable, body, amount, used, reservation)
             except ServingError as error:
                 first_error = first_error or error
                 continue
@@ -287,6 +297,7 @@ class Page:
                 "bytes": len(body),
                 "bpp": header.bits_per_pixel,
                 "realism": amount,
+                "decoder": used,
             }
             job = reservation.hold_until(self._service.decoders.submit(rest_json.dumps, document))
             return await wait_for_result(request, job, SECONDS)
@@ -298,10 +309,17 @@ class Page:
         servable: Servable,
         bitstream: bytes,
         realism: float,
+        decoder: str,
         reservation: Reservation,
     ) -> bytes:
         """Decodes a bitstream to a PNG file."""
         inputs: dict[str, Any] = {BITSTREAMS: bitstream}
+        if decoder == "fast":
+            if realism:
+                raise invalid("the fast decoder has no realism: set realism to 0.")
+            if servable.signature_def(FAST) is None:
+                raise invalid(f"{servable.name} has no fast decoder: set decoder to full.")
+            return await self._called(request, servable, FAST, inputs, reservation)
         if not realism:
             return await self._called(request, servable, "decompress", inputs, reservation)
         if servable.signature_def(SHARP) is None:

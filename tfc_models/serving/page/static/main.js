@@ -65,7 +65,7 @@ function open(chosen, isSample = false) {
     let opened;
     try {
       opened = isBitstream
-        ? await server.decompress(chosen, element("model").value, realism(), signal)
+        ? await server.decompress(chosen, element("model").value, decoding(), signal)
         : await server.picture(chosen, signal);
     } catch (error) {
       throw error.name === "AbortError" ? error : named(error.message);
@@ -89,7 +89,8 @@ async function showDecoded(chosen, opened, signal = opening.signal) {
   figures.fill("model", OURS, opened.model, { bytes: opened.bytes, bpp: opened.bpp });
   offer(null, chosen.name, "decoded");
   const sharp = opened.realism ? ` Realism ${opened.realism}.` : "";
-  element("note").textContent = `${opened.width} × ${opened.height} pixels.${sharp}`;
+  const fast = opened.decoder === "fast" ? " Fast decoder." : "";
+  element("note").textContent = `${opened.width} × ${opened.height} pixels.${sharp}${fast}`;
   element("shell").hidden = true;
   say(`Decompressed ${chosen.name}.`);
 }
@@ -105,10 +106,11 @@ async function showOriginal(chosen, opened) {
   await code();
 }
 
-/** Returns the realism setting, 0 to 1; 0 if the model has no realism decoder. */
-function realism() {
+/** Returns the settings of the decoder, as far as the model has these decoders. */
+function decoding() {
   const model = models.find((one) => one.name === element("model").value);
-  return model?.realism ? element("realism").value / 100 : 0;
+  if (model?.fast && element("fast").checked) return { decoder: "fast", realism: 0 };
+  return { decoder: "full", realism: model?.realism ? element("realism").value / 100 : 0 };
 }
 
 /** Compresses the image with the model, then with the other codecs (none: model only). */
@@ -124,17 +126,18 @@ async function code(peers = PEERS) {
   complain("");
   idle = idle && !peers.length;
   if (peers.length) figures.wait([["model", OURS], ...peers]);
-  const sharp = realism();
-  const coded = await server.compress(file, model.name, quality, sharp, signal);
+  const decoder = decoding();
+  const coded = await server.compress(file, model.name, quality, decoder, signal);
   const first = !viewer.url("model");
   await viewer.set("model", OURS, coded.picture, signal);
   if (first) viewer.choose("original", "model");
   const settings = [model.name];
   if (quality !== null) settings.push(`quality ${quality}`);
-  if (sharp) settings.push(`realism ${sharp}`);
+  if (decoder.realism) settings.push(`realism ${decoder.realism}`);
+  if (decoder.decoder === "fast") settings.push("fast decoder");
   figures.fill("model", OURS, settings.join(", "), coded);
   offer(coded.bitstream, file.name, "model");
-  showCommand(model.name, quality, sharp);
+  showCommand(model.name, quality, decoder);
   if (peers.length) {
     say(`Compressing with other codecs to about ${coded.bytes.toLocaleString("en")} bytes…`);
   }
@@ -167,10 +170,11 @@ function offer(bitstream, name, shown) {
   element("png").download = `${stem}.png`;
 }
 
-function showCommand(model, quality, sharp) {
+function showCommand(model, quality, decoder) {
   const client = `python -m serving.client --server ${location.origin} --model ${model}`;
   const there = quality === null ? "" : ` --quality ${quality}`;
-  const back = sharp ? ` --realism ${sharp}` : "";
+  let back = decoder.realism ? ` --realism ${decoder.realism}` : "";
+  if (decoder.decoder === "fast") back = " --decoder fast";
   element("command").textContent =
     `${client}${there} compress photo.png\n${client}${back} decompress photo.tfcm`;
   element("shell").hidden = false;
@@ -191,6 +195,8 @@ function showRate() {
   const model = models.find((one) => one.name === element("model").value);
   element("quality-label").hidden = element("quality-row").hidden = !model?.many_rates;
   element("realism-label").hidden = element("realism-row").hidden = !model?.realism;
+  element("fast-label").hidden = element("fast-row").hidden = !model?.fast;
+  element("realism").disabled = Boolean(model?.fast) && element("fast").checked;
 }
 
 /** Runs a job after a pause without changes. A pending `refresh` has priority over other jobs. */
@@ -224,7 +230,7 @@ async function showAgain() {
   const { signal } = coding;
   say("Decompressing…");
   complain("");
-  const opened = await server.decompress(compressed, element("model").value, realism(), signal);
+  const opened = await server.decompress(compressed, element("model").value, decoding(), signal);
   await showDecoded(compressed, opened, signal);
 }
 
@@ -240,6 +246,10 @@ function listen() {
   });
   element("realism").addEventListener("input", () => {
     element("realism-value").textContent = (element("realism").value / 100).toFixed(2);
+    settle(decodeAgain);
+  });
+  element("fast").addEventListener("change", () => {
+    showRate();
     settle(decodeAgain);
   });
   element("model").addEventListener("change", () => {

@@ -55,8 +55,8 @@ export async function picture(file, signal) {
 }
 
 /** Compresses an image with a model: the bitstream, the decompressed image, size and quality. */
-export async function compress(file, model, quality, realism, signal) {
-  const parameters = quality === null ? { model, realism } : { model, quality, realism };
+export async function compress(file, model, quality, decoding, signal) {
+  const parameters = { model, ...(quality === null ? {} : { quality }), ...decoding };
   const answer = await posted("compress", parameters, file, signal);
   return {
     ...answer,
@@ -66,8 +66,8 @@ export async function compress(file, model, quality, realism, signal) {
 }
 
 /** Decompresses a bitstream with the model that compressed it. */
-export async function decompress(file, model, realism, signal) {
-  const answer = await posted("decompress", { model, realism }, file, signal);
+export async function decompress(file, model, decoding, signal) {
+  const answer = await posted("decompress", { model, ...decoding }, file, signal);
   return { ...answer, picture: blobOf(answer.picture, "image/png") };
 }
 
