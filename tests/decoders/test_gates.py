@@ -92,9 +92,8 @@ def test_costs(base):
     assert cost_function(base)(widths) == sum(counted.values())
     seconds = layer_seconds(base, rounds=1)
     assert set(seconds) >= set(counted) and all(value > 0.0 for value in seconds.values())
-    in_seconds = cost_function(base, "seconds")
+    in_seconds = cost_function(base, seconds)
+    np.testing.assert_allclose(in_seconds(widths), sum(seconds[name] for name in counted))
     assert in_seconds({**widths, "conv1": 8}) < in_seconds(widths)
     each = cost_per_channel(cost_function(base), {**widths, "block00": 0})
     assert "block00" not in each and all(0.0 < value < 1.0 for value in each.values())
-    with pytest.raises(ValueError, match="the cost is one of multiplications, seconds; got 'x'"):
-        cost_function(base, "x")

@@ -19,32 +19,38 @@ from tfc_models.layers import (
     ChannelNorm,
     Conv2D,
     Residual,
+    Upsampling,
     bfloat16_pays,
     compute_dtype,
+    convolved,
     leaky_relu,
     pad_to_multiple,
     relu,
 )
-from tfc_models.layers import polyphase_kernel as polyphase
 from tfc_models.layers.conv import fourier_basis
 from tfc_models.layers.precision import multiplies_bfloat16
 from tfc_models.training import config as configs
 
 
-@pytest.mark.parametrize(("size", "stride"), [(5, 2), (9, 4), (3, 2), (4, 2), (7, 3)])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [(5, 2), (9, 4), (3, 2), (4, 2), (7, 3), (8, 4), (13, 8), (2, 2), (3, 3), (6, 5), (16, 2)],
+)
 def test_polyphase_upsampling_equals_the_transposed_convolution(size, stride):
     maps = tf.random.stateless_normal([2, 6, 7, 4], [1, 2])
     kernel = tf.random.stateless_normal([size, size, 4, 3], [3, 4])
-    phases = tf.nn.conv2d(maps, polyphase(kernel, stride), 1, "SAME")
+    plan = Upsampling.of(size, stride)
+    phases = convolved(maps, plan.kernel(kernel), 1, plan.padding)
     expected = tf.nn.conv2d_transpose(
         maps, tf.transpose(kernel, [0, 1, 3, 2]), [2, 6 * stride, 7 * stride, 3], stride, "SAME"
     )
-    np.testing.assert_allclose(tf.nn.depth_to_space(phases, stride), expected, atol=1e-5)
+    np.testing.assert_allclose(plan.images(phases), expected, atol=1e-4)
 
 
-def test_a_5x5_convolution_up_by_2_becomes_3x3():
-    assert polyphase(tf.zeros([5, 5, 8, 6]), 2).shape == [3, 3, 8, 24]
-    assert polyphase(tf.zeros([9, 9, 8, 6]), 4).shape == [3, 3, 8, 96]
+@pytest.mark.parametrize(("size", "stride", "taps"), [(5, 2, 3), (9, 4, 3), (4, 2, 2), (13, 8, 2)])
+def test_upsampling_multiplies_by_few_zeros(size, stride, taps):
+    kernel = Upsampling.of(size, stride).kernel(tf.zeros([size, size, 8, 6]))
+    assert kernel.shape == [taps, taps, 8, 6 * stride**2]
 
 
 @pytest.mark.parametrize("kernel", ["rdft", "plain"])

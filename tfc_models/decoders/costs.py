@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -12,7 +12,6 @@ from tfc_models.decoders.widths import Widths, multiplications, widths_of
 from tfc_models.layers import level_weights
 from tfc_models.models import CompressionModel
 
-KINDS = ("multiplications", "seconds")
 LATENTS = 32, 48  # height and width of the maps that are measured: 512×768 pixels
 ROUNDS = 5
 
@@ -44,24 +43,24 @@ def layer_seconds(model: CompressionModel, rounds: int = ROUNDS) -> dict[str, fl
     return seconds
 
 
-def cost_function(model: CompressionModel, kind: str = "multiplications") -> CostFunction:
+def cost_function(
+    model: CompressionModel, seconds: Mapping[str, float] | None = None
+) -> CostFunction:
     """Returns a function of the widths of a model's synthesis that gives their cost.
 
     Args:
         model: the model.
-        kind: "multiplications" per latent position, or "seconds": each layer's multiplications
-            times its measured time per multiplication with all of its channels.
+        seconds: result of `layer_seconds`; the cost is then each layer's multiplications times its
+            time per multiplication with all of its channels. None: multiplications per latent
+            position.
     """
-    if kind not in KINDS:
-        raise ValueError(f"the cost is one of {', '.join(KINDS)}; got {kind!r}.")
     synthesis, inputs = model.synthesis, model.latent_channels
 
     def counted(widths: Widths) -> dict[str, float]:
         return multiplications(synthesis, widths, inputs)
 
-    if kind == "multiplications":
+    if seconds is None:
         return lambda widths: sum(counted(widths).values())
-    seconds = layer_seconds(model)
     full = counted(widths_of(synthesis))
     each = {name: seconds[name] / count for name, count in full.items()}
     return lambda widths: sum(each[name] * n for name, n in counted(widths).items())

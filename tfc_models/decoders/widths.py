@@ -118,11 +118,7 @@ def multiplications(synthesis: Chain, widths: Mapping[str, int], inputs: int) ->
 
 def _taps(layer: Conv2D) -> int:
     """Returns the number of taps of the convolution that is computed."""
-    if layer.up == 1:
-        return layer.size**2
-    before = (layer.size - layer.up) // 2
-    reach = max(-(-before // layer.up), (layer.size - 1 - before) // layer.up)
-    return (2 * reach + 1) ** 2
+    return (layer.upsampling.taps if layer.upsampling else layer.size) ** 2
 
 
 def narrowed_state(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.layers import Conv2D, polyphase_kernel
+from tfc_models.layers import Conv2D, convolved
 from tfc_models.layers.activation import LEAK, leaky_relu, relu
 
 # Defaults. A frozen model stores the exponents of its weights, and its activation bits if they
@@ -63,7 +63,7 @@ class _ExactConv:
 
     def _folded(self, kernel: np.ndarray) -> tf.Tensor:
         folded = tf.constant(kernel, tf.float64)
-        return polyphase_kernel(folded, self.layer.up) if self.layer.up > 1 else folded
+        return self.layer.upsampling.kernel(folded) if self.layer.upsampling else folded
 
     def _reach(self, first: int, end: int) -> float:
         """Returns a bound of all partial sums over some inputs: Σ |weight| · largest |input|."""
@@ -93,24 +93,24 @@ class _ExactConv:
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
         """Returns exact integer sums before depth_to_space, in float32 where it holds them."""
         if not fast:
-            return _convolved(tf.cast(maps, tf.float64), self.whole) + self.tiled_bias
+            return self._sums(tf.cast(maps, tf.float64), self.whole) + self.tiled_bias
         maps = tf.cast(maps, tf.float32)
         if len(self.pieces) == 1:
-            sums = [_convolved(maps, self.pieces[0][2])]
+            sums = [self._sums(maps, self.pieces[0][2])]
         else:
-            sums = [_convolved(maps[..., a:b], piece) for a, b, piece in self.pieces]
+            sums = [self._sums(maps[..., a:b], piece) for a, b, piece in self.pieces]
         if self.fits_float32:
             return tf.nn.bias_add(sums[0], tf.cast(self.tiled_bias, tf.float32))
         return tf.add_n([tf.cast(s, tf.float64) for s in sums]) + self.tiled_bias
 
-
-def _convolved(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    if kernel.shape[:2] != [1, 1]:
-        return tf.nn.conv2d(maps, kernel, 1, "SAME")
-    # A matrix product is faster than a 1×1 convolution for the few latents of a wavefront.
-    rows = tf.reshape(maps, [-1, kernel.shape[2]])
-    shape = tf.concat([tf.shape(maps)[:3], [kernel.shape[3]]], 0)
-    return tf.reshape(tf.matmul(rows, kernel[0, 0]), shape)
+    def _sums(self, maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if kernel.shape[:2] != [1, 1]:
+            upsampling = self.layer.upsampling
+            return convolved(maps, kernel, 1, upsampling.padding if upsampling else None)
+        # A matrix product is faster than a 1×1 convolution for the few latents of a wavefront.
+        rows = tf.reshape(maps, [-1, kernel.shape[2]])
+        shape = tf.concat([tf.shape(maps)[:3], [kernel.shape[3]]], 0)
+        return tf.reshape(tf.matmul(rows, kernel[0, 0]), shape)
 
 
 class _ExactParts:
@@ -254,7 +254,8 @@ class ExactNetwork:
                 sums = conv.accumulate(maps, fast)
                 if self._activated or i < len(self._convs) - 1:
                     sums = self._requantize(sums, i, conv.layer)
-                maps = tf.nn.depth_to_space(sums, conv.layer.up) if conv.layer.up > 1 else sums
+                upsampling = conv.layer.upsampling
+                maps = upsampling.images(sums) if upsampling else sums
             return maps
 
     def _requantize(self, sums: tf.Tensor, i: int, layer: Conv2D) -> tf.Tensor:

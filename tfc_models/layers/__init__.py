@@ -13,10 +13,11 @@ from tfc_models.layers.compression_layer import (
     check_state,
     part_of,
 )
-from tfc_models.layers.conv import Conv2D, polyphase_kernel
+from tfc_models.layers.conv import Conv2D, Upsampling
 from tfc_models.layers.gain import Gain, level_weights, rate_of_each
 from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
+from tfc_models.layers.multiply import convolved
 from tfc_models.layers.padding import pad_to_multiple
 from tfc_models.layers.precision import bfloat16_pays, compute_dtype
 from tfc_models.layers.residual import Attention, GainedResidual, Residual, bottleneck
@@ -36,18 +37,19 @@ __all__ = [
     "MaskedConv2D",
     "Parameters",
     "Residual",
+    "Upsampling",
     "bfloat16_pays",
     "bottleneck",
     "check_layers",
     "check_state",
     "checkerboard_mask",
     "compute_dtype",
+    "convolved",
     "leaky_relu",
     "level_weights",
     "nonlinearity",
     "pad_to_multiple",
     "part_of",
-    "polyphase_kernel",
     "raster_mask",
     "rate_of_each",
     "relu",

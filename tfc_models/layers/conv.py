@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,28 +13,58 @@ from tfc_models.layers.multiply import Multiplies
 KERNELS = ("rdft", "plain")
 
 
-def polyphase_kernel(kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """Rearranges a k×k×I×O kernel so that upsampling becomes a plain convolution.
+class Upsampling(NamedTuple):
+    """Plan of a transposed convolution as a convolution, depth_to_space and a crop.
 
-    A transposed convolution by `stride` fills the gaps between input samples with zeros
-    and multiplies by them. Sorting the kernel's taps by the output phase that they reach
-    leaves a small dense kernel with stride²·O outputs, to be followed by depth_to_space:
-    5×5 by 2 becomes 3×3 to 4·O, 9×9 by 4 becomes 3×3 to 16·O. The alignment is that of
-    `tf.nn.conv2d_transpose(padding="SAME")`.
+    A transposed convolution by `stride` fills the gaps between input samples with zeros and
+    multiplies by them. Sorting the kernel's taps by the output phase that they reach leaves a small
+    dense kernel with stride²·O outputs: 5×5 by 2 becomes 3×3 to 4·O, 8×8 by 4 becomes 2×2 to 16·O.
+    The alignment is that of `tf.nn.conv2d_transpose(padding="SAME")`.
+
+    Attributes:
+        stride: factor of the resolution.
+        taps: side of the small kernel.
+        front: rows of zeros before the kernel, with which no rows need to be cropped, or 0.
+        padding: rows of zeros before and after the maps.
+        crop: rows to remove before the first one.
     """
-    height, width, inputs, outputs = kernel.shape
-    size = max(height, width)
-    if height != width or size < stride:
-        raise ValueError(f"need a square kernel of at least {stride}×{stride}, got {kernel.shape}")
-    before = (size - stride) // 2
-    reach = max((before + stride - 1) // stride, (size - 1 - before) // stride)
-    support = 2 * reach + 1
-    front = stride * reach - before
-    back = stride * support - size - front
-    kernel = tf.pad(kernel, [[front, back], [front, back], [0, 0], [0, 0]])
-    kernel = tf.reshape(kernel, [support, stride, support, stride, inputs, outputs])
-    kernel = tf.transpose(tf.reverse(kernel, [0, 2]), [0, 2, 4, 1, 3, 5])
-    return tf.reshape(kernel, [support, support, inputs, stride * stride * outputs])
+
+    stride: int
+    taps: int
+    front: int
+    padding: tuple[int, int]
+    crop: int
+
+    @classmethod
+    def of(cls, size: int, stride: int) -> Upsampling:
+        """Returns the plan for a kernel of size×size."""
+        if size < stride:
+            raise ValueError(f"upsampling by {stride} needs a kernel of at least {stride}×{stride}")
+        taps = -(-size // stride)
+        before = (size - stride) // 2
+        front = -before % stride
+        front = front if size + front <= taps * stride else 0
+        before += front
+        padding = taps - 1 - before // stride, (before - 1) // stride + 1
+        return cls(stride, taps, front, padding, before % stride)
+
+    def kernel(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Rearranges a size×size×I×O kernel to taps×taps×I×(stride²·O)."""
+        size, _, inputs, outputs = kernel.shape
+        ends = [self.front, self.taps * self.stride - size - self.front]
+        kernel = tf.pad(kernel, [ends, ends, [0, 0], [0, 0]])
+        sides = self.taps, self.stride
+        kernel = tf.reshape(kernel, [*sides, *sides, inputs, outputs])
+        kernel = tf.transpose(tf.reverse(kernel, [0, 2]), [0, 2, 4, 1, 3, 5])
+        return tf.reshape(kernel, [self.taps, self.taps, inputs, self.stride**2 * outputs])
+
+    def images(self, maps: tf.Tensor) -> tf.Tensor:
+        """Returns the upsampled maps of a convolution's outputs."""
+        maps = tf.nn.depth_to_space(maps, self.stride)
+        if not self.crop:
+            return maps
+        inside = slice(self.crop, self.crop - self.stride)
+        return maps[:, inside, inside]
 
 
 @functools.cache
@@ -61,7 +91,7 @@ class Conv2D(Multiplies):
     It computes in the dtype of its input, so a whole transform runs in bfloat16 when its first
     input is bfloat16, without casts in between; the variables stay float32.
 
-    Padding is zeros, aligned as "SAME". Upsampling is polyphase (see `polyphase_kernel`).
+    Padding is zeros, aligned as "SAME". Upsampling is polyphase (see `Upsampling`).
 
     `kernel="rdft"` trains the kernel through its real Fourier transform: plain Adam on those
     variables is the Sadam optimizer of Ballé, "Efficient Nonlinear Transforms for Lossy Image
@@ -90,6 +120,7 @@ class Conv2D(Multiplies):
         if kernel not in KERNELS:
             raise ValueError(f"kernel is one of {', '.join(KERNELS)}; got {kernel!r}.")
         self.filters, self.size, self.down, self.up = filters, size, down, up
+        self.upsampling = Upsampling.of(size, up) if up > 1 else None
         self.use_bias, self.activation, self.parameterization = use_bias, activation, kernel
         self.bias = None
         self._folded: tf.Variable | None = None
@@ -138,7 +169,7 @@ class Conv2D(Multiplies):
     def _folded_kernel(self) -> tf.Tensor:
         if self._folded is not None:
             return tf.convert_to_tensor(self._folded)
-        return polyphase_kernel(self.kernel, self.up) if self.up > 1 else self.kernel
+        return self.upsampling.kernel(self.kernel) if self.upsampling else self.kernel
 
     def freeze(self) -> None:
         """Replaces the parameterization of the kernel by the tensor that inference uses."""
@@ -164,18 +195,18 @@ class Conv2D(Multiplies):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves NHWC maps and adds the bias."""
-        bias = self.bias
-        if bias is not None and self.up > 1:
+        bias, down, padding = self.bias, self.down, None
+        if self.upsampling:
+            padding = self.upsampling.padding
             # Before depth_to_space, so that convolution and bias are one operation.
-            bias = tf.tile(bias, [self.up**2])
-        down = self.down
+            bias = None if bias is None else tf.tile(bias, [self.up**2])
         if self.size == 1 and down > 1:
             # The gradient of a strided 1×1 convolution in bfloat16 aborts in oneDNN.
             inputs, down = inputs[:, ::down, ::down], 1
-        outputs = self.convolve(inputs, self._folded_kernel(), bias, down)
+        outputs = self.convolve(inputs, self._folded_kernel(), bias, down, padding)
         if self.activation is not None:
             outputs = self.activation(outputs)
-        return tf.nn.depth_to_space(outputs, self.up) if self.up > 1 else outputs
+        return self.upsampling.images(outputs) if self.upsampling else outputs
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

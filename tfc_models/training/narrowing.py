@@ -5,6 +5,7 @@ The model's analysis transform and entropy model are not trained, so its files d
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import tensorflow as tf
@@ -41,7 +42,10 @@ class NarrowingTrainer(DecoderTrainer):
 
     def __init__(self, decoder: GatedDecoder, digest: str, config: NarrowingTraining) -> None:
         super().__init__(decoder, digest, config)
-        self._cost_of = cost_function(decoder.base, config.cost)
+        seconds = (
+            json.loads(pathlib.Path(path).read_text()) if (path := config.layer_seconds) else None
+        )
+        self._cost_of = cost_function(decoder.base, seconds)
         self._full_cost = self._cost_of(widths_of(decoder.base.synthesis))
         self._first_cost = self._cost_of(decoder.widths)
         each = cost_per_channel(self._cost_of, decoder.widths)

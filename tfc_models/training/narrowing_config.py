@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-from tfc_models.decoders.costs import KINDS
 from tfc_models.training.config import check_rate, schedule_settings
 from tfc_models.training.decoder_config import DecoderTraining
 
@@ -17,8 +16,9 @@ class NarrowingTraining(DecoderTraining):
 
     target: float = 0.5
     """Cost of the decoder at the end, as a fraction of that of the model's own synthesis."""
-    cost: str = "seconds"
-    """What channels cost: multiplications, or seconds (see tfc_models.decoders.costs)."""
+    layer_seconds: str = ""
+    """JSON file with the measured time of each layer, by which channels cost time; if empty, they
+    cost multiplications (see tfc_models.decoders.costs)."""
     penalty: float = 20.0
     """Weight of the gates' magnitudes. A gate is weighted by the fraction of the cost that removing
     its channel saves."""
@@ -32,8 +32,6 @@ class NarrowingTraining(DecoderTraining):
         check_rate(self.gate_rate)
         if not 0.0 < self.target < 1.0:
             raise ValueError(f"target must be a fraction between 0 and 1; got {self.target}.")
-        if self.cost not in KINDS:
-            raise ValueError(f"cost must be one of {', '.join(KINDS)}; got {self.cost!r}.")
         if not 0.0 < self.penalty < math.inf:
             raise ValueError(f"penalty must be above 0; got {self.penalty}.")
         if self.multiple < 1:
@@ -42,8 +40,8 @@ class NarrowingTraining(DecoderTraining):
     @property
     def identity(self) -> dict[str, Any]:
         """Settings that must not change when a run resumes."""
-        settings = {"start": self.start, "target": self.target, "cost": self.cost}
-        return {**super().identity, **settings, "multiple": self.multiple}
+        settings = {"start": self.start, "target": self.target, "multiple": self.multiple}
+        return {**super().identity, **settings, "layer_seconds": self.layer_seconds}
 
     @property
     def schedule(self) -> dict[str, Any]:
