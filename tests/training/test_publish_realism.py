@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import GOLDEN, cropped, golden_codec, random_realism
 from tfc_models import zoo
 from tfc_models.realism import decoder_file
-from tfc_models.training import realism_publishing
+from tfc_models.training import realism_publishing, zoo_additions
 
 NAME = "mbt2018-mean"  # of one rate, so that there is little to measure
 
@@ -94,7 +94,7 @@ def test_errors_leave_the_zoo_unchanged(folder, monkeypatch):
     (folder / "images" / "a.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match="has no readable images"):
         publish(folder)
-    monkeypatch.setattr(realism_publishing, "MAX_BYTES", 1 << 10)
+    monkeypatch.setattr(zoo_additions, "MAX_BYTES", 1 << 10)
     with pytest.raises(ValueError, match="has at most 0 MiB"):
         publish(folder)
     assert sorted((folder / "zoo").iterdir()) == before

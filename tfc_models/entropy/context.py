@@ -226,13 +226,16 @@ class SliceInputs:
         return tf.split(maps, [part.channels for part in self._parts], axis=-1)
 
     def parameters(
-        self, decoded: tf.Tensor | None = None, known: tf.Tensor | None = None
+        self,
+        decoded: tf.Tensor | None = None,
+        known: tf.Tensor | None = None,
+        group: int | None = None,
     ) -> EntropyParameters:
         """See `order.VisitedSlice`."""
         context = None if decoded is None else self.normalized(decoded)
         bits = self.model.rates.index_fraction_bits
         results = [
-            part.parameters(self.model.networks, inputs, context, known, bits)
+            part.parameters(self.model.networks, inputs, context, known, bits, group)
             for part, inputs in zip(self._parts, self._inputs)
         ]
         index, mean = (tf.concat([p[i] for p in results], -1) for i in range(2))

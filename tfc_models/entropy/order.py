@@ -87,9 +87,15 @@ class VisitedSlice(Protocol):
         """Number of channels."""
 
     def parameters(
-        self, decoded: tf.Tensor | None = None, known: tf.Tensor | None = None
+        self,
+        decoded: tf.Tensor | None = None,
+        known: tf.Tensor | None = None,
+        group: int | None = None,
     ) -> EntropyParameters:
-        """Returns parameters of all latents, given those that are decoded and a mask of them."""
+        """Returns parameters of latents, given those that are decoded and a mask of them.
+
+        Only those of one of the order's groups are needed if its index is given.
+        """
 
     def context_free_inputs(self) -> tf.Tensor:
         """Returns maps that the parameter networks read beside the context in space."""
@@ -145,9 +151,9 @@ class Checkerboard(Parallel):
     def visit(self, part: VisitedSlice, latents: Latents) -> tuple[EntropyParameters, tf.Tensor]:
         """See the base class."""
         first, second = self.groups(part.shape, part.channels)
-        early = part.parameters()
+        early = part.parameters(group=0)
         decoded = latents(first, early)
-        late = part.parameters(decoded, first.mask)
+        late = part.parameters(decoded, first.mask, group=1)
         decoded += latents(second, late)
         # Sums of a value and zero are exact.
         assert early.mean is not None and late.mean is not None, "contexts predict means"

@@ -108,7 +108,7 @@ class JointSlice:
                 chain,
                 tuple(inputs),
                 hidden=layers is not self.stack[-1],
-                windowed=layers is self.spatial_context and self.order.sequential,
+                windowed=layers is self.spatial_context,
                 stored_as=None if prefix else stored,
             )
             networks.append(network)
@@ -157,6 +157,7 @@ class JointSlice:
         decoded: tf.Tensor | None,
         known: tf.Tensor | None,
         index_bits: int,
+        group: int | None = None,
     ) -> EntropyParameters:
         """Returns scale indexes and means before they are adapted to a rate.
 
@@ -166,7 +167,11 @@ class JointSlice:
             decoded: decoded latents of this slice, as networks read them; None: none.
             known: mask of `decoded`.
             index_bits: bits behind the binary point of exact indexes.
+            group: index of the order's group whose parameters are needed; exact parameters of
+                other latents are then 0. None: all.
         """
+        if networks.frozen and group is not None:
+            return self._halves(self._of_group(networks, inputs, decoded, known, index_bits, group))
         spatial_context = (
             None
             if self.spatial_context is None
@@ -187,6 +192,43 @@ class JointSlice:
             return self._exact_parameters(networks, maps[..., :width], context, index_bits)
 
         return self._halves(tiled(predict, maps, 1, 1, out, halo=0))
+
+    def _of_group(
+        self,
+        networks: Networks,
+        inputs: tf.Tensor,
+        decoded: tf.Tensor | None,
+        known: tf.Tensor | None,
+        index_bits: int,
+        group: int,
+    ) -> tf.Tensor:
+        """Returns maps of exact parameters of one of the order's groups, zeros elsewhere."""
+        assert self.spatial_context is not None
+        reach = self.spatial_context.size // 2
+        taps = np.argwhere(self.spatial_context.mask)
+        width = inputs.shape[3]
+        maps, halo = inputs, 0
+        if decoded is not None:
+            maps = tf.concat([inputs, *self._context_inputs(decoded, known)], -1)
+            halo = reach + reach % 2  # Even, so that tiles have the same groups as the whole.
+        window_channels = len(taps) * (self.channels + self.marks_known)
+
+        def predict(maps: tf.Tensor) -> tf.Tensor:
+            shape = tf.shape(maps)[1:3]
+            here = self.order.groups(shape)[group]
+            rows = here.take(maps[..., :width])[:, :, None]
+            windows = tf.zeros([1, 1, 1, window_channels])
+            if decoded is not None:
+                ends = [reach, reach]
+                padded = tf.pad(maps[..., width:], [[0, 0], ends, ends, [0, 0]])
+                shifted = [padded[:, y : y + shape[0], x : x + shape[1]] for y, x in taps]
+                windows = tf.concat([here.take(m) for m in shifted], -1)[:, :, None]
+            context = networks.evaluate_windows(self._spatial_name, windows)
+            exact = self._exact_parameters(networks, rows, context, index_bits)
+            return here.put(exact[:, :, 0], shape)
+
+        out = tf.TensorSpec([None, None, self.stack[-1].filters], tf.float32)
+        return tiled(predict, maps, 1, 1, out, halo=halo)
 
     def window_parameters(
         self, networks: Networks, inputs: tf.Tensor, windows: tf.Tensor, index_bits: int
@@ -230,10 +272,14 @@ class JointSlice:
         """Returns the context in space; with sides of 1 if nothing is decoded."""
         if decoded is None:
             decoded, known = tf.zeros([1, 1, 1, self.channels]), tf.zeros([1, 1, 1, 1])
-        maps = [decoded]
-        if self.marks_known:
-            maps.append(tf.broadcast_to(known, tf.concat([tf.shape(decoded)[:3], [1]], 0)))
-        return networks.evaluate(self._spatial_name, *maps)
+        return networks.evaluate(self._spatial_name, *self._context_inputs(decoded, known))
+
+    def _context_inputs(self, decoded: tf.Tensor, known: tf.Tensor | None) -> list[tf.Tensor]:
+        """Returns the maps that the context in space reads."""
+        if not self.marks_known:
+            return [decoded]
+        known = tf.broadcast_to(known, tf.concat([tf.shape(decoded)[:3], [1]], 0))
+        return [decoded, known]
 
     @property
     def _spatial_name(self) -> str:
@@ -306,6 +352,7 @@ class SeparateSlice:
         decoded: tf.Tensor | None,
         known: tf.Tensor | None,
         index_bits: int,
+        group: int | None = None,
     ) -> EntropyParameters:
         """See `JointSlice`."""
         features, before = inputs

@@ -1,30 +1,21 @@
-"""Publication of realism decoders in the zoo, with metrics measured at that time.
-
-Writes NAME.realism.npz and its card next to the model's weights, and adds them to the model's
-entry. If the entry already has a decoder, the new one gets the next version number; published files
-are not changed.
-"""
+"""Publication of realism decoders in the zoo, with metrics measured at that time."""
 
 from __future__ import annotations
 
-import json
 import pathlib
-import shutil
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from tfc_models import metrics, zoo
+from tfc_models import metrics
 from tfc_models.codec import Codec
+from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import prepare
-from tfc_models.remote import sha256_of
 from tfc_models.training import data
-from tfc_models.zoo import files
+from tfc_models.training.zoo_additions import add_decoder
 
 QUALITIES = (5, 15, 30, 60)
 REALISM_VALUES = (0.0, 0.5, 1.0)
-MAX_BYTES = 6 << 20
 METRIC_NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
 
 
@@ -120,29 +111,11 @@ def publish(
         invents: what details it invents.
         selected: what was selected with the validation images, or "nothing".
     """
-    index_path = folder / "index.json"
-    if not index_path.exists():
-        raise ValueError(f"there is no zoo in {folder}.")
-    index = json.loads(index_path.read_text(encoding="utf-8"))
-    versions = [item for item in index if item["name"] == name]
-    if not versions:
-        raise ValueError(f"there is no {name} in {index_path}.")
-    newest = max(versions, key=lambda item: item["version"])
-    codec = Codec(zoo.build_model(files.read(folder / newest["file"])), name, realism=weights)
-    if weights.stat().st_size > MAX_BYTES:
-        raise ValueError(f"a realism decoder of the zoo has at most {MAX_BYTES >> 20} MiB.")
-    images = f"the {len(data.find(validation))} images of {pathlib.Path(validation).name}"
-    text = card(codec, measure_decoder(codec, validation), note, invents, images, selected)
-    stem = f"{pathlib.Path(newest['file']).stem}.realism"
-    paths = (folder / f"{stem}{v}.npz" for v in ("", *(f".v{i}" for i in range(2, 1000))))
-    path = next(path for path in paths if not path.exists())
-    partial = path.with_suffix(".part")
-    shutil.copyfile(weights, partial)
-    partial.replace(path)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
-    newest.update(realism=path.name, realism_sha256=sha256_of(path))
-    partial = index_path.with_suffix(".part")
-    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    partial.replace(index_path)
-    logging.info("%s: %.2f MiB, for %s", path, path.stat().st_size / 2**20, codec.digest)
-    return path
+
+    def card_of(model: CompressionModel) -> str:
+        codec = Codec(model, name, realism=weights)
+        images = f"the {len(data.find(validation))} images of {pathlib.Path(validation).name}"
+        rows = measure_decoder(codec, validation)
+        return card(codec, rows, note, invents, images, selected)
+
+    return add_decoder(folder, name, "realism", weights, card_of)
