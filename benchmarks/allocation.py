@@ -27,17 +27,22 @@ from functools import partial
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from PIL import Image
 
 import tfc_models
 from tfc_models import allocation, images
 from tfc_models.allocation import Candidate, Goal
 from tfc_models.allocation.measuring import MeasuringSettings
+from tfc_models.analysis.plots import SETTINGS
 from tfc_models.models.stored import digest
+from tfc_models.training.source_plots import save_webp
 
 REALISM = (0.0, 0.5, 1.0)
 # Limits of MSE of the RDP programs, between those of RD (0) and RP (1).
 SHARES = (0.25, 0.5)
+COLORS = ("#0072b2", "#56b4e9", "#009e73", "#b8860b", "#c44e52")
 Rows = list["tuple[allocation.Measurement | None, ...]"]
 
 
@@ -170,6 +175,7 @@ def realism_tables(options: argparse.Namespace) -> None:
     for index, candidate in enumerate(candidates):
         print(f"| {candidate.label} | {figures_of(rows, [index] * len(rows), pixels, ['lpips'])} |")
     names = [f"realism {realism:g}" for realism in REALISM]
+    points: dict[str, list[tuple[float, float, float]]] = {}
     print(f"\n| budget, bpp | program | {heads} | {' | '.join(names)} | gap |\n|" + "---|" * 10)
     for bpp in options.bpp:
         total = int(bpp * pixels / 8)
@@ -189,6 +195,36 @@ def realism_tables(options: argparse.Namespace) -> None:
             numbers = " | ".join(str(levels.count(name)) for name in names)
             cells = figures_of(rows, found.choice, pixels, ["lpips"])
             print(f"| {bpp:g} | {title} | {cells} | {numbers} | {found.gap:.1e} |")
+            result = allocation.totals(rows, found.choice, ["lpips"])
+            kind = title.partition(" ≤")[0]
+            if kind.endswith("MSE"):
+                kind += f" {SHARES[errors.index(goal.means['mse'])]:g} of the way to RP"
+            points.setdefault(kind, []).append((bpp, psnr(result.mse), result.further["lpips"]))
+    if options.plot:
+        title = f"{len(paths)} images, three levels of realism"
+        save_webp(program_plot(points, title), options.plot)
+
+
+def program_plot(points: dict[str, list[tuple[float, float, float]]], title: str) -> Figure:
+    """Returns the plots of PSNR and LPIPS over the budget for each program."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(9.2, 4.2), layout="constrained")
+        for axes, column, name in zip(
+            figure.subplots(1, 2),
+            (1, 2),
+            ("PSNR of the mean MSE, dB", "mean LPIPS (lower is better)"),
+        ):
+            for (kind, rows), color, marker in zip(points.items(), COLORS, "osD^v"):
+                bpp, *values = zip(*rows)
+                axes.plot(bpp, values[column - 1], marker, ls="-", color=color, label=kind, ms=5)
+            axes.set_xlabel("budget, bits per pixel")
+            axes.set_ylabel(name)
+            axes.grid(color="#dddddd", linewidth=0.6)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+        figure.suptitle(title, x=0.06, ha="left", fontsize=11)
+    return figure
 
 
 def solver_figures(options: argparse.Namespace) -> None:
@@ -231,6 +267,7 @@ def main() -> None:
     parser.add_argument("--qualities", type=numbers, help="default: 11 over the range of the codec")
     parser.add_argument("--bpp", type=numbers, default=[0.15], help="budgets, in bits per pixel")
     parser.add_argument("--measurements", type=pathlib.Path, help="file of measurements")
+    parser.add_argument("--plot", type=pathlib.Path, help="for realism: WebP file of the figure")
     parser.add_argument("--images", type=int, default=100_000, help="for solver")
     parser.add_argument("--limits", type=int, choices=(1, 2, 3), default=1, help="for solver")
     options = parser.parse_args()

@@ -22,6 +22,7 @@ from absl import flags, logging
 from tfc_models.allocation import CodecSettings
 from tfc_models.cli import absl_programs, arguments
 from tfc_models.codec import DEFAULT_MAX_PIXELS
+from tfc_models.evaluation.peers import AVIF_SPEED
 from tfc_models.images import parse_color
 from tfc_models.serving import bulk, bulk_work
 
@@ -48,6 +49,9 @@ _POINTS = flags.DEFINE_integer("points", 11, "for measure: qualities per codec",
 _QUALITIES = flags.DEFINE_string(
     "qualities", None, "for measure: qualities and ranges such as 5,20-60, instead of --points"
 )
+_AVIF_SPEED = flags.DEFINE_integer(
+    "avif_speed", AVIF_SPEED, "for measure: speed of the AVIF encoder, 0 (smallest) to 10", 0, 10
+)
 _METRICS = flags.DEFINE_list("metrics", [], "for measure: metrics in addition to MSE and PSNR")
 _BACKGROUND = flags.DEFINE_string("background", None, "background colour of transparent images")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DEFAULT_MAX_PIXELS, "larger images fail", 1)
@@ -70,7 +74,9 @@ def run(words: list[str]) -> int:
         tune=_TUNE.value,
         background=parse_color(_BACKGROUND.value) if _BACKGROUND.value else None,
         max_pixels=_MAX_PIXELS.value,
-        codecs=CodecSettings(tuple(_CODECS.value), _POINTS.value, qualities, effort=effort),
+        codecs=CodecSettings(
+            tuple(_CODECS.value), _POINTS.value, qualities, _AVIF_SPEED.value, effort
+        ),
         metrics=tuple(_METRICS.value),
     )
     outcome = bulk.run(settings, beam_flags)

@@ -177,6 +177,8 @@ def test_unavailable_qualities_are_left_out():
     ]
     with pytest.raises(ValueError, match="JPEG has none of the qualities"):
         CodecSettings(("jpeg",), qualities=(0,)).candidates()
+    with pytest.raises(ValueError, match="JPEG 2000 has rates in place of qualities: give"):
+        CodecSettings(("jpeg2000",), qualities=(50,)).candidates()
 
 
 def test_every_standard_codec_has_a_suffix():

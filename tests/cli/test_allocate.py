@@ -238,7 +238,10 @@ def test_limits_that_contradict_each_other_name_the_nearest_total(capsys):
         (("--mean", "mse=5"), "mse is optimized and cannot be limited too"),
         (("--optimize", "bytes", "--total", "5k"), "bytes is optimized and cannot be limited too"),
         (("--mean", "beauty=5"), "there is no metric 'beauty'; the metrics are: mse, psnr"),
-        (("--optimize", "size", "--total", "5k"), "there is no metric 'size'"),
+        (
+            ("--optimize", "size", "--total", "5k"),
+            "there is no quantity 'size'; choose one of bytes, mse",
+        ),
         (("--total", "5 apples"), "is not a whole number of bytes"),
         (("--mean", "lpips"), "'lpips' is not NAME=X"),
         (("--total", "5k", "--weights", "lpips=x.npz"), "--weights lpips=… has an effect if"),

@@ -68,7 +68,7 @@ def test_a_resumed_run_keeps_gates_and_removed_channels(batch, tmp_path):
 def test_channels_cost_measured_time(tmp_path):
     path = tmp_path / "seconds.json"
     layers = [layer.name for layer in build_trainer().model.base.synthesis.layers]
-    seconds = {name: 1e-9 for name in layers} | {"conv0": 1.0}
+    seconds = dict.fromkeys(layers, 1e-09) | {"conv0": 1.0}
     path.write_text(json.dumps(seconds))
     trainer = build_trainer(layer_seconds=str(path), target=0.5)
     trainer.before_step(1.0)

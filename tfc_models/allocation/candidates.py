@@ -90,6 +90,10 @@ class CodecSettings:
         peer.load()
         settings = peer.curve_settings(self.points)
         if self.qualities:
+            if peer.by_rate:
+                raise ValueError(
+                    f"{peer.title} has rates in place of qualities: give --points, or leave it out."
+                )
             settings = [setting for setting in peer.settings if setting in self.qualities]
             _check_any(settings, peer.title)
         made = (evaluation.peer_setting(peer, setting) for setting in settings)

@@ -54,8 +54,13 @@ class Goal:
 
     def __post_init__(self) -> None:
         names = metric_names()
-        for name in (self.optimize, *self.means, *self.each):
-            if name not in names and (name != BYTES or name != self.optimize):
+        if self.optimize not in (BYTES, *names):
+            raise ValueError(
+                f"there is no quantity {self.optimize!r}; choose one of {BYTES}, "
+                f"{', '.join(names)}."
+            )
+        for name in (*self.means, *self.each):
+            if name not in names:
                 raise ValueError(
                     f"there is no metric {name!r}; the metrics are: {', '.join(names)}."
                 )

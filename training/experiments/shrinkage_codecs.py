@@ -27,6 +27,8 @@ IMAGES = flags.DEFINE_string(
 COUNT = flags.DEFINE_integer("count", None, "number of images (default: all)", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "docs", "folder for results")
 
+QUALITIES = (0, 25, 50, 75, 100)  # one per step
+QUALITY_OF_STEP_1 = 50
 NAMES = {"kirmemis2020": "shrinkage", "kirmemis2020-gdn": "GDN"}
 
 

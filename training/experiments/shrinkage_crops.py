@@ -22,13 +22,14 @@ from tfc_models.codec import Codec
 from tfc_models.evaluation import sheet
 from training.experiments import shrinkage_codecs
 
-QUALITIES = (0, 25, 50, 75, 100)  # one per step
 WEBP_QUALITY = 85
 
 
 def equal_files(codecs: dict[str, Codec], image: np.ndarray) -> dict[str, bytes]:
     """Returns the files of both codecs whose sizes differ least in proportion."""
-    files = [[codec.compress(image, q) for q in QUALITIES] for codec in codecs.values()]
+    files = [
+        [codec.compress(image, q) for q in shrinkage_codecs.QUALITIES] for codec in codecs.values()
+    ]
     pairs = itertools.product(*files)
     best = min(pairs, key=lambda pair: abs(math.log(len(pair[0]) / len(pair[1]))))
     return dict(zip(codecs, best))

@@ -23,7 +23,6 @@ from tfc_models.entropy.normalized import STEPS
 from tfc_models.training.source_plots import save_webp
 from training.experiments import shrinkage_codecs
 
-QUALITIES = (0, 25, 50, 75, 100)  # one per step
 FILES = {"psnr": "shrinkage_psnr.webp", "ms_ssim": "shrinkage_ms_ssim.webp"}
 
 
@@ -50,7 +49,7 @@ def write() -> None:
         table.writerow(["activation", "step", "quality", "bpp", "psnr", "ms_ssim"])
         for name, codec in shrinkage_codecs.codecs().items():
             points = []
-            for step, quality in zip(STEPS, QUALITIES):
+            for step, quality in zip(STEPS, shrinkage_codecs.QUALITIES):
                 result = point(codec, images, quality)
                 points.append(result)
                 figures = [round(v, 4) for v in result[:3]]

@@ -29,7 +29,6 @@ from training.experiments import shrinkage_codecs
 
 _SIDE = flags.DEFINE_integer("side", 1024, "height and width of noise images", lower_bound=1)
 
-STEP_OF_1 = 50  # quality
 SEED = 0
 
 
@@ -57,7 +56,7 @@ def fit_of(codec: Codec, images: Sequence[np.ndarray]) -> Fit:
     latents, rates, decibels = [], [], []
     for image in images:
         latents.append(shrinkage_codecs.normalized_latents(codec.model, image))
-        data = codec.compress(image, STEP_OF_1)
+        data = codec.compress(image, shrinkage_codecs.QUALITY_OF_STEP_1)
         rates.append(8.0 * len(data) / image[..., 0].size)
         decibels.append(shrinkage_codecs.quality("psnr", image, codec.decompress(data)))
     all_latents = np.concatenate(latents)

@@ -25,7 +25,6 @@ from training.experiments import shrinkage_codecs
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "measurements, of which the least counts", 1)
 
-STEP_OF_1 = 50  # quality
 DTYPES = {"float32": "off", "bfloat16": "on"}
 WARM_UP = 64  # pixels a side
 
@@ -33,7 +32,7 @@ WARM_UP = 64  # pixels a side
 def seconds(codec: Codec, image: np.ndarray) -> tuple[float, float]:
     """Returns the times of encoding and of decoding an image."""
     start = time.perf_counter()
-    data = codec.compress(image, STEP_OF_1)
+    data = codec.compress(image, shrinkage_codecs.QUALITY_OF_STEP_1)
     middle = time.perf_counter()
     codec.decompress(data)
     return middle - start, time.perf_counter() - middle
