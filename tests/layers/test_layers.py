@@ -25,10 +25,11 @@ from tfc_models.layers import (
     convolved,
     leaky_relu,
     pad_to_multiple,
+    precision,
     relu,
 )
 from tfc_models.layers.conv import fourier_basis
-from tfc_models.layers.precision import multiplies_bfloat16
+from tfc_models.layers.precision import bfloat16_instructions
 from tfc_models.training import config as configs
 
 
@@ -246,26 +247,39 @@ def test_the_bfloat16_switch():
         compute_dtype("yes")
 
 
-NATIVE = "processor: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n"
+NATIVE = "processor: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\n"
+BOTH = {"avx512_bf16", "amx_bf16"}
 
 
 @pytest.mark.parametrize(
     ("cpuinfo", "environment", "expected"),
     [
-        (NATIVE, {}, True),
-        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, True),
-        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True),
-        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, False),
-        (NATIVE, {"TF_ENABLE_ONEDNN_OPTS": "0"}, False),
-        ("flags : fpu avx512f amx_bf16", {}, True),
-        ("flags : fpu avx512f", {}, False),
-        ("", {}, False),
+        (NATIVE, {}, BOTH),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, BOTH),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, {"avx512_bf16"}),
+        (NATIVE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, set()),
+        (NATIVE, {"TF_ENABLE_ONEDNN_OPTS": "0"}, set()),
+        ("flags : fpu avx512f amx_bf16", {}, {"amx_bf16"}),
+        ("flags : fpu avx512f avx512_bf16", {}, {"avx512_bf16"}),
+        ("flags : fpu avx512f", {}, set()),
+        ("", {}, set()),
     ],
 )
 def test_auto_depends_on_the_machine_and_its_settings_and_not_on_time(
     cpuinfo, environment, expected
 ):
-    assert multiplies_bfloat16(cpuinfo, environment) == expected
+    assert bfloat16_instructions(cpuinfo, environment) == expected
+
+
+@pytest.mark.parametrize(("flags", "setting"), [("amx_bf16", "on"), ("avx512_bf16", "off")])
+def test_gradients_are_in_bfloat16_only_where_they_are_faster(flags, setting, monkeypatch):
+    monkeypatch.setattr(precision, "_cpuinfo", lambda: f"flags : {flags}")
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert precision.setting_for_gradients("auto") == setting
+    assert precision.setting_for_gradients("on") == "on"
+    assert precision.setting_for_gradients("off") == "off"
 
 
 @pytest.mark.parametrize("isa", ["SSE41", "AVX2"])

@@ -40,6 +40,7 @@ import tensorflow as tf
 from tfc_models.codec.tuning import Tuning, squared_error_weight
 from tfc_models.codec.windows import Latents, Place, window_counts
 from tfc_models.entropy.parameters import ALL_CHANNELS, EntropyParameters
+from tfc_models.layers import setting_for_gradients
 from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import distortions
 
@@ -396,6 +397,6 @@ def differentiable_copy(model: CompressionModel) -> CompressionModel:
     copy = type(model)(**{**model.config, "kernel": "plain"})
     copy.assign_state(model.plain_state)
     copy.coder.anneal(1.0)
-    copy.set_bfloat16(model.bfloat16)
+    copy.set_bfloat16(setting_for_gradients(model.bfloat16))
     copy.trainable = False
     return copy

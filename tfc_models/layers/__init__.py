@@ -19,7 +19,7 @@ from tfc_models.layers.gdn import GDN, nonlinearity
 from tfc_models.layers.masked import MaskedConv2D, checkerboard_mask, raster_mask
 from tfc_models.layers.multiply import convolved
 from tfc_models.layers.padding import pad_to_multiple
-from tfc_models.layers.precision import bfloat16_pays, compute_dtype
+from tfc_models.layers.precision import bfloat16_pays, compute_dtype, setting_for_gradients
 from tfc_models.layers.residual import Attention, GainedResidual, Residual, bottleneck
 from tfc_models.layers.shrinkage import HardShrinkage
 from tfc_models.layers.tiling import tiled
@@ -53,5 +53,6 @@ __all__ = [
     "raster_mask",
     "rate_of_each",
     "relu",
+    "setting_for_gradients",
     "tiled",
 ]

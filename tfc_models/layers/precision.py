@@ -1,8 +1,10 @@
 """Choice of bfloat16 or float32 for convolutions: off, on or auto.
 
 bfloat16 is faster only on processors that multiply it natively (AVX512-BF16, AMX) and on GPUs.
-Plain AVX-512 runs it slower than float32, and AVX2 does not run it. `auto` depends on the machine
-and its settings, not on timing: an image then always gives the same file.
+Plain AVX-512 runs it slower than float32, and AVX2 does not run it. Gradients of convolutions are
+faster only with AMX and on GPUs: with AVX512-BF16 alone, training steps take several times as long
+as in float32. `auto` depends on the machine and its settings, not on timing: an image then always
+gives the same file.
 """
 
 from __future__ import annotations
@@ -27,22 +29,35 @@ def compute_dtype(bfloat16: str = "auto") -> tf.DType:
     return tf.bfloat16 if bfloat16 == "on" else tf.float32
 
 
-def multiplies_bfloat16(cpuinfo: str, environment: Mapping[str, str]) -> bool:
-    """Returns whether oneDNN multiplies bfloat16 natively, given CPU flags and environment."""
+def setting_for_gradients(bfloat16: str) -> str:
+    """Returns the setting for networks whose gradients are computed; resolves "auto"."""
+    if bfloat16 != "auto":
+        return bfloat16
+    native = bfloat16_instructions(_cpuinfo(), os.environ)
+    faster = "amx_bf16" in native or bool(tf.config.list_physical_devices("GPU"))
+    return "on" if faster and bfloat16_pays() else "off"
+
+
+def bfloat16_instructions(cpuinfo: str, environment: Mapping[str, str]) -> set[str]:
+    """Returns the instructions by which oneDNN multiplies bfloat16, given flags and environment."""
     if environment.get("TF_ENABLE_ONEDNN_OPTS", "1") == "0":
-        return False
+        return set()
     isa = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "")).upper()
-    if isa not in ("", "ALL", "DEFAULT") and not any(k in isa for k in ("BF16", "FP16", "AMX")):
-        return False
+    allowed = {"avx512_bf16", "amx_bf16"}
+    if isa not in ("", "ALL", "DEFAULT") and "AMX" not in isa:
+        allowed = {"avx512_bf16"} if "BF16" in isa or "FP16" in isa else set()
     flags = next((line.split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return allowed & set(flags)
+
+
+def _cpuinfo() -> str:
+    return CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
 
 
 @functools.cache
 def bfloat16_pays() -> bool:
     """Returns whether bfloat16 is native here and agrees with float32 in a small convolution."""
-    cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
-    native = multiplies_bfloat16(cpuinfo, os.environ)
+    native = bfloat16_instructions(_cpuinfo(), os.environ)
     if not native and not tf.config.list_physical_devices("GPU"):
         return False
     with tf.init_scope():

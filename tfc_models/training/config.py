@@ -124,6 +124,7 @@ class CodingConfig(ImageConfig):
     cache_gigabytes: float = 8.0
     """Disk space for decoded images (see tfc_models.training.pixel_cache); 0 disables the cache."""
     bfloat16: str = "auto"
+    """Convolutions in bfloat16: on, off, or auto (only where its gradients are faster, too)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

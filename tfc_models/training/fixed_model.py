@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from tfc_models import metrics, models, zoo
+from tfc_models.layers import setting_for_gradients
 from tfc_models.models.stored import digest
 from tfc_models.training import data
 from tfc_models.training.loop import Run
@@ -54,7 +55,7 @@ def load_base(name: str) -> tuple[models.CompressionModel, str]:
 def base_of(config: BaseSettings) -> tuple[models.CompressionModel, str]:
     """Returns the model that a config names; see `load_base`."""
     base, base_digest = load_base(config.base)
-    base.set_bfloat16(config.bfloat16)
+    base.set_bfloat16(setting_for_gradients(config.bfloat16))
     if config.model != base.name:
         raise ValueError(f"the config is for {config.model}; {config.base} is {base.name}.")
     return base, base_digest

@@ -13,6 +13,7 @@ import pathlib
 import tensorflow as tf
 
 from tfc_models import models
+from tfc_models.layers import setting_for_gradients
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.training import image_run
 from tfc_models.training.adversarial import AdversarialTrainer, CriticBatch
@@ -130,7 +131,7 @@ def train(
 
     def build() -> GanTrainer:
         model = models.build(config.model, **config.arguments)
-        model.set_bfloat16(config.bfloat16)
+        model.set_bfloat16(setting_for_gradients(config.bfloat16))
         return GanTrainer(model, config)
 
     image_run.train(config, workdir, source, validation, strategy, build, GanRun)
