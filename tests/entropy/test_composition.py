@@ -203,7 +203,7 @@ def test_incompatible_parts_are_refused(quantization, prediction, message):
         JointSlice([conv(8, 1, "heads")], spatial_context, Raster(3))
     with pytest.raises(ValueError, match="from 1×1 convolutions"):
         JointSlice([conv(8, 3, "heads")], spatial_context, Checkerboard())
-    scales = HyperPrediction(Chain([conv(6, 3, "conv0", up=4)], name="h_s"), zero_mean=True)
+    scales = HyperPrediction(Chain([conv(6, 5, "conv0", up=4)], name="h_s"), zero_mean=True)
     analysis = Chain([conv(4, 3, "conv0", down=4)], name="h_a")
     with pytest.raises(ValueError, match="needs a prediction with means"):
         LatentCoder(analysis, 4, scales, Rounding(), Gains(6, 4, 3))
