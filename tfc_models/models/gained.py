@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tfc_models.entropy import Gains, HyperPrediction, LatentCoder, Rounding
 from tfc_models.layers import (
     Chain,
+    CompressionLayer,
     Conv2D,
     Gain,
     GainedResidual,
@@ -98,15 +100,7 @@ class GainedStem4(CompressionModel):
             name="analysis",
         )
         synthesis = Chain(
-            [
-                Gain(latents, levels, name="gain"),
-                *row(2),
-                Conv2D(wide, 4, up=2, kernel=kernel, name="conv2"),
-                *row(1),
-                Conv2D(channels, 4, up=2, kernel=kernel, name="conv1"),
-                *row(0),
-                Conv2D(3, 8, up=4, kernel=kernel, name="conv0"),
-            ],
+            [Gain(latents, levels, name="gain"), *self.synthesis_layers(row, channels, kernel)],
             name="synthesis",
         )
         hyper_analysis = Chain(
@@ -130,6 +124,25 @@ class GainedStem4(CompressionModel):
             Gains(latents, channels, levels),
         )
         super().__init__(analysis, synthesis, coder)
+
+    def synthesis_layers(
+        self, row: Callable[[int], list[GainedResidual]], channels: int, kernel: str
+    ) -> list[CompressionLayer]:
+        """Returns the layers of the synthesis after its gain.
+
+        Args:
+            row: returns new residual blocks for a stage, 0 at a quarter of the resolution.
+            channels: width at a quarter of the resolution.
+            kernel: parameterization of kernels.
+        """
+        return [
+            *row(2),
+            Conv2D(channels * 3 // 2, 4, up=2, kernel=kernel, name="conv2"),
+            *row(1),
+            Conv2D(channels, 4, up=2, kernel=kernel, name="conv1"),
+            *row(0),
+            Conv2D(3, 8, up=4, kernel=kernel, name="conv0"),
+        ]
 
     def prediction(self, features: list[Conv2D], heads: Conv2D) -> HyperPrediction:
         """Returns the prediction of entropy parameters.
