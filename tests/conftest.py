@@ -42,6 +42,7 @@ SMALL = {
     "gained-channelwise": {"channels": 8, "latents": 12},
     "gained-checkerboard": {"channels": 8, "latents": 12},
     "gained-raster": {"channels": 8, "latents": 12},
+    "gained-shallow": {"channels": 8, "latents": 12},
     "gained-stem4": {"channels": 8, "latents": 12},
     "gained-universal": {"channels": 8, "latents": 12},
     "hific": {"channels": 4, "latents": 12, "hyper": 8, "blocks": 2},

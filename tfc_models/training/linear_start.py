@@ -4,21 +4,22 @@ A randomly initialized network trains for hours before it is as good as JPEG's t
 strided convolutions can instead be initialized as a nearly optimal linear transform. Each stage is
 the principal component analysis of the 2×2 (or 4×4) blocks of the previous stage's output, on the
 central taps of its kernels. Together, the stages approximate the Karhunen–Loève transform of 16×16
-blocks, truncated to the number of latent channels. The synthesis is the transpose. Normalizations
-are initialized near the identity, residual blocks at zero, and the channels that the linear
-transform does not use with random filters.
+blocks, truncated to the number of latent channels. The synthesis is the transpose, stage by stage,
+or of all stages together if it has two layers. Normalizations are initialized near the identity,
+residual blocks at zero, and the channels that the linear transform does not use with random
+filters.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfc_models.entropy import Gains
 from tfc_models.entropy.parameters import INDEX_ORIGIN, INDEX_STEP, SCALE_MAX, SCALE_MIN, SCALES
-from tfc_models.layers import GDN, ChannelNorm, Conv2D
+from tfc_models.layers import GDN, Chain, ChannelNorm, Conv2D, Residual
 from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import parsed, squared_error_lambda
 from tfc_models.training import data
@@ -27,6 +28,12 @@ from tfc_models.training.config import Config
 CROPS = 300  # from which the principal components are estimated
 NEAR_IDENTITY = {"gdn": 2e-4, "gdn1": 3e-3}  # γ, for a gain of 1.1 at 30 in both forms
 UNUSED_SCALE = 0.03  # of the random weights of channels that the linear transform does not use
+# A synthesis of two layers, with a linear and a nonlinear branch in the first:
+MAP_SCALE = 8.0  # scale of the maps between the layers, so that kernels of both have similar sizes
+# The nonlinear branch starts with small random maps and an inverse GDN that is far from the
+# identity. Near the identity, training moves γ to 0, and the branch becomes linear.
+BRANCH_DEVIATION = 0.1  # of its maps before the inverse GDN
+BRANCH_BETA, BRANCH_GAMMA = 0.01, 1.0
 
 
 def quantization_step(lmbda: float) -> float:
@@ -62,10 +69,12 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
     up = [la for la in model.synthesis.layers if isinstance(la, Conv2D)][::-1]
     maps = (images.astype(np.float32) - 127.5) / 255.0
     total = maps.var(axis=(0, 1, 2), dtype=np.float64).sum() * 16.0**2
+    two_layers = _two_layers(model.synthesis)
     step_lambda = squared_error_lambda(model.lmbda, parsed(model.distortion))
     # Scale of each channel of a stage's output, relative to an orthonormal transform.
     before = np.ones(3)
-    for i, (analysis, synthesis) in enumerate(zip(down, up)):
+    basis = np.eye(3).reshape(1, 1, 3, 3)  # The orthonormal transform of all stages so far.
+    for i, analysis in enumerate(down):
         blocks = tf.nn.space_to_depth(maps, analysis.down).numpy()
         size = blocks.shape[-1]
         flat = blocks.reshape(-1, size)
@@ -86,9 +95,15 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
             after = np.full(vectors.shape[1], gain ** ((i + 1) / len(down)))
         taps = vectors.reshape(analysis.down, analysis.down, len(before), -1)
         _assign(analysis, taps / before[:, None] * after, rng, first=i == 0)
-        taps = (taps * before[:, None] / after).swapaxes(2, 3)
-        _assign(synthesis, taps, rng, transpose=True)
+        if two_layers:
+            basis = _composed(taps, basis)
+        else:
+            taps = (taps * before[:, None] / after).swapaxes(2, 3)
+            _assign(up[i], taps, rng, transpose=True)
         before = after
+    if two_layers:
+        deviation = before * np.sqrt(np.mean(np.square(maps), axis=(0, 1, 2)))
+        _start_two_layers(two_layers, basis / before, deviation, rng, model.name)
     for layer in (*model.analysis.layers, *model.synthesis.layers):
         if isinstance(layer, GDN):
             size = int(layer.gamma.shape[0])
@@ -101,6 +116,76 @@ def linear_start(model: CompressionModel, images: np.ndarray, seed: int = 0) -> 
     else:
         model.coder.start_scales(_scale_index(before * _mean_magnitude(maps)))
     return float(maps.var(axis=(0, 1, 2), dtype=np.float64).sum() / total)
+
+
+def _composed(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Returns a block transform that applies `outer` to the blocks of `inner`'s outputs."""
+    product = np.einsum("abmk,pqcm->apbqck", outer, inner)
+    height, width = outer.shape[0] * inner.shape[0], outer.shape[1] * inner.shape[1]
+    return product.reshape(height, width, inner.shape[2], outer.shape[3])
+
+
+class _TwoLayers(NamedTuple):
+    """Layers of a synthesis of two layers, the first of which has two branches."""
+
+    linear: Conv2D
+    nonlinear: Conv2D
+    igdn: GDN
+    last: Conv2D
+
+
+def _two_layers(synthesis: Chain) -> _TwoLayers | None:
+    """Returns the layers of a synthesis that ends in two layers, and None for any other."""
+    if len(synthesis.layers) < 2:
+        return None
+    branches, last = synthesis.layers[-2:]
+    if not isinstance(branches, Residual) or not isinstance(last, Conv2D):
+        return None
+    kinds = [type(layer) for layer in (*branches.layers, branches.skip)]
+    if kinds != [Conv2D, GDN, Conv2D]:
+        return None
+    return _TwoLayers(branches.skip, *branches.layers, last)
+
+
+def _start_two_layers(
+    layers: _TwoLayers,
+    basis: np.ndarray,
+    deviation: np.ndarray,
+    rng: np.random.Generator,
+    model: str,
+) -> None:
+    """Sets a synthesis of two layers to sums of patches, one patch for each latent.
+
+    The linear branch of the first layer computes blocks of pixels as channels. The last layer moves
+    the channels to their pixels.
+
+    Args:
+        layers: the synthesis.
+        basis: patches, height × width × colors × latents.
+        deviation: root of the mean square of each latent.
+        rng: for the nonlinear branch and for channels that are not used.
+        model: name of the model, for messages.
+    """
+    linear, nonlinear, igdn, last = layers
+    colors, latents = basis.shape[2:]
+    channels = last.up**2 * colors
+    if linear.filters < channels:
+        raise ValueError(
+            f"{model} has no linear start with {linear.filters} maps: give {channels} or more, "
+            "or start=random."
+        )
+    pixels = np.eye(channels).reshape(last.up, last.up, colors, channels).swapaxes(2, 3)
+    _assign(last, pixels / MAP_SCALE, rng, transpose=True)
+    blocks = basis.reshape(linear.up, last.up, linear.up, last.up, colors, latents)
+    blocks = blocks.transpose(0, 2, 5, 1, 3, 4).reshape(linear.up, linear.up, latents, channels)
+    _assign(linear, blocks * MAP_SCALE, rng, transpose=True)
+    kernel = rng.normal(size=nonlinear.kernel.shape)
+    size = nonlinear.size / nonlinear.up * np.linalg.norm(deviation)  # of its outputs
+    kernel *= BRANCH_DEVIATION / size
+    nonlinear.assign_state({"kernel": kernel, "bias": np.zeros(nonlinear.filters)})
+    maps = linear.filters
+    beta, gamma = np.full(maps, BRANCH_BETA), np.full([maps, maps], BRANCH_GAMMA)
+    igdn.assign_state({"beta": beta, "gamma": gamma})
 
 
 def _zero_last_inputs(layer: Conv2D, inputs: int) -> None:
