@@ -141,10 +141,11 @@ def _two_layers(synthesis: Chain) -> _TwoLayers | None:
     branches, last = synthesis.layers[-2:]
     if not isinstance(branches, Residual) or not isinstance(last, Conv2D):
         return None
-    kinds = [type(layer) for layer in (*branches.layers, branches.skip)]
-    if kinds != [Conv2D, GDN, Conv2D]:
+    inside: list[Any] = [branches.skip, *branches.layers]
+    if [type(layer) for layer in inside] != [Conv2D, Conv2D, GDN]:
         return None
-    return _TwoLayers(branches.skip, *branches.layers, last)
+    linear, nonlinear, igdn = inside
+    return _TwoLayers(linear, nonlinear, igdn, last)
 
 
 def _start_two_layers(
