@@ -26,6 +26,7 @@ from tfc_models.training.config import Config
 from tfc_models.training.decoder_config import DecoderTraining
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.loop import Run, _is_chief
+from tfc_models.training.narrowing_config import NarrowingTraining
 from tfc_models.training.stopped import MAX_NONFINITE_STEPS, TrainingStopped
 from tfc_models.training.trainer import Trainer
 from tfc_models.zoo import files
@@ -274,6 +275,8 @@ def test_every_config_states_its_command_machine_and_results(path):
         known, words = ("pim", "pim-bands"), ("training.pim", "nats")
     elif isinstance(config, configs.RealismTraining):
         known, words = models.names(), ("training.realism", "LPIPS", "dB")
+    elif isinstance(config, NarrowingTraining):
+        known, words = models.names(), ("training.narrow_decoder", "dB")
     elif isinstance(config, DecoderTraining):
         known, words = models.names(), ("training.decoder", "LPIPS", "dB")
     elif isinstance(config, HificTraining):

@@ -21,6 +21,8 @@ import tfc_models
 from tests.conftest import GOLDEN, ROOT, cropped, without_graphs
 from tfc_models import images, metrics, models, samples, zoo
 from tfc_models.codec import codec_for
+from tfc_models.decoders import decoder_file as replacement_file
+from tfc_models.decoders import multiplications, widths_of
 from tfc_models.models.stored import storable
 from tfc_models.realism import decoder_file
 from tfc_models.zoo import files
@@ -123,6 +125,35 @@ def test_realism_decoders_of_the_zoo_match_their_entries():
         assert path.stat().st_size <= 6 << 20 and path.with_suffix(".md").is_file()
         weights = decoder_file.read(path)
         assert (weights.model, weights.digest) == (entry.model, entry.digest)
+
+
+def test_fast_decoders_of_the_zoo_match_their_entries():
+    having = [entry for entry in zoo.entries() if entry.fast]
+    assert any(entry.default for entry in having)
+    for entry in having:
+        path = zoo.fast_of(entry)  # Checks its SHA-256.
+        assert path.stat().st_size <= 6 << 20 and path.with_suffix(".md").is_file()
+        weights = replacement_file.read(path)
+        assert (weights.model, weights.digest) == (entry.model, entry.digest)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_fast_decoder_of_the_default_model_loses_little():
+    """It loses at most 0.8 dB of a photo at quality 30, with at most 40 % of the multiplications."""
+    codec = tfc_models.load()
+    image = images.read(samples.files()["coffee.png"]).pixels[:256, :320].copy()
+    data = codec.compress(image, 30)
+    errors = [
+        np.mean(np.square(codec.decompress(data, decoder=decoder).astype(float) - image))
+        for decoder in ("full", "fast")
+    ]
+    assert 0.0 < 10.0 * np.log10(errors[1] / errors[0]) < 0.8
+    synthesis, latents = codec.model.synthesis, codec.model.latent_channels
+    both = [
+        sum(multiplications(synthesis, widths, latents).values())
+        for widths in (codec.fast_decoder().widths, widths_of(synthesis))
+    ]
+    assert both[0] < 0.4 * both[1]
 
 
 @pytest.fixture(scope="module")
