@@ -1,10 +1,13 @@
-"""Lists the mean curves of an evaluation by effort, and BD-rates between all of them.
+r"""Lists the mean curves of evaluations by effort, and BD-rates between all of them.
 
-    tfc-models evaluate PHOTOS --models gained-shallow,gained-checkerboard -e 0,3 --out RESULTS
-    python -m training.experiments.effort_curves --results RESULTS/results.csv --output CURVES.csv
+    tfc-models evaluate PHOTOS --models gained-shallow,gained-checkerboard --codecs avif --out ONE
+    tfc-models evaluate PHOTOS --models gained-shallow -e 3 --codecs avif --out TWO
+    python -m training.experiments.effort_curves --output CURVES.csv \
+        --results ONE/results.csv --results TWO/results.csv
 
 Writes the columns codec, effort, setting, bpp and psnr. Standard codecs have no effort. Prints a
-table with the BD-rate in PSNR of each curve (row) over each curve (column).
+table with the BD-rate in PSNR of each curve (row) over each curve (column). The evaluations must
+be of the same images.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from absl import flags
 from tfc_models.analysis import bd_rate
 from tfc_models.cli import absl_programs
 
-_RESULTS = flags.DEFINE_string("results", None, "results.csv of an evaluation", required=True)
+_RESULTS = flags.DEFINE_multi_string(
+    "results", None, "results.csv of an evaluation; may be repeated", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "CSV file to write", required=True)
 
 MEAN = "mean"  # in place of the name of an image
@@ -36,8 +41,6 @@ def mean_rows(results: Iterable[Row]) -> list[Row]:
         if not effort and result["library"].startswith("tfc-models"):
             effort = "0"
         rows.append({**{key: result[key] for key in COLUMNS[2:]}, "codec": name, "effort": effort})
-    if not rows:
-        raise ValueError(f"{_RESULTS.value} has no means: give the results.csv of an evaluation.")
     return rows
 
 
@@ -52,8 +55,13 @@ def curves(rows: Iterable[Row]) -> dict[str, list[tuple[float, float]]]:
 
 def write() -> None:
     """Writes the curves and prints their BD-rates."""
-    with pathlib.Path(_RESULTS.value).open(newline="", encoding="utf-8") as file:
-        rows = mean_rows(csv.DictReader(file))
+    rows = []
+    for path in _RESULTS.value:
+        with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+            added = mean_rows(csv.DictReader(file))
+        if not added:
+            raise ValueError(f"{path} has no means: give the results.csv of an evaluation.")
+        rows += [row for row in added if row not in rows]
     with pathlib.Path(_OUTPUT.value).open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
