@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import GOLDEN, completed, cropped, golden_model
 from tfc_models.analysis import below_chord, knee
 from tfc_models.training.config import RealismTraining
-from training.experiments import realism_curve, realism_curve_table
+from training.experiments import curve_settings, realism_curve, realism_curve_table
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
 
 BASE = GOLDEN / "gained-checkerboard.npz"
@@ -176,35 +176,35 @@ def test_changes_without_effect_are_refused():
     ],
 )
 def test_invalid_gammas_are_refused(texts, says):
-    assert realism_curve.checked_gammas(["0", "1e-3", "1"]) == [1.0, 1e-3, 0.0]
+    assert curve_settings.checked_gammas(["0", "1e-3", "1"]) == [1.0, 1e-3, 0.0]
     with pytest.raises(ValueError, match=says):
-        realism_curve.checked_gammas(texts)
+        curve_settings.checked_gammas(texts)
 
 
 def test_other_invalid_flags_are_refused_before_training(folder, monkeypatch):
     base, single = golden_model("gained-checkerboard"), golden_model("mbt2018-mean")
-    assert realism_curve.checked_qualities(None, base) == [15, 40]
-    assert realism_curve.checked_qualities(None, single) == []
+    assert curve_settings.checked_qualities(None, base, [15, 40]) == [15, 40]
+    assert curve_settings.checked_qualities(None, single, [15, 40]) == []
     with pytest.raises(ValueError, match="is a single-rate model: leave out --qualities"):
-        realism_curve.checked_qualities(["15"], single)
+        curve_settings.checked_qualities(["15"], single, [15, 40])
     for texts in (["15", "101"], ["15", "15"], ["1.5"], [], ["-1"]):
         with pytest.raises(ValueError, match="--qualities must be different integers"):
-            realism_curve.checked_qualities(texts, base)
+            curve_settings.checked_qualities(texts, base, [15, 40])
     for names in (["lpips"], ["psnr"], ["pim-bands", "pim-bands"]):
         monkeypatch.setenv("TFC_MODELS_LPIPS", "")
         with pytest.raises(
             ValueError, match="--judges must be different metrics that are not trained for"
         ):
-            realism_curve.checked_judges(names, {"lpips": 1.0})
+            curve_settings.checked_judges(names, {"lpips": 1.0})
     with pytest.raises(ValueError, match="there is no metric 'vmaf'; the metrics are: mse"):
-        realism_curve.checked_judges(["vmaf"], {"lpips": 1.0})
+        curve_settings.checked_judges(["vmaf"], {"lpips": 1.0})
     with pytest.raises(ValueError, match=r"LPIPS needs its weights.*docs/metrics\.md"):
         realism_curve.prepare({"lpips": 1.0})
     with pytest.raises(ValueError, match="give --validation"):
-        realism_curve.checked_images(None, ["mse"])
+        curve_settings.checked_images(None, ["mse"])
     with pytest.raises(ValueError, match="no images in"):
-        realism_curve.checked_images(str(folder / "none"), ["mse"])
+        curve_settings.checked_images(str(folder / "none"), ["mse"])
     with pytest.raises(
         ValueError, match=r"a\.png has 130×96 pixels: the metrics need at least 176×176"
     ):
-        realism_curve.checked_images(str(folder / "other"), ["mse", "ms-ssim"])
+        curve_settings.checked_images(str(folder / "other"), ["mse", "ms-ssim"])

@@ -18,7 +18,6 @@ are trained. Prints a table for each quality and writes OUT/curve.csv.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -27,18 +26,26 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from tfc_models import metrics, models, zoo
+from tfc_models import models, zoo
 from tfc_models.cli import absl_programs
 from tfc_models.codec import Codec
 from tfc_models.metrics import METRICS
 from tfc_models.models.distortion import distortions, parsed, prepare
 from tfc_models.realism import RealismDecoder, decoder_file
-from tfc_models.training import data, image_run, run_identity
+from tfc_models.training import image_run, run_identity
 from tfc_models.training.config import RealismTraining
 from tfc_models.training.fixed_model import base_of
 from tfc_models.training.realism import RealismRun, RealismTrainer
 from tfc_models.training.validation import RGB_IMAGE
 from training.experiments import realism_curve_table as tables
+from training.experiments.curve_settings import (
+    check_changes,
+    checked_gammas,
+    checked_images,
+    checked_judges,
+    checked_qualities,
+    store,
+)
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
 
 _GAMMAS = flags.DEFINE_list(
@@ -52,7 +59,7 @@ _JUDGES = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string("figure", None, "WebP file for a figure")
 
-SETTINGS = "curve.json"
+DEFAULT_QUALITIES = 15, 40
 # Settings that --set cannot change, and the reasons.
 FIXED_SETTINGS = {
     "gamma": "use --gammas",
@@ -66,92 +73,16 @@ FIXED_SETTINGS = {
 VARIABLE_SETTINGS = ("gamma", "log_steps", "checkpoint_minutes", *FIXED_SETTINGS)
 
 
-def checked_gammas(texts: Sequence[str]) -> list[float]:
-    """Returns --gammas, largest first; raises ValueError for invalid ones."""
-    joined = ",".join(texts)
-    try:
-        gammas = [float(text) for text in texts]
-    except ValueError:
-        raise ValueError(f"--gammas must be numbers; got {joined}.") from None
-    if not all(0.0 <= gamma < math.inf for gamma in gammas):
-        raise ValueError(f"--gammas must be 0 or more, and finite; got {joined}.")
-    if len({tables.format_gamma(gamma) for gamma in gammas}) != len(gammas):
-        raise ValueError(f"--gammas must be different numbers; got {joined}.")
-    if len(gammas) < 3:
-        raise ValueError(f"a knee needs three --gammas or more; got {joined}.")
-    return sorted(gammas, reverse=True)
-
-
-def checked_qualities(texts: Sequence[str] | None, base: models.CompressionModel) -> list[int]:
-    """Returns --qualities; an empty list for a single-rate model."""
-    if not base.many_rates:
-        if texts is not None:
-            raise ValueError(f"{base.name} is a single-rate model: leave out --qualities.")
-        return []
-    texts = ["15", "40"] if texts is None else texts
-    qualities = [int(text) for text in texts if text.isdecimal() and int(text) <= 100]
-    if not qualities or len(set(qualities)) != len(texts):
-        raise ValueError(
-            f"--qualities must be different integers from 0 to 100; got {','.join(texts)}."
-        )
-    return qualities
-
-
-def checked_judges(names: Sequence[str], terms: Mapping[str, float]) -> list[str]:
-    """Returns --judges; raises ValueError for metrics in the loss, and repeated ones."""
-    for name in names:
-        metrics.named(name)
-        if name in ("mse", "psnr", *terms) or list(names).count(name) > 1:
-            raise ValueError(
-                "--judges must be different metrics that are not trained for, except MSE and PSNR, "
-                f"which are always measured; got {','.join(names)}."
-            )
-    return list(names)
-
-
-def checked_images(folder: str | None, names: Sequence[str]) -> list[np.ndarray]:
-    """Returns the images of --validation, which must be large enough for these metrics."""
-    if not folder:
-        raise ValueError("give --validation, a folder of whole images to measure with.")
-    minimum = max(METRICS[name].min_side for name in names)
-    images = dict(data.named_images(folder))
-    if not images:
-        raise ValueError(f"--validation {folder} has no readable images.")
-    for name, pixels in images.items():
-        if min(pixels.shape[:2]) < minimum:
-            height, width = pixels.shape[:2]
-            raise ValueError(
-                f"--validation {name} has {width}×{height} pixels: the metrics need at least "
-                f"{minimum}×{minimum}."
-            )
-    return list(images.values())
-
-
 def common_config(config: RealismTraining, changes: Sequence[str]) -> RealismTraining:
     """Returns the config for all γ; raises ValueError for changes that have no effect."""
-    for change in changes:
-        if reason := FIXED_SETTINGS.get(change.partition("=")[0]):
-            raise ValueError(f"--set {change} is not possible here: {reason}.")
-    if not config.steps:
-        raise ValueError(f"give --steps, the number for each decoder: {FIXED_SETTINGS['minutes']}.")
+    check_changes(changes, config.steps, FIXED_SETTINGS)
     return dataclasses.replace(config, realism=1.0)
 
 
 def store_settings(workdir: pathlib.Path, config: RealismTraining) -> None:
     """Writes the decoders' common settings; raises ValueError if the folder has other ones."""
-    workdir.mkdir(parents=True, exist_ok=True)
     common = {k: v for k, v in dataclasses.asdict(config).items() if k not in VARIABLE_SETTINGS}
-    common["qualities"] = config.qualities
-    settings, path = json.loads(json.dumps(common)), workdir / SETTINGS
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        names = {*settings, *stored}
-        if changed := sorted(k for k in names if settings.get(k) != stored.get(k)):
-            raise ValueError(
-                f"{workdir} holds a curve with another {', '.join(changed)}: "
-                "choose another --workdir."
-            )
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    store(workdir, {**common, "qualities": config.qualities})
 
 
 def train_decoder(
@@ -265,11 +196,12 @@ def curve() -> None:
         raise ValueError(f"--figure must be a .webp file in an existing folder; got {output}.")
     prepare({**terms, **dict.fromkeys(judges, 1.0)})
     image_run.check_disjoint(image_flags.DATA.value, image_flags.VALIDATION.value)
-    images = checked_images(image_flags.VALIDATION.value, ["mse", *terms, *judges])
+    names = ["mse", *terms, *judges]
+    images = list(checked_images(image_flags.VALIDATION.value, names).values())
     strategy = image_run.build_strategy(image_flags.STRATEGY.value)
     with strategy.scope():
         base, base_digest = base_of(config)
-    qualities = checked_qualities(_QUALITIES.value, base)
+    qualities = checked_qualities(_QUALITIES.value, base, DEFAULT_QUALITIES)
     if qualities:
         ends = float(min(qualities)), float(max(qualities))
         config = dataclasses.replace(config, qualities=ends)

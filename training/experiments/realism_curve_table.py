@@ -1,4 +1,4 @@
-"""Distortion–perception curves of realism decoders: tables, knees and a figure."""
+"""Distortion–perception curves of decoders: tables, knees and a figure."""
 
 from __future__ import annotations
 
@@ -142,15 +142,29 @@ def write(panels: Sequence[Panel], path: pathlib.Path) -> None:
                 rows.writerow([quality, point.gamma, *rate, *means, *known])
 
 
-def plot(panels: Sequence[Panel], trained: str, path: pathlib.Path) -> None:
-    """Plots perception over distortion, with a panel for each rate."""
+def plot(
+    panels: Sequence[Panel], trained: str, path: pathlib.Path, columns: int | None = None
+) -> None:
+    """Plots perception over distortion, with a panel for each rate.
+
+    Args:
+        panels: results at each rate.
+        trained: the perceptual distance in the decoders' loss.
+        path: WebP file to write.
+        columns: largest number of panels side by side; None for all.
+    """
+    columns = min(columns or len(panels), len(panels))
+    rows = -(-len(panels) // columns)
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(0.6 + 3.6 * len(panels), 3.5), layout="constrained")
-        plots = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, panel in zip(plots, panels):
+        figure = Figure(figsize=(0.6 + 3.6 * columns, 3.5 * rows), layout="constrained")
+        plots = figure.subplots(rows, columns, squeeze=False)
+        for axes, panel in zip(plots.flat, panels):
             _panel(axes, panel)
-        plots[0].set_ylabel(f"perception: {trained.upper()}")
-        plots[0].legend(frameon=False, fontsize=8.5)
+        for axes in plots.flat[len(panels) :]:
+            axes.set_axis_off()
+        for axes in plots[:, 0]:
+            axes.set_ylabel(f"perception: {trained.upper()}")
+        plots.flat[0].legend(frameon=False, fontsize=8.5)
     save_webp(figure, path, colors=40)
 
 
