@@ -75,6 +75,7 @@ def _over_rate(axes: Axes, panels: Sequence[Panel], name: str, title: str) -> No
     axes.grid(color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("bits per pixel")
     axes.set_ylabel(title)
 
