@@ -139,7 +139,7 @@ def test_fast_decoders_of_the_zoo_match_their_entries():
 
 @pytest.mark.usefixtures("eager")
 def test_the_fast_decoder_of_the_default_model_loses_little():
-    """It loses at most 0.8 dB of a photo at quality 30, with at most 40 % of the multiplications."""
+    """At quality 30, it loses at most 0.8 dB, with at most 40 % of the multiplications."""
     codec = tfc_models.load()
     image = images.read(samples.files()["coffee.png"]).pixels[:256, :320].copy()
     data = codec.compress(image, 30)
