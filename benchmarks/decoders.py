@@ -70,7 +70,8 @@ class Decoder(NamedTuple):
         name: name in tables.
         codec: compresses the files.
         decode: decodes a file.
-        thousands: thousand multiplications per pixel, entropy model included.
+        thousands: thousand multiplications per pixel of synthesis and entropy model, hyper-analysis
+            included.
     """
 
     name: str

@@ -109,11 +109,12 @@ def test_multiplications_are_those_of_the_convolutions(name):
     base = golden_model(name)
     base.set_bfloat16("off")
     decoder = half_decoder(base)
-    latents, rate = latents_for(base)
     with counted() as count:
-        decoder.to_images(latents, rate)
-    expected = multiplications(base.synthesis, decoder.widths, base.latent_channels)
-    assert count.total == sum(expected.values()) * 3 * 4
+        decoder.to_images(tf.zeros([1, 32, 48, base.latent_channels]), latents_for(base)[1])
+    each = multiplications(base.synthesis, decoder.widths, base.latent_channels)
+    # Some upsampling convolutions compute one more row and column, which are cropped.
+    expected = sum(each.values()) * 32 * 48
+    assert expected <= count.total < 1.05 * expected
 
 
 def test_wrong_widths_are_refused(base):
