@@ -34,6 +34,7 @@ def measured_seconds(config: NarrowingTraining) -> pathlib.Path:
     path = run_flags.workdir() / "seconds.json"
     if not path.exists():
         base, _ = base_of(config)
+        base.set_bfloat16(config.bfloat16)  # As for decoding, not as for gradients.
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(layer_seconds(base), indent=2) + "\n", encoding="utf-8")
     return path

@@ -177,7 +177,7 @@ def test_unavailable_qualities_are_left_out():
     ]
     with pytest.raises(ValueError, match="JPEG has none of the qualities"):
         CodecSettings(("jpeg",), qualities=(0,)).candidates()
-    with pytest.raises(ValueError, match="JPEG 2000 has rates in place of qualities: give"):
+    with pytest.raises(ValueError, match="JPEG 2000 has rates in place of qualities: omit"):
         CodecSettings(("jpeg2000",), qualities=(50,)).candidates()
 
 

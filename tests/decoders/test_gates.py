@@ -70,6 +70,19 @@ def test_channels_with_the_smallest_gates_are_removed(base):
         decoder.remove_until(cost, 1.0, multiple=4)
 
 
+def test_blocks_that_were_removed_before_stay_removed(base):
+    start = ReplacementDecoder(base, {"block00": 0})
+    decoder = GatedDecoder(start)
+    cost = cost_function(base)
+    assert decoder.kept_widths == start.widths
+    decoder.remove_until(cost, 0.7 * cost(decoder.widths), multiple=4)
+    narrow = decoder.narrowed()
+    assert narrow.widths["block00"] == 0 and narrow.widths == decoder.kept_widths
+    latents = tf.random.stateless_normal([1, 4, 4, 24], [1, 2]) * 3.0
+    images = decoder.to_images(latents, 40.0)
+    np.testing.assert_allclose(narrow.to_images(latents, 40.0), images, atol=5e-3)
+
+
 def test_the_penalty_weights_gates_by_cost(base):
     decoder = gated(base)
     cost = cost_function(base)

@@ -92,7 +92,8 @@ class CodecSettings:
         if self.qualities:
             if peer.by_rate:
                 raise ValueError(
-                    f"{peer.title} has rates in place of qualities: give --points, or leave it out."
+                    f"{peer.title} has rates in place of qualities: omit --qualities; --points "
+                    "selects the rates."
                 )
             settings = [setting for setting in peer.settings if setting in self.qualities]
             _check_any(settings, peer.title)

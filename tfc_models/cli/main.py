@@ -70,7 +70,7 @@ commands:
   metrics      measure image quality: PSNR, SSIM, MS-SSIM, NLPD, LPIPS, PIM …
   judge        evaluate metrics: monotonicity under corruptions, agreement with people
   recover      recover an image by minimizing each metric
-  train        train a codec, a realism decoder or a metric from a named config
+  train        train a codec, a decoder or a metric from a named config
   serve        serve a model over REST and gRPC, with a web page
   bulk         compress, decompress or evaluate many files with Apache Beam
 

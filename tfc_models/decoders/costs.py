@@ -37,7 +37,7 @@ def layer_seconds(model: CompressionModel, rounds: int = ROUNDS) -> dict[str, fl
         times = []
         for _ in range(rounds):
             start = time.perf_counter()
-            compiled(*arguments)
+            compiled(*arguments).numpy()
             times.append(time.perf_counter() - start)
         seconds[layer.name] = statistics.median(times)
     return seconds

@@ -101,7 +101,9 @@ class GatedDecoder(ReplacementDecoder):
     @property
     def kept_widths(self) -> Widths:
         """Number of channels of each group that are not removed."""
-        return {n: int(v.numpy().sum()) for n, v in self.synthesis.kept.items()}
+        kept = {n: int(v.numpy().sum()) for n, v in self.synthesis.kept.items()}
+        # Blocks that had no channels at the start have no gates.
+        return {**dict.fromkeys(self.widths, 0), **kept}
 
     def penalty(self, costs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns the sum over channels of the gate's magnitude times the cost of a channel."""
@@ -147,7 +149,7 @@ class GatedDecoder(ReplacementDecoder):
     def narrowed(self) -> ReplacementDecoder:
         """Returns the decoder without gates and without the removed channels."""
         kept = {n: np.flatnonzero(v.numpy()) for n, v in self.synthesis.kept.items()}
-        decoder = ReplacementDecoder(self.base, {n: len(v) for n, v in kept.items()})
+        decoder = ReplacementDecoder(self.base, self.kept_widths)
         state = self.synthesis.folded_state()
         decoder.assign_state(narrowed_state(self.synthesis, state, kept))
         return decoder

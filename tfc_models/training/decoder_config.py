@@ -63,7 +63,8 @@ class DecoderTraining(CodingConfig):
     def identity(self) -> dict[str, Any]:
         """Settings that must not change when a run resumes."""
         base = identity_of_base(self.base)
-        return {**super().identity, "base": base, "distortion": self.distortion}
+        settings = {"base": base, "start": self.start, "distortion": self.distortion}
+        return {**super().identity, **settings}
 
     @property
     def schedule(self) -> dict[str, Any]:

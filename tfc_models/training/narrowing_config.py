@@ -40,7 +40,7 @@ class NarrowingTraining(DecoderTraining):
     @property
     def identity(self) -> dict[str, Any]:
         """Settings that must not change when a run resumes."""
-        settings = {"start": self.start, "target": self.target, "multiple": self.multiple}
+        settings = {"target": self.target, "multiple": self.multiple}
         return {**super().identity, **settings, "layer_seconds": self.layer_seconds}
 
     @property
