@@ -9,11 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from tfc_models import metrics, models
 from tfc_models.metrics import METRICS
 from tfc_models.training import data
 from training.experiments.realism_curve_table import format_gamma
+
+GAMMAS = flags.DEFINE_list("gammas", None, "weights of the squared error (default: the program's)")
+QUALITIES = flags.DEFINE_list(
+    "qualities", None, "qualities (default: the program's); not for single-rate models"
+)
+JUDGES = flags.DEFINE_list(
+    "judges", None, "further metrics that are not trained for (default: the program's)"
+)
 
 SETTINGS = "curve.json"
 

@@ -38,17 +38,8 @@ from training.experiments import perception_figures as figures
 from training.experiments import realism_curve_table as tables
 from training.experiments.perception_measurement import OWN, Measurement
 
-_GAMMAS = flags.DEFINE_list(
-    "gammas", ["1e-2", "1e-3", "5e-4", "1e-4", "5e-5", "0"], "weights of the squared error"
-)
 _PERCEPTUAL = flags.DEFINE_string(
     "perceptual", "lpips", "perceptual distance in the loss: a metric, or a weighted sum"
-)
-_QUALITIES = flags.DEFINE_list(
-    "qualities", None, "qualities (default: 0, 10, 20 and 35); not for single-rate models"
-)
-_JUDGES = flags.DEFINE_list(
-    "judges", ["ms-ssim", "pim", "pim-bands"], "further metrics that are not trained for"
 )
 _LPIPS = flags.DEFINE_multi_string(
     "judge_lpips", [], "weights of LPIPS with another network, measured and not trained for"
@@ -68,7 +59,9 @@ _SHOWN_GAMMA = flags.DEFINE_float(
     "shown_gamma", 5e-4, "γ of the decoder that is shown between the model's own and the last"
 )
 
+DEFAULT_GAMMAS = "1e-2", "1e-3", "5e-4", "1e-4", "5e-5", "0"
 DEFAULT_QUALITIES = 0, 10, 20, 35
+DEFAULT_JUDGES = "ms-ssim", "pim", "pim-bands"
 # Settings that --set cannot change, and the reasons.
 FIXED_SETTINGS = {
     "distortion": "use --gammas and --perceptual",
@@ -132,8 +125,11 @@ def experiment() -> None:
     from training import image_flags, run_flags  # They define flags, so tests do not import them.
 
     config = run_flags.read_config(DecoderTraining)
-    gammas, terms = settings.checked_gammas(_GAMMAS.value), parsed(_PERCEPTUAL.value)
-    judges = settings.checked_judges(_JUDGES.value, terms)
+    gammas, terms = (
+        settings.checked_gammas(settings.GAMMAS.value or DEFAULT_GAMMAS),
+        parsed(_PERCEPTUAL.value),
+    )
+    judges = settings.checked_judges(settings.JUDGES.value or DEFAULT_JUDGES, terms)
     prefix = pathlib.Path(_FIGURES.value) if _FIGURES.value else None
     if prefix and not prefix.parent.is_dir():
         raise ValueError(f"--figures must be in an existing folder; got {prefix}.")
@@ -148,7 +144,7 @@ def experiment() -> None:
     strategy = image_run.build_strategy(image_flags.STRATEGY.value)
     with strategy.scope():
         base, digest = base_of(config)
-    qualities = settings.checked_qualities(_QUALITIES.value, base, DEFAULT_QUALITIES)
+    qualities = settings.checked_qualities(settings.QUALITIES.value, base, DEFAULT_QUALITIES)
     config = common_config(config, run_flags.SET.value, qualities)
     workdir = run_flags.workdir()
     common = {k: v for k, v in dataclasses.asdict(config).items() if k not in VARIABLE_SETTINGS}
@@ -183,4 +179,4 @@ def experiment() -> None:
 if __name__ == "__main__":
     from training import image_flags, run_flags
 
-    absl_programs.run(experiment, run_flags, image_flags)
+    absl_programs.run(experiment, run_flags, image_flags, settings)

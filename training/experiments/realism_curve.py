@@ -37,6 +37,7 @@ from tfc_models.training.config import RealismTraining
 from tfc_models.training.fixed_model import base_of
 from tfc_models.training.realism import RealismRun, RealismTrainer
 from tfc_models.training.validation import RGB_IMAGE
+from training.experiments import curve_settings
 from training.experiments import realism_curve_table as tables
 from training.experiments.curve_settings import (
     check_changes,
@@ -48,18 +49,11 @@ from training.experiments.curve_settings import (
 )
 from training.experiments.realism_curve_table import PERCEPTION, Panel, Point
 
-_GAMMAS = flags.DEFINE_list(
-    "gammas", ["0", "1e-3", "3e-3", "1e-2", "3e-2", "0.1"], "weights of the squared error"
-)
-_QUALITIES = flags.DEFINE_list(
-    "qualities", None, "qualities (default: 15 and 40); not for single-rate models"
-)
-_JUDGES = flags.DEFINE_list(
-    "judges", ["pim-bands", "ms-ssim"], "further metrics that are not trained for"
-)
 _OUTPUT = flags.DEFINE_string("figure", None, "WebP file for a figure")
 
+DEFAULT_GAMMAS = "0", "1e-3", "3e-3", "1e-2", "3e-2", "0.1"
 DEFAULT_QUALITIES = 15, 40
+DEFAULT_JUDGES = "pim-bands", "ms-ssim"
 # Settings that --set cannot change, and the reasons.
 FIXED_SETTINGS = {
     "gamma": "use --gammas",
@@ -189,8 +183,11 @@ def curve() -> None:
     from training import image_flags, run_flags  # They define flags, so tests do not import them.
 
     config = common_config(run_flags.read_config(RealismTraining), run_flags.SET.value)
-    gammas, terms = checked_gammas(_GAMMAS.value), parsed(config.perceptual)
-    judges = checked_judges(_JUDGES.value, terms)
+    gammas, terms = (
+        checked_gammas(curve_settings.GAMMAS.value or DEFAULT_GAMMAS),
+        parsed(config.perceptual),
+    )
+    judges = checked_judges(curve_settings.JUDGES.value or DEFAULT_JUDGES, terms)
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and (output.suffix != ".webp" or not output.parent.is_dir()):
         raise ValueError(f"--figure must be a .webp file in an existing folder; got {output}.")
@@ -201,7 +198,7 @@ def curve() -> None:
     strategy = image_run.build_strategy(image_flags.STRATEGY.value)
     with strategy.scope():
         base, base_digest = base_of(config)
-    qualities = checked_qualities(_QUALITIES.value, base, DEFAULT_QUALITIES)
+    qualities = checked_qualities(curve_settings.QUALITIES.value, base, DEFAULT_QUALITIES)
     if qualities:
         ends = float(min(qualities)), float(max(qualities))
         config = dataclasses.replace(config, qualities=ends)
@@ -223,4 +220,4 @@ def curve() -> None:
 if __name__ == "__main__":
     from training import image_flags, run_flags
 
-    absl_programs.run(curve, run_flags, image_flags)
+    absl_programs.run(curve, run_flags, image_flags, curve_settings)
