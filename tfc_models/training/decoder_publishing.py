@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pathlib
 
-import numpy as np
-import tensorflow as tf
-
-from tfc_models import metrics
 from tfc_models.codec import Codec
 from tfc_models.codec.decoders import DECODERS
 from tfc_models.decoders import multiplications, widths_of
 from tfc_models.models import CompressionModel
 from tfc_models.training import data
-from tfc_models.training.zoo_additions import add_decoder
+from tfc_models.training.zoo_additions import add_decoder, measured_table
 
 QUALITIES = (0, 15, 30, 50, 75, 100)
 METRIC_NAMES = ("psnr", "ms-ssim")
@@ -21,27 +17,8 @@ METRIC_NAMES = ("psnr", "ms-ssim")
 
 def measure_decoder(codec: Codec, folder: str) -> list[list[str]]:
     """Returns a table: a header, then means over images for each quality and decoder."""
-    functions = [metrics.named(name) for name in METRIC_NAMES]
-    values: dict[tuple[int, str], list[list[float]]] = {}
-    for _, image in data.named_images(folder):
-        reference = tf.constant(image[None], tf.float32)
-        for quality in QUALITIES if codec.many_rates else (0,):
-            coded = codec.compress(image, quality if codec.many_rates else None)
-            bpp = 8.0 * len(coded) / (image.shape[0] * image.shape[1])
-            for decoder in DECODERS:
-                decoded = tf.constant(codec.decompress(coded, decoder=decoder)[None], tf.float32)
-                figures = [float(function.of_pair(reference, decoded)) for function in functions]
-                values.setdefault((quality, decoder), []).append([bpp, *figures])
-    if not values:
-        raise ValueError(f"--validation {folder} has no readable images.")
-    headings = [metrics.METRICS[name].heading for name in METRIC_NAMES]
-    rows = [["quality", "decoder", "bits per pixel", *headings]]
-    for (quality, decoder), image_rows in values.items():
-        bpp, *means = np.mean(image_rows, axis=0)
-        digits = [metrics.METRICS[name].digits for name in METRIC_NAMES]
-        cells = [f"{mean:.{count}f}" for mean, count in zip(means, digits)]
-        rows.append([str(quality), decoder, f"{bpp:.3f}", *cells])
-    return rows
+    choices = {decoder: {"decoder": decoder} for decoder in DECODERS}
+    return measured_table(codec, folder, QUALITIES, METRIC_NAMES, "decoder", choices)
 
 
 def card(codec: Codec, rows: list[list[str]], note: str, images: str, selected: str) -> str:

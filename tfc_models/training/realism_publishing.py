@@ -5,14 +5,12 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
-from tfc_models import metrics
 from tfc_models.codec import Codec
 from tfc_models.models import CompressionModel
 from tfc_models.models.distortion import prepare
 from tfc_models.training import data
-from tfc_models.training.zoo_additions import add_decoder
+from tfc_models.training.zoo_additions import add_decoder, measured_table
 
 QUALITIES = (5, 15, 30, 60)
 REALISM_VALUES = (0.0, 0.5, 1.0)
@@ -22,27 +20,8 @@ METRIC_NAMES = ("psnr", "ms-ssim", "lpips", "pim-bands")
 def measure_decoder(codec: Codec, folder: str) -> list[list[str]]:
     """Returns a table: a header, then means over images for each quality and realism."""
     prepare(dict.fromkeys(METRIC_NAMES, 1.0))  # Reports missing weights before any work is done.
-    functions = [metrics.named(name) for name in METRIC_NAMES]
-    values: dict[tuple[int, float], list[list[float]]] = {}
-    for _, image in data.named_images(folder):
-        reference = tf.constant(image[None], tf.float32)
-        for quality in QUALITIES if codec.many_rates else (0,):
-            coded = codec.compress(image, quality if codec.many_rates else None)
-            bpp = 8.0 * len(coded) / (image.shape[0] * image.shape[1])
-            for realism in REALISM_VALUES:
-                decoded = tf.constant(codec.decompress(coded, realism=realism)[None], tf.float32)
-                figures = [float(function.of_pair(reference, decoded)) for function in functions]
-                values.setdefault((quality, realism), []).append([bpp, *figures])
-    if not values:
-        raise ValueError(f"--validation {folder} has no readable images.")
-    headings = [metrics.METRICS[name].heading for name in METRIC_NAMES]
-    rows = [["quality", "realism", "bits per pixel", *headings]]
-    for (quality, realism), image_rows in values.items():
-        bpp, *means = np.mean(image_rows, axis=0)
-        digits = [metrics.METRICS[name].digits for name in METRIC_NAMES]
-        cells = [f"{mean:.{count}f}" for mean, count in zip(means, digits)]
-        rows.append([str(quality), f"{realism:g}", f"{bpp:.3f}", *cells])
-    return rows
+    choices = {f"{realism:g}": {"realism": realism} for realism in REALISM_VALUES}
+    return measured_table(codec, folder, QUALITIES, METRIC_NAMES, "realism", choices)
 
 
 def card(
