@@ -22,6 +22,7 @@ from absl import flags, logging
 from tfc_models.allocation import CodecSettings
 from tfc_models.cli import absl_programs, arguments
 from tfc_models.codec import DEFAULT_MAX_PIXELS
+from tfc_models.decoder_choice import DECODERS
 from tfc_models.evaluation.peers import AVIF_SPEED
 from tfc_models.images import parse_color
 from tfc_models.serving import bulk, bulk_work
@@ -36,7 +37,7 @@ _REALISM = flags.DEFINE_float(
     "realism", None, "for decompress: 0 (lowest distortion) to 1 (most realistic)", 0, 1
 )
 _DECODER = flags.DEFINE_enum(
-    "decoder", "full", ["full", "fast"], "for decompress: the model's decoder, or a faster one"
+    "decoder", "full", list(DECODERS), "for decompress: the model's decoder, or a faster one"
 )
 _EFFORT = flags.DEFINE_integer(
     "effort", 0, "encoder effort, 0 (fastest) to 9 (smallest files)", 0, 9

@@ -22,6 +22,7 @@ from tfc_models import images
 from tfc_models.cli import absl_programs
 from tfc_models.cli.errors import BACKGROUND, CommandError
 from tfc_models.cli.output_files import check_new, write_file
+from tfc_models.decoder_choice import DECODERS
 from tfc_models.serving.client import DEFAULT_SERVER, Client, ServerError
 
 _SERVER = flags.DEFINE_string("server", DEFAULT_SERVER, "http://HOST:PORT, or HOST:PORT for gRPC")
@@ -36,7 +37,7 @@ _REALISM = flags.DEFINE_float(
     "realism", None, "realism of a model with a realism decoder, 0 to 1", 0, 1
 )
 _DECODER = flags.DEFINE_enum(
-    "decoder", "full", ["full", "fast"], "decoder of a model that has a fast one, for decompress"
+    "decoder", "full", list(DECODERS), "decoder of a model that has a fast one, for decompress"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "output file (default: next to the input)")
 _FORCE = flags.DEFINE_bool("force", False, "overwrite existing files")

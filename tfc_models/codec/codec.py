@@ -19,7 +19,6 @@ from tfc_models.codec.decoders import (
     FastSource,
     OtherDecoders,
     RealismSource,
-    check_choice,
     checked_realism,
 )
 from tfc_models.codec.refinement import Refiner, checked_effort
@@ -31,6 +30,7 @@ from tfc_models.codec.tuning import (
     squared_error_weight,
     tuning_of,
 )
+from tfc_models.decoder_choice import check_choice
 from tfc_models.decoders import ReplacementDecoder
 from tfc_models.images import as_rgb
 from tfc_models.layers import pad_to_multiple, tiled

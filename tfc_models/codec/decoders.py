@@ -15,9 +15,6 @@ from tfc_models.models import CompressionModel
 from tfc_models.realism import RealismDecoder
 from tfc_models.realism import decoder_file as realism_file
 
-DECODERS = ("full", "fast")
-"""Values of `decoder` in `Codec.decompress`: the model's own synthesis, or one that is faster."""
-
 RealismSource = Union[RealismDecoder, str, "os.PathLike[str]", zoo.Entry, None]
 FastSource = Union[ReplacementDecoder, str, "os.PathLike[str]", zoo.Entry, None]
 
@@ -91,11 +88,3 @@ def checked_realism(realism: float) -> float:
     if not is_number or isinstance(realism, bool) or not 0.0 <= realism <= 1.0:
         raise ValueError(f"{REALISM_RANGE}{realism}.")
     return float(realism)
-
-
-def check_choice(decoder: str, realism: float) -> None:
-    """Raises ValueError for an unknown decoder, or realism with the fast decoder."""
-    if decoder not in DECODERS:
-        raise ValueError(f"the decoder is {' or '.join(DECODERS)}; got {decoder!r}.")
-    if decoder == "fast" and realism:
-        raise ValueError("realism needs the decoder full: the fast decoder has none.")

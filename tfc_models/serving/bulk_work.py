@@ -25,9 +25,10 @@ from tfc_models import evaluation, images, zoo
 from tfc_models.codec import BitstreamError
 from tfc_models.codec.codec import Codec
 from tfc_models.codec.container import SUFFIX
-from tfc_models.codec.decoders import check_choice, checked_realism
+from tfc_models.codec.decoders import checked_realism
 from tfc_models.codec.tunable import tuned_metrics, weights_digests
 from tfc_models.codec.tuning import tuning_of
+from tfc_models.decoder_choice import check_choice
 from tfc_models.file_names import UNREADABLE, is_compressed, renamed
 from tfc_models.models.distortion import prepare
 

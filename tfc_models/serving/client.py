@@ -10,6 +10,8 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from tfc_models.decoder_choice import check_choice
+
 DEFAULT_SERVER = "http://127.0.0.1:8501"
 
 
@@ -64,11 +66,8 @@ class Client:
             realism: realism of a model with a realism decoder, 0 to 1.
             decoder: "full", or "fast" of a model with a fast decoder.
         """
-        if decoder not in ("full", "fast"):
-            raise ValueError(f"the decoder is full or fast; got {decoder!r}.")
+        check_choice(decoder, realism or 0.0)
         if decoder == "fast":
-            if realism:
-                raise ValueError("realism needs the decoder full: the fast decoder has none.")
             return self._transport.predict("decompress_fast", {"bitstream_bytes": bitstream})
         if realism is None:
             return self._transport.predict("decompress", {"bitstream_bytes": bitstream})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from tfc_models.codec import Codec
-from tfc_models.codec.decoders import DECODERS
+from tfc_models.decoder_choice import DECODERS
 from tfc_models.decoders import multiplications, widths_of
 from tfc_models.models import CompressionModel
 from tfc_models.training import data

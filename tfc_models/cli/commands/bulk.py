@@ -12,6 +12,7 @@ from tfc_models.cli.codec_selection import candidate_settings, metric_names
 from tfc_models.cli.errors import FAILED, UsageError
 from tfc_models.cli.loading import silence_tensorflow
 from tfc_models.cli.output import print_json
+from tfc_models.decoder_choice import DECODERS
 from tfc_models.limits import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--decoder",
-        choices=("full", "fast"),
+        choices=DECODERS,
         default="full",
         help="for decompress: full, the decoder of the model, or fast (default: full)",
     )

@@ -17,6 +17,7 @@ from tfc_models.cli.output import Reporter
 from tfc_models.cli.output_files import STANDARD_STREAM
 from tfc_models.cli.plan import Job
 from tfc_models.codec.container import SUFFIX
+from tfc_models.decoder_choice import DECODERS
 from tfc_models.evaluation import timed
 from tfc_models.file_names import is_compressed
 
@@ -51,7 +52,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--decoder",
-        choices=("full", "fast"),
+        choices=DECODERS,
         default="full",
         help="full: the decoder of the model; fast: one with fewer channels (default: full)",
     )
