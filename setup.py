@@ -106,7 +106,12 @@ setup(
         "tfc_models.analysis": ["*.json"],
         "tfc_models.perceptual": ["weights/*.md", "weights/*.npz"],
         "tfc_models.serving.page": ["static/*"],
-        "tfc_models.zoo": ["weights/*.json", "weights/*.md", "weights/*.npz"],
+        "tfc_models.zoo": [
+            "weights/*.json",
+            "weights/*.md",
+            "weights/*.npz",
+            "weights/*.tfcw",
+        ],
     },
     zip_safe=False,
     python_requires=">=3.9,<3.12",

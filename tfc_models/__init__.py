@@ -47,6 +47,7 @@ _SUBMODULES = (
     "metrics",
     "models",
     "realism",
+    "weights",
     "zoo",
 )
 

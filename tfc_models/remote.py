@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import pathlib
 import re
@@ -15,6 +16,9 @@ import zlib
 
 import numpy as np
 
+from tfc_models.byte_fields import DamagedFileError
+
+COMPRESSED_MAGIC = b"TFCW"
 MARK = "#sha256="
 TIMEOUT = 60.0  # seconds without data
 LARGEST = 2**30  # bytes
@@ -94,7 +98,9 @@ def digest_of(source: str | os.PathLike[str]) -> str:
 
 
 def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Returns the arrays of an npz by name.
+    """Returns the arrays of an npz or of a file of compressed weights (.tfcw) by name.
+
+    The metadata of compressed weights are the array `__meta__`, a text.
 
     Args:
         source: a file, or an https address that ends in #sha256=….
@@ -106,21 +112,41 @@ def read_weights(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     name = os.fspath(source)
     path = fetch(name) if is_address(name) else pathlib.Path(name)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        data = path.read_bytes()
+        if data.startswith(COMPRESSED_MAGIC):
+            return _compressed_weights(data, path)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {k: arrays[k] for k in arrays.files}
+    except DamagedFileError:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file of weights {path}.") from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
         raise ValueError(f"{path} is not a file of weights (npz), or is damaged.") from None
 
 
+def _compressed_weights(data: bytes, path: pathlib.Path) -> dict[str, np.ndarray]:
+    from tfc_models import weights  # Decoding needs TensorFlow, which files of arrays do not.
+
+    try:
+        content = weights.decode(data)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{path}: {error}") from None
+    return {"__meta__": np.array(json.dumps(content.metadata)), **content.values()}
+
+
 def write_weights(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an npz. The write is atomic: readers see the old or the new file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
+    write_file(path, buffer.getvalue())
+
+
+def write_file(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file. The write is atomic: readers see the old or the new file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -60,6 +60,8 @@ class Codec(tf.Module):
         realism: realism decoder for the same files, its weights file, or a zoo entry that has
             one. Files are read on first use.
         fast: decoder with fewer channels for the same files, in the same forms.
+        decodes: digests of other weights with the same coding tables and exact networks. Their
+            files decode to the same latents.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Codec(tf.Module):
         images: tf.Tensor | None = None,
         realism: RealismSource = None,
         fast: FastSource = None,
+        decodes: Sequence[str] = (),
     ) -> None:
         super().__init__(name="codec")
         if not isinstance(model, CompressionModel):
@@ -78,6 +81,7 @@ class Codec(tf.Module):
         model.freeze(images=images)
         self.model = model
         self.digest_bytes = model.digest()
+        self._readable = self.digest_bytes, *(bytes.fromhex(digest) for digest in decodes)
         owner = f"{self.model_name} (weights {self.digest})"
         self._decoders = OtherDecoders(model, owner, realism, fast)
         self._compress = tf.function(
@@ -357,7 +361,7 @@ class Codec(tf.Module):
         largest = LARGEST_QUALITY if self.many_rates else 0
         streams = len(coder.streams)
         fields = graph.read(
-            data, self.model_name, self.digest_bytes, streams, max_pixels, max_side, largest
+            data, self.model_name, self._readable, streams, max_pixels, max_side, largest
         )
         shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
         rate = tf.cast(fields.rate, tf.float32)

@@ -6,6 +6,7 @@ allocating an image before the file is validated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -133,14 +134,14 @@ def write(
 def read(
     data: tf.Tensor,
     name: str,
-    digest: bytes,
+    digests: Sequence[bytes],
     stream_count: int,
     max_pixels: tf.Tensor,
     max_side: tf.Tensor,
     largest_rate: int = 0,
 ) -> Fields:
-    """Parses a file. Fails with the reason if the file is invalid."""
-    data, at = _checked_start(data, name, digest)
+    """Parses a file of a model with one of some digests. Fails with the reason if it is invalid."""
+    data, at = _checked_start(data, name, digests)
     end = tf.strings.length(data) - 2 * container.FINGERPRINT_BYTES
     padded = tf.pad(
         tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64), [[0, container.VARINT_BYTES]]
@@ -195,7 +196,9 @@ def read(
     )
 
 
-def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor, tf.Tensor]:
+def _checked_start(
+    data: tf.Tensor, name: str, digests: Sequence[bytes]
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Checks magic, version, fingerprint, model and weights in this order."""
     data = checked(data, tf.strings.length(data) > 0, "the file is empty")
     magic = tf.equal(tf.strings.substr(data, 0, 3), container.MAGIC)
@@ -222,9 +225,8 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
     packed = container.pack_name(name)
     file_name, size = _read_name(data)
     file_digest = _hex(tf.strings.substr(data, 4 + size, container.DIGEST_BYTES))
-    same_model = tf.equal(file_digest, digest.hex()) & tf.equal(
-        tf.strings.substr(data, 4, len(packed)), packed
-    )
+    same_weights = tf.reduce_any(tf.equal(file_digest, [digest.hex() for digest in digests]))
+    same_model = same_weights & tf.equal(tf.strings.substr(data, 4, len(packed)), packed)
     data = checked(
         data,
         same_model,
@@ -232,7 +234,7 @@ def _checked_start(data: tf.Tensor, name: str, digest: bytes) -> tuple[tf.Tensor
         file_name,
         " (weights ",
         file_digest,
-        f"), which is not this one: {name} (weights {digest.hex()})",
+        f"), which is not this one: {name} (weights {digests[0].hex()})",
     )
     return data, tf.constant(4 + len(packed) + container.DIGEST_BYTES)
 

@@ -35,7 +35,7 @@ def codec_for(
     """Returns the zoo's codec for a file. Raises an error that names the model if it is missing."""
     header = container.inspect(data)
     for entry in zoo.entries():
-        if entry.name == header.model and entry.digest == header.digest:
+        if entry.name == header.model and header.digest in (entry.digest, *entry.decodes):
             # By entry, as the name may have a newer version.
             return _codec(zoo.build_model(zoo.read(entry)), entry.name, entry, realism, fast)
     raise UnknownModelError(
@@ -54,4 +54,10 @@ def _codec(
     """Returns the codec of a model, with the given decoders or else those of its zoo entry."""
     known_realism = entry if entry and entry.realism else None
     known_fast = entry if entry and entry.fast else None
-    return Codec(model, name, realism=realism or known_realism, fast=fast or known_fast)
+    return Codec(
+        model,
+        name,
+        realism=realism or known_realism,
+        fast=fast or known_fast,
+        decodes=entry.decodes if entry else (),
+    )

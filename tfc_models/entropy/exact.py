@@ -179,6 +179,10 @@ class ExactNetwork:
         activated: whether the last layer's activation is applied and rounded, for other exact
             networks to read.
         bits: precision of activations.
+
+    Attributes:
+        units: for each layer, the exponents e of its inputs and s of its outputs. Its kernel is
+            an integer times 2^(e - s). None if that does not hold for all inputs.
     """
 
     def __init__(
@@ -191,6 +195,7 @@ class ExactNetwork:
     ) -> None:
         self.shifts, self.bits = shifts, bits
         self._convs: list[_ExactConv | _ExactParts] = []
+        self.units: list[tuple[np.ndarray, np.ndarray] | None] = []
         self._activated = activated
         inputs = inputs or latent_integers(layers[0].kernel.shape[2])
         self.inputs = inputs
@@ -199,6 +204,8 @@ class ExactNetwork:
                 raise ValueError(f"{layer.name} has no exact form (strided, or its activation).")
             conv: _ExactConv | _ExactParts
             weights = shifts[f"weights{i}"]
+            one_unit = f"finer{i}" not in shifts
+            self.units.append((inputs.exponent, weights) if one_unit else None)
             if (finer := shifts.get(f"finer{i}")) is None:
                 kernel, bias = integer_weights(layer, inputs.exponent, weights)
                 conv = _ExactConv(layer, kernel, bias, inputs.bound)

@@ -124,15 +124,13 @@ class IntegerTables:
         shape = (len(strings), columns)
         if not len(strings) or not columns:
             return np.zeros(shape, np.int32)
-        least = np.asarray(self._least_bits[tables])
-        bits = least.sum(-1).max() if least.ndim and least.shape[-1] == columns else least * columns
+        tables = np.broadcast_to(np.asarray(tables, np.int32), shape)
         try:
-            encoded = long_enough(tf.constant(list(strings)), np.max(bits))
+            encoded = long_enough(tf.constant(list(strings)), self._least_bits[tables].sum(-1))
         except tf.errors.InvalidArgumentError:
             raise DamagedFileError("damaged: a string is shorter than its integers.") from None
         # Strings without an escape always end, as the decoder reads zeros after them.
         encoded = with_tail(encoded, tf.constant(columns)) if self.escape else encoded
-        tables = np.broadcast_to(np.asarray(tables, np.int32), shape)
         handle = gen_ops.create_range_decoder(encoded, tf.constant(self._lookup, tf.int32))
         _, symbols = gen_ops.entropy_decode_index(handle, tables, [columns], tf.int32)
         return symbols.numpy() + self.minima[tables]

@@ -259,11 +259,24 @@ class Networks:
 
     def layers_by_name(self) -> dict[str, Conv2D]:
         """Returns the layers by their names in a stored state."""
-        named = {}
-        for name, network in self._networks.items():
-            prefix = name if network.stored_as is None else network.stored_as
-            named.update({f"{prefix}/{layer.name}": layer for layer in network.layers})
-        return named
+        return {
+            self._stored_name(name, layer): layer
+            for name, network in self._networks.items()
+            for layer in network.layers
+        }
+
+    def kernel_units(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Returns `ExactNetwork.units` by layer, for kernels that are integers times units."""
+        return {
+            self._stored_name(name, layer): units
+            for name, exact in self._exact.items()
+            for layer, units in zip(self[name].layers, exact.units)
+            if units is not None
+        }
+
+    def _stored_name(self, name: str, layer: Conv2D) -> str:
+        stored_as = self[name].stored_as
+        return f"{name if stored_as is None else stored_as}/{layer.name}"
 
     def replace_exact(self, wrap: Callable[[ExactNetwork], Any]) -> None:
         """Replaces every exact network by what `wrap` returns for it."""

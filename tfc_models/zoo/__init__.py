@@ -37,6 +37,8 @@ class Entry:
     realism_sha256: str = ""
     fast: str = ""
     fast_sha256: str = ""
+    decodes: tuple[str, ...] = ()
+    """Digests of earlier weights whose files decode to the same latents with these."""
 
     @property
     def path(self) -> pathlib.Path:
@@ -53,6 +55,8 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """Returns the models of the zoo, the default first, each in its newest version."""
     listed = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+    for item in listed:
+        item["decodes"] = tuple(item.get("decodes", ()))
     listed_entries = [Entry(**item) for item in listed]
     return tuple(sorted(listed_entries, key=lambda e: (not e.default, e.name, -e.version)))
 
