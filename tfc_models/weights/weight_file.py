@@ -5,16 +5,20 @@ bytes                   content
 ======================  ==============================================================
 4                       magic, "TFCW"
 1                       version
+1                       coder of the strings: 0 range coder, 1 Elias gamma code
 varint + n              header, deflated: metadata as JSON, then for each tensor its
                         name, kind, shape and steps, then the frequency tables
 varint + n              arrays that are stored without loss, deflated
-varint, varint + n, …   number of strings, then the strings of the range coder
+varint, varint + n, …   number of strings, then the strings
 8                       first bytes of the SHA-256 of everything before
 ======================  ==============================================================
 
 The integers of all tensors are concatenated and divided into strings of equal length, which are
 decoded in parallel. Every tensor has one frequency table, or, if that is smaller, one for each
 position of its spatial axes (of each frequency, after a Fourier transform).
+The Elias gamma code (`run_length_gamma_encode` of tensorflow-compression) has no tables, one string
+for all integers, and run lengths of zeros.
+
 Decoding uses integers and exact products only, so that it is the same on every machine.
 """
 
@@ -28,6 +32,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Union
 
 import numpy as np
+import tensorflow as tf
+from tensorflow_compression.python.ops import gen_ops
 
 from tfc_models.byte_fields import DamagedFileError, FieldReader, FieldWriter
 from tfc_models.entropy.integer_tables import IntegerTables
@@ -40,7 +46,10 @@ VERSION = 1
 SUFFIX = ".tfcw"
 CHECKSUM_BYTES = 8
 STRING_INTEGERS = 2**18
+RANGE, ELIAS_GAMMA = "range", "elias-gamma"
+CODERS = (RANGE, ELIAS_GAMMA)
 LARGEST_HEADER = 2**26
+LARGEST_RUN = 2**20  # zeros per bit of a string
 LARGEST_TENSORS = 2**31  # bytes of all tensors together
 
 _TRANSFORMS = (DIRECT, FOURIER)
@@ -64,12 +73,15 @@ class WeightFile(NamedTuple):
         }
 
 
-def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], coder: str = RANGE) -> bytes:
     """Returns the file of tensors: `CodedTensor`s, or arrays that are stored without loss."""
+    if coder not in CODERS:
+        raise ValueError(f"coder is one of {', '.join(CODERS)}; got {coder!r}.")
     coded = {name: t for name, t in tensors.items() if isinstance(t, CodedTensor)}
     for coded_tensor in coded.values():
         check(coded_tensor)
-    divided = {name: _best_divided(tensor) for name, tensor in coded.items()}
+    by_range = coder == RANGE
+    divided = {name: by_range and _best_divided(tensor) for name, tensor in coded.items()}
     header = FieldWriter()
     header.text(json.dumps(metadata, sort_keys=True, separators=(",", ":")))
     header.unsigned(len(tensors))
@@ -85,11 +97,15 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
         else:
             _write_array(header, raw, tensor, name)
     groups = [group for name, t in coded.items() for group in _groups(t, divided[name])]
-    tables = IntegerTables.of_integers(groups)
-    tables.write(header)
-    strings = _strings(tables, groups)
+    if by_range:
+        tables = IntegerTables.of_integers(groups)
+        tables.write(header)
+        strings = _strings(tables, groups)
+    else:
+        values = np.concatenate([np.zeros(0, np.int32), *groups])
+        strings = [gen_ops.run_length_gamma_encode(values).numpy()]
     writer = FieldWriter()
-    writer.raw(MAGIC + bytes([VERSION]))
+    writer.raw(MAGIC + bytes([VERSION, CODERS.index(coder)]))
     writer.sized(zlib.compress(header.finish(), 9))
     writer.sized(zlib.compress(raw.finish(), 9))
     writer.unsigned(len(strings))
@@ -110,6 +126,7 @@ def decode(data: bytes) -> WeightFile:
         raise DamagedFileError("damaged: the checksum does not match.")
     reader = FieldReader(content)
     reader.raw(5)
+    by_range = reader.unsigned(largest=len(CODERS) - 1) == CODERS.index(RANGE)
     header, raw = (FieldReader(_inflated(reader.sized())) for _ in range(2))
     metadata = json.loads(header.text())
     tensors: dict[str, Tensor] = {}
@@ -127,7 +144,7 @@ def decode(data: bytes) -> WeightFile:
         else:
             tensors[name] = tensor = _read_coded(header, shape, _TRANSFORMS[kind // 2])
             coded[name] = tensor, bool(kind % 2)
-    tables = IntegerTables.read(header)
+    tables = IntegerTables.read(header) if by_range else None
     strings = [reader.sized() for _ in range(reader.unsigned(largest=reader.remaining))]
     sizes = [group.size for t, is_divided in coded.values() for group in _groups(t, is_divided)]
     integers = _integers(tables, strings, sizes)
@@ -186,8 +203,15 @@ def _strings(tables: IntegerTables, groups: list[np.ndarray]) -> list[bytes]:
     return tables.encode(values.reshape(rows, columns), indexes.reshape(rows, columns))
 
 
-def _integers(tables: IntegerTables, strings: list[bytes], sizes: list[int]) -> np.ndarray:
+def _integers(tables: IntegerTables | None, strings: list[bytes], sizes: list[int]) -> np.ndarray:
     count = sum(sizes)
+    if tables is None:
+        if len(strings) != 1 or count > LARGEST_RUN * (8 * len(strings[0]) + 1):
+            raise DamagedFileError("damaged: its string is not that of its tensors.")
+        try:
+            return gen_ops.run_length_gamma_decode(strings[0], [count]).numpy()
+        except tf.errors.OpError:
+            raise DamagedFileError("damaged: its string cannot be decoded.") from None
     rows, columns = _division(count)
     if len(strings) != (rows if count else 0) or len(tables) != len(sizes):
         raise DamagedFileError("damaged: its strings or tables are not those of its tensors.")
