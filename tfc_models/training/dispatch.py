@@ -15,6 +15,7 @@ from tfc_models.training.config import (
 from tfc_models.training.decoder_config import DecoderTraining
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.narrowing_config import NarrowingTraining
+from tfc_models.training.weight_config import WeightTraining
 
 MODULES: dict[type[RunConfig], str] = {
     Config: "codec",
@@ -24,6 +25,7 @@ MODULES: dict[type[RunConfig], str] = {
     DecoderTraining: "decoder",
     PimTraining: "pim",
     SourceTraining: "source_codes",
+    WeightTraining: "weight_curve",
 }
 """Training module for each config class. A module is imported when its run begins."""
 
@@ -37,7 +39,9 @@ def check(
             raise ValueError(f"the config draws samples of {config.source}: leave out --data.")
     elif not source:
         raise ValueError("this config needs training data: give --data.")
-    if strategy != "none" and isinstance(config, (SourceTraining, PimTraining)):
+    if isinstance(config, WeightTraining) and validation:
+        raise ValueError("the network's data include validation images: leave out --validation.")
+    if strategy != "none" and isinstance(config, (SourceTraining, PimTraining, WeightTraining)):
         raise ValueError("--strategy is only for runs on images.")
 
 
@@ -62,6 +66,9 @@ def train(
     module = importlib.import_module(f"tfc_models.training.{MODULES[type(config)]}")
     if isinstance(config, SourceTraining):
         module.train_and_measure(config, workdir)
+    elif isinstance(config, WeightTraining):
+        assert source is not None
+        module.measure(config, source, workdir)
     elif isinstance(config, PimTraining):
         module.train(config, workdir, source, validation)
     else:

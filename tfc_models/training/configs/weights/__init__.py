@@ -1,0 +1,1 @@
+"""Configs of networks with compressible weights: tfc_models.training.weight_config."""

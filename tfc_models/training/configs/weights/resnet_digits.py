@@ -1,0 +1,18 @@
+"""Residual network with compressible weights, on the digits of scikit-learn.
+
+    python -m training.weights --config resnet_digits --workdir OUT --data sklearn
+
+Machine: two CPU cores with AVX-512, shared with other work. Time: TIME.
+Result: RESULT
+"""
+
+from tfc_models.training.weight_config import WeightTraining
+
+CONFIG = WeightTraining(
+    model="resnet",
+    steps=3_000,
+    batch=64,
+    rate_weights=(0.03, 0.1, 0.3, 1.0),
+    prior="logistic",
+    removed=(0.5, 0.7, 0.8, 0.9),
+)
