@@ -33,6 +33,7 @@ from tfc_models.cli.commands import (
     recover,
     serve,
     train,
+    weights,
 )
 from tfc_models.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, one_line
 
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Any] = {
     "train": train,
     "serve": serve,
     "bulk": bulk,
+    "weights": weights,
 }
 OVERVIEW = """\
 usage: tfc-models COMMAND [options] [files]
@@ -73,6 +75,7 @@ commands:
   train        train a codec, a decoder or a metric from a named config
   serve        serve a model over REST and gRPC, with a web page
   bulk         compress, decompress or evaluate many files with Apache Beam
+  weights      compress the weights of Keras models
 
 examples:
   tfc-models compress photo.png                    writes photo.tfcm

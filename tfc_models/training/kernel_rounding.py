@@ -10,7 +10,7 @@ exact networks become the integers that these networks use, so that latents do n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,23 +35,29 @@ class KernelStatistics(NamedTuple):
     curvature: np.ndarray
 
 
-def transform_kernels(model: CompressionModel) -> dict[str, Conv2D]:
+Probe = Callable[[tf.Tensor, tf.random.Generator], tf.Tensor]
+"""Function of images whose squared gradients have the second derivatives of a loss as mean."""
+
+
+def model_convolutions(model: CompressionModel) -> dict[str, Conv2D]:
     """Returns the convolutions of the transforms by their names in the model's state."""
-    chains = {"analysis": model.analysis, "synthesis": model.synthesis}
+    layers: list[tuple[str, CompressionLayer]] = []
+    for chain in (model.analysis, model.synthesis):
+        layers += [(f"{chain.name}/{layer.name}", layer) for layer in chain.layers]
     if isinstance(model.coder, LatentCoder):
-        chains["hyper_analysis"] = model.coder.hyper_analysis
-    return {
-        name: layer
-        for chain_name, chain in chains.items()
-        for name, layer in _convolutions(chain_name, chain)
-    }
+        chain = model.coder.hyper_analysis
+        layers += [(f"hyper_analysis/{layer.name}", layer) for layer in chain.layers]
+    return convolutions(layers)
 
 
-def _convolutions(prefix: str, layer: CompressionLayer) -> Iterator[tuple[str, Conv2D]]:
-    if isinstance(layer, Conv2D):
-        yield prefix, layer
-    for sublayer in layer.sublayers:
-        yield from _convolutions(f"{prefix}/{sublayer.name}", sublayer)
+def convolutions(layers: Iterable[tuple[str, CompressionLayer]]) -> dict[str, Conv2D]:
+    """Returns the convolutions in named layers, by name."""
+    result: dict[str, Conv2D] = {}
+    for name, layer in layers:
+        if isinstance(layer, Conv2D):
+            result[name] = layer
+        result.update(convolutions((f"{name}/{inner.name}", inner) for inner in layer.sublayers))
+    return result
 
 
 def _matrix(layer: Conv2D, kernel: tf.Tensor) -> np.ndarray:
@@ -100,16 +106,16 @@ class _Recorder:
 
 
 def find_statistics(
-    model: CompressionModel, crops: Iterable[np.ndarray], seed: int = 0
+    layers: Mapping[str, Conv2D], probe: Probe, crops: Iterable[np.ndarray], seed: int = 0
 ) -> dict[str, KernelStatistics]:
-    """Returns the statistics of every convolution of the transforms.
+    """Returns the statistics of convolutions.
 
     Args:
-        model: model that is not frozen, in float32.
+        layers: convolutions that are not frozen, by name.
+        probe: function that evaluates them, in float32.
         crops: batches of training images.
         seed: of the rates and the random vectors.
     """
-    layers = transform_kernels(model)
     moments = {name: np.zeros([1, 1]) for name in layers}
     curvature = {name: np.zeros([1]) for name in layers}
     examples = 0
@@ -121,8 +127,11 @@ def find_statistics(
             images = tf.cast(batch, tf.float32)
             with tf.GradientTape() as tape:
                 tape.watch(images)
-                probe = _probe(model, images, random)
-            gradients = tape.gradient(probe, [recorder.maps[name][1] for name in layers])
+                value = probe(images, random)
+            outputs = [recorder.maps[name][1] for name in layers]
+            gradients = tape.gradient(
+                value, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
             for (name, layer), gradient in zip(layers.items(), gradients):
                 inputs = _inputs(layer, recorder.maps[name][0]).numpy()
                 count = min(len(inputs), ROWS * len(images))
@@ -142,40 +151,78 @@ def find_statistics(
     }
 
 
-def _probe(model: CompressionModel, images: tf.Tensor, random: tf.random.Generator) -> tf.Tensor:
-    """Returns a number whose squared gradients have the second derivatives of the loss as mean."""
-    shape = tf.shape(images)
-    pixels = tf.cast(shape[1] * shape[2], tf.float32)
-    rate, lmbda, weight = None, tf.constant(model.lmbda), tf.constant(1.0)
-    if model.many_rates:
-        rate = 100.0 * stratified(random.uniform([shape[0]]))
-        lmbda = model.lambda_at(rate)
-        weight = tf.sqrt(model.lmbda / lmbda)
-    latents, bits = model.coder(model.to_latents(images, rate), training=True, rate=rate)
-    reconstruction = model.to_images(latents, rate)
-    projected = tf.reduce_sum(random.normal(reconstruction.shape) * reconstruction, (1, 2, 3))
-    distortion = projected * tf.sqrt(2.0 * weight * lmbda / (3.0 * pixels))
-    bits_per_example = tf.add_n(list(bits.values()))
-    return tf.reduce_sum(distortion + bits_per_example * tf.sqrt(weight * math.log(2.0) / pixels))
+def model_probe(model: CompressionModel) -> Probe:
+    """Returns the probe of a model's rate and distortion."""
+
+    def probe(images: tf.Tensor, random: tf.random.Generator) -> tf.Tensor:
+        rate, lmbda, weight = _rates(model, images, random)
+        latents, bits = model.coder(model.to_latents(images, rate), training=True, rate=rate)
+        distortion = _distortion(model.to_images(latents, rate), lmbda, weight, random)
+        scale = tf.sqrt(weight * math.log(2.0) / _pixels(images))
+        return tf.reduce_sum(distortion + tf.add_n(list(bits.values())) * scale)
+
+    return probe
+
+
+def decoder_probe(
+    model: CompressionModel, decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+) -> Probe:
+    """Returns the probe of the distortion of another decoder of a model's files.
+
+    Args:
+        model: the model.
+        decode: returns images of latents, rates, and a random number from 0 to 1 per example.
+    """
+
+    def probe(images: tf.Tensor, random: tf.random.Generator) -> tf.Tensor:
+        rate, lmbda, weight = _rates(model, images, random)
+        latents, _ = model.coder(model.to_latents(images, rate), training=False, rate=rate)
+        decoded = decode(tf.stop_gradient(latents), rate, random.uniform([tf.shape(images)[0]]))
+        return tf.reduce_sum(_distortion(decoded, lmbda, weight, random))
+
+    return probe
+
+
+def _rates(
+    model: CompressionModel, images: tf.Tensor, random: tf.random.Generator
+) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor]:
+    """Returns rates, their lambdas, and the weights of the examples (see `GainedStem4`)."""
+    if not model.many_rates:
+        return None, tf.constant(model.lmbda), tf.constant(1.0)
+    rate = 100.0 * stratified(random.uniform([tf.shape(images)[0]]))
+    lmbda = model.lambda_at(rate)
+    return rate, lmbda, tf.sqrt(model.lmbda / lmbda)
+
+
+def _distortion(
+    images: tf.Tensor, lmbda: tf.Tensor, weight: tf.Tensor, random: tf.random.Generator
+) -> tf.Tensor:
+    """Returns normal projections of images; lambda weights the mean squared error."""
+    projected = tf.reduce_sum(random.normal(tf.shape(images)) * images, (1, 2, 3))
+    return projected * tf.sqrt(2.0 * weight * lmbda / (3.0 * _pixels(images)))
+
+
+def _pixels(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reduce_prod(tf.shape(images)[1:3]), tf.float32)
 
 
 def rounded_kernels(
-    model: CompressionModel,
+    layers: Mapping[str, Conv2D],
     statistics: Mapping[str, KernelStatistics],
     step: float,
     zero_bias: float = 0.1,
 ) -> dict[str, CodedTensor]:
-    """Returns the rounded kernels of the transforms by their names in the model's state.
+    """Returns the rounded kernels of convolutions, by their names in a state.
 
     Args:
-        model: model of the statistics.
+        layers: convolutions of the statistics.
         statistics: result of `find_statistics`.
         step: step in units of the square root of the loss: larger is smaller and worse.
         zero_bias: see `tfc_models.weights.error_feedback.rounded`.
     """
     return {
         f"{name}/kernel": _rounded_kernel(layer, statistics[name], step, zero_bias)
-        for name, layer in transform_kernels(model).items()
+        for name, layer in layers.items()
     }
 
 

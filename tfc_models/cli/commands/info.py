@@ -52,7 +52,7 @@ def _describe(file: InputFile) -> dict[str, Any]:
         raise CommandError(file.error)
     header = tfc_models.inspect(read_input(file.path))
     streams = list(header.stream_bytes)
-    known = {(entry.name, entry.digest) for entry in tfc_models.entries()}
+    known = {(e.name, digest) for e in tfc_models.entries() for digest in (e.digest, *e.decodes)}
     return {
         "version": header.version,
         "model": header.model,
