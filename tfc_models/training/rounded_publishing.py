@@ -110,6 +110,8 @@ def publish_rounded(rounding: Rounding) -> pathlib.Path:
             source = rounding.folder / old[kind]
             write_file(decoder_path, _rounded_decoder(rounding, base, kind, source, codec.digest))
             entry.update({kind: decoder_path.name, f"{kind}_sha256": sha256_of(decoder_path)})
+            text = _decoder_card(source, decoder_path, old["digest"], codec.digest)
+            decoder_path.with_suffix(".md").write_text(text, encoding="utf-8")
     text = _card(rounding, Codec(frozen, rounding.name), codec, old_path, path)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     others = [item for item in index if item is not old]
@@ -169,6 +171,30 @@ def _rounded_decoder(
     return encode({**state, **rounded}, {**metadata, "digest": digest})
 
 
+def _decoder_card(source: pathlib.Path, path: pathlib.Path, before: str, after: str) -> str:
+    """Returns the card of another decoder: that before rounding, with a note."""
+    card = source.with_suffix(".md")
+    text = card.read_text(encoding="utf-8") if card.exists() else f"# {path.stem}\n"
+    sizes = [file.stat().st_size / 1e6 for file in (source, path)]
+    note = (
+        f"- Rounded with the model: {sizes[1]:.2f} MB instead of {sizes[0]:.2f} MB. The results "
+        "below were measured before."
+    )
+    lines = text.replace(f"`{before}`", f"`{after}`").splitlines()
+    place = next((i for i, line in enumerate(lines) if line.startswith("- ")), len(lines))
+    return "\n".join([*lines[:place], note, *lines[place:]]) + "\n"
+
+
+def _section(card: pathlib.Path, title: str) -> list[str]:
+    """Returns the lines of a section of a card; none if the card lacks it."""
+    lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []
+    if f"## {title}" not in lines:
+        return []
+    start = lines.index(f"## {title}")
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].startswith("## ")), len(lines))
+    return [*lines[start:end], ""] if lines[end - 1] else lines[start:end]
+
+
 def _card(
     rounding: Rounding, before: Codec, after: Codec, old_path: pathlib.Path, path: pathlib.Path
 ) -> str:
@@ -187,6 +213,7 @@ def _card(
         f"--step {rounding.step:g} --decoder_step {rounding.decoder_step:g}`, with "
         f"{rounding.crops} crops of {rounding.side}×{rounding.side} training pixels",
         "",
+        *_section(old_path.with_suffix(".md"), "Training"),
     ]
     if not rounding.validation:
         return "\n".join(lines)
