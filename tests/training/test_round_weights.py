@@ -79,7 +79,7 @@ def test_earlier_files_decode_to_the_same_latents(published):
     after = codec.Codec(model, NAME, decodes=entry.decodes)
     np.testing.assert_array_equal(after.latents(data), before.latents(data))
     difference = after.decompress(data).astype(int) - before.decompress(data)
-    assert np.sqrt(np.mean(difference**2)) < 3.0
+    assert np.sqrt(np.mean(difference**2)) < 6.0
     with pytest.raises(codec.BitstreamError, match="which is not this one"):
         codec.Codec(model, NAME).decompress(data)
     own = after.compress(cropped(48, 64))
