@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import damage
 from benchmarks.damage import (
     CASES,
     DEFAULT,
@@ -26,10 +27,17 @@ from benchmarks.damage import (
     original,
     parts,
 )
-from tests.conftest import ROOT
+from tests.conftest import ROOT, golden_codec
 from tfc_models import models
 
 EXAMPLES = 300, 40  # for each of the models, with --exhaustive and without
+LOADED = damage.codec
+
+
+@pytest.fixture(autouse=True)
+def shared_codecs(monkeypatch):
+    """Uses the codecs of other tests, whose graphs may exist already."""
+    monkeypatch.setattr(damage, "codec", lambda n: LOADED(n) if n == DEFAULT else golden_codec(n))
 
 
 def test_damage_tests_cover_every_registered_model():
@@ -93,6 +101,8 @@ def test_a_cut_escape_code_does_not_hang():
     """A separate process, because the range decoder cannot be interrupted."""
     code = (
         "import itertools\n"
+        "import tensorflow as tf\n"
+        "tf.config.run_functions_eagerly(True)\n"  # Building graphs takes longer.
         "from benchmarks import damage\n"
         "names, values = ('bls2017', 'mbt2018-mean'), (2**22 - 1, 2**20 + 3)\n"
         "for name, value in itertools.product(names, values):\n"

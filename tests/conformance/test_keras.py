@@ -209,7 +209,7 @@ def test_examples_of_weight_zero_have_no_gradient(images):
 
 def test_callbacks_stop_early_and_keep_the_best_model(images, tmp_path):
     model = models.build("bls2017", **SMALL["bls2017"], quantization="round")
-    model.compile(tf.keras.optimizers.Adam(1e-3))
+    model.compile(tf.keras.optimizers.Adam(1e-3), run_eagerly=True)
     best = str(tmp_path / "best.keras")
     callbacks = [
         tf.keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True),
