@@ -75,7 +75,7 @@ def test_the_error_of_universal_quantization_is_uniform_for_any_input(sharpness)
 )
 def test_the_coded_size_equals_the_bits_estimated_with_noise(sharpness, scale):
     """E[−log p(s + U)], the training objective, equals the mean coded size."""
-    coder, count = coder_of(sharpness), 3_000_000
+    coder, count = coder_of(sharpness), 1_000_000
     rng = np.random.default_rng(1)
     y = tf.constant(rng.normal(size=[1, count, 1, 1]) * scale, tf.float32)
     index = 63.0 * np.log(scale / 0.11) / np.log(256 / 0.11)

@@ -60,6 +60,7 @@ def called(servable: Servable, signature: str, **inputs: object) -> list[bytes]:
     return list(servable.call(signature, checked)["bitstream_bytes"])
 
 
+@pytest.mark.exhaustive
 def test_signature_with_effort_and_quality(servable):
     files = np.array([png(RGB_IMAGE)] * 2, object)
     given = {"effort": np.array([0, 1], np.int32), "quality": np.array([30, 30], np.int32)}

@@ -52,12 +52,13 @@ def minimized(code, source, steps, rate=3e-3, batch=512):
     return code
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", CODES)
 def test_all_codes_have_the_same_interface(name):
     tf.keras.utils.set_random_seed(1)
     code = CODES[name]()
     if name != "lloyd":
-        code = minimized(code, sources.banana(), 60)
+        code = minimized(code, sources.banana(), 20)
     samples = tf.constant(BANANA[:5000])
     lmbda = 4.0 if len(set(code.lmbdas)) > 1 else None
     coded = code.coded(samples, lmbda)
@@ -95,7 +96,7 @@ def test_every_trained_variable_has_a_gradient(name):
 def test_losses_in_training_approximate_those_of_coding(quantization):
     """Bits with noise exceed those of rounding slightly where the prior fits."""
     tf.keras.utils.set_random_seed(1)
-    code = minimized(networks(quantization=quantization, hidden=(30, 30)), sources.banana(), 400)
+    code = minimized(networks(quantization=quantization, hidden=(30, 30)), sources.banana(), 250)
     samples = tf.constant(BANANA)
     losses = [code.losses_of(samples, tf.constant([3, i]))["rate"] for i in range(8)]
     noisy, result = float(np.mean(losses)), sources.measured(code, BANANA)
