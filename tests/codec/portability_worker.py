@@ -104,7 +104,12 @@ def decode(folder: pathlib.Path, ways: list[str]) -> dict:
     lost = {path.stem: lost_by(floating, codec, path) for path in sorted(folder.glob("*.tfcm"))}
     first = min(folder.glob("*.tfcm"))
     lost[first.stem]["sharp"] = sharp_piece(codec, first.read_bytes())
-    return {way: decoded_in(way, folder, codec, lost, others) for way in ways}
+    # Eager, because building graphs takes most of the time.
+    ways_of_others = {way: EAGER if way in (GRAPH, SAVED) else way for way in ways}
+    small = {way: of_others(way, folder, others) for way in set(ways_of_others.values())}
+    return {
+        way: {**decoded_in(way, folder, codec, lost), **small[ways_of_others[way]]} for way in ways
+    }
 
 
 def sharp_piece(codec, data: bytes) -> list:
@@ -127,18 +132,22 @@ def lost_by(floating, codec, path: pathlib.Path) -> dict[str, Any]:
         }
 
 
-def decoded_in(way: str, folder: pathlib.Path, codec, lost: dict, others: dict) -> dict:
+def of_others(way: str, folder: pathlib.Path, others: dict) -> dict:
+    """Returns the reports about the models that only code a crop of one image."""
+    return {
+        path.stem: {"latent": sha256(decoded(other, path.read_bytes(), way))}
+        for name, other in others.items()
+        for path in sorted(folder.glob(f"*.{name}.also"))
+    }
+
+
+def decoded_in(way: str, folder: pathlib.Path, codec, lost: dict) -> dict:
     report = {}
     for path in sorted(folder.glob("*.tfcm")):
         latents = decoded(codec, path.read_bytes(), way)
         if way == SAVED:
             verified_by_saved_model(folder, path.read_bytes())
         report[path.stem] = {"latent": sha256(latents), **lost[path.stem]}
-    for name, other in others.items():
-        for path in sorted(folder.glob(f"*.{name}.also")):
-            # Eager, because building graphs takes most of the time.
-            how = EAGER if way in (GRAPH, SAVED) else way
-            report[path.stem] = {"latent": sha256(decoded(other, path.read_bytes(), how))}
     return report
 
 

@@ -36,8 +36,8 @@ REFERENCE = f"as it is, {GRAPH}"
 # Instruction sets: the processor's own and the oldest; --exhaustive runs all combinations.
 # tests/conformance compares SavedModels in another process, for every way of coding.
 SOME_SETTINGS = ("as it is", "onednn off", "sse41, one thread")
-IMAGES, FEW = 21, 4
-LARGE = {IMAGES: (1800, 2300), FEW: (1100, 1200)}  # each is more than a tile
+IMAGES, FEW = 21, 3
+LARGE = {IMAGES: (1800, 2300), FEW: (1100, 300)}  # each is more than a tile
 FLOATING = "default"  # zoo model, also coded with its float network
 OTHER_CODERS = ("hific", "elic2022", "cheng2020-attn", "kirmemis2020")
 """Kinds of coding that no sampled model has."""

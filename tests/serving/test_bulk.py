@@ -20,7 +20,7 @@ from tfc_models.codec import inspect
 from tfc_models.serving import bulk_work
 
 MODEL = "gained-stem4"
-IMAGES = 14  # Enough that a killed run has processed some of them only.
+IMAGES = 8  # Enough that a killed run has processed some of them only.
 
 
 def command(*arguments: object) -> list[str]:
@@ -209,19 +209,22 @@ def test_killed_run_resumes(tmp_path):
     for i in range(IMAGES):
         Image.fromarray(cropped(180 + i, 180)).save(folder / f"{i:02}.png", compress_level=1)
     arguments = ("evaluate", f"--input={folder}/*.png", f"--output={out}")
-    arguments += ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    parallel = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     first = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(*arguments, *parallel),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + 120
     records = out / "_records" / "evaluate"
-    while len(list(records.glob("*.json"))) < 5 and time.monotonic() < end:
+    while len(list(records.glob("*.json"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     first.kill()
     first.wait(60)
     time.sleep(1)  # Files in progress are finished or not.
     done = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
-    assert len(done) >= 5
+    assert len(done) >= 2
     said = bulk(*arguments)
     assert f"{IMAGES - len(done)} files done, {len(done)} done before, 0 failed" in said
     rows = table(out / "results.csv")

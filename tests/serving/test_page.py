@@ -362,7 +362,7 @@ def test_disconnected_client_cancels_its_request(server):
 
 
 def test_too_many_requests(server):
-    body = file_of(np.random.default_rng(0).integers(0, 256, (299, 300, 3), np.uint8), "JPEG")
+    body = file_of(np.random.default_rng(0).integers(0, 256, (120, 300, 3), np.uint8), "JPEG")
     statuses: list[int] = []
 
     def ask() -> None:

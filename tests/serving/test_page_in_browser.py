@@ -327,8 +327,7 @@ def test_zoom_shows_pixels(page, photo):
         assert page["stage"].size == {"width": 251 * zoom, "height": 203 * zoom}
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize(("width", "dark"), [(400, True), (1200, False)])
 def test_narrow_and_wide_light_and_dark(page, width, dark):
     page.resize(width, 800)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -31,6 +31,12 @@ from tfc_models.training.stopped import MAX_NONFINITE_STEPS, TrainingStopped
 from tfc_models.training.trainer import Trainer
 from tfc_models.zoo import files
 
+# Building graphs takes longer than a few steps. Programs in other processes do build them.
+# TensorFlow warns that functions of datasets still build them.
+pytestmark = [
+    pytest.mark.usefixtures("eager"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning"),
+]
 SMALL = {"channels": 8, "latents": 12}
 STEPS = 8
 

@@ -61,6 +61,7 @@ def test_curves_have_a_point_for_each_step(folder):
         assert width_of(folder / f"shrinkage_{name}.webp") > 500
 
 
+@pytest.mark.exhaustive
 def test_times_are_listed_by_size(folder):
     run(folder, "times", "--rounds=1")
     rows = rows_of(folder / "shrinkage_times.csv")
@@ -69,6 +70,7 @@ def test_times_are_listed_by_size(folder):
     assert all(float(row["encode"]) > 0.0 and float(row["decode"]) > 0.0 for row in rows)
 
 
+@pytest.mark.exhaustive
 def test_crops_and_histograms_are_drawn(folder):
     run(folder, "crops", "--count=1")
     assert width_of(folder / "shrinkage_crops.webp") > 300
