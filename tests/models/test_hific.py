@@ -130,6 +130,7 @@ def test_tiles_decode_to_the_whole_image_with_the_smallest_halo(blocks):
     assert off(model.to_images, y, (1, 16), pixels, model.halo - 1) > 2e-2
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_image_of_odd_sides_decodes_to_the_encoders_latents():
     codec = Codec(random_model(quantization="round"))
     image = cropped(77, 131)

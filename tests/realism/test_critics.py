@@ -149,7 +149,7 @@ def test_critics_learn_to_distinguish_noisy_images(kind, name):
         optimizer.apply_gradients(zip(gradients, critic.trainable_variables))
         return bound
 
-    for i in range(100):
+    for i in range(70):
         step(patches(8, 2 * i, False), patches(8, 2 * i + 1, True))
     held = [
         divergence.bound(critic(patches(24, 999, b)), critic(patches(24, 998, True)))

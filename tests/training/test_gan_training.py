@@ -109,6 +109,7 @@ def test_learning_rates_fall_in_one_step():
     assert config.learning_rates(0.5) == later and config.learning_rates(1.0) == later
 
 
+@pytest.mark.usefixtures("eager")
 def test_model_and_critic_are_updated_by_their_own_losses():
     def after(model: float, critic: float, **changes) -> tuple[list, list]:
         trainer = build_trainer(**changes)
@@ -238,6 +239,8 @@ def test_the_program_trains_both_stages(folder, tmp_path):
         run_identity.check(out, dataclasses.replace(CONFIG, adversarial=0.0))
 
 
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+@pytest.mark.usefixtures("eager")
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(folder, tmp_path):
     changes = {

@@ -49,6 +49,7 @@ def test_periodic_energy_keeps_periodic_patterns_and_little_noise():
     assert float(realism.periodic_energy(smooth)[0]) < 1e-3
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_periodic_penalty_is_part_of_the_loss(batch):
     plain, penalized = (build_trainer(periodic=weight) for weight in (0.0, 2.0))
     for trainer in (plain, penalized):
@@ -62,6 +63,7 @@ def test_the_periodic_penalty_is_part_of_the_loss(batch):
         RealismTraining(model="gained-checkerboard", steps=1, periodic=-1.0)
 
 
+@pytest.mark.usefixtures("eager")
 def test_only_the_decoder_and_the_critic_are_trained(batch):
     trainer = build_trainer(adversarial=0.1, critic_widths=(8, 8))
     base = [v.numpy() for v in trainer.model.base.variables]

@@ -102,6 +102,7 @@ def small(name: str, **changes) -> SourceTraining:
     return config
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", ["sawbridge", "banana", "banana_ecvq", "sawbridge_klt"])
 def test_the_average_is_saved(tmp_path, name):
     config = small(name)
