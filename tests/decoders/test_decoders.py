@@ -171,6 +171,7 @@ def test_another_model_s_decoder_and_damaged_files_are_refused(base, file, tmp_p
         decoder_file.build(weights._replace(state={**weights.state, "more": np.zeros(3)}), base)
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_fast_decoder_changes_neither_the_file_nor_the_full_image(base, codec):
     image = cropped(90, 133)
     plain = Codec(base)
