@@ -41,6 +41,18 @@ class CodedTensor(NamedTuple):
             product = fourier.inverse(product, self.shape[:-2])
         return product.reshape(self.shape)
 
+    @property
+    def entropy_bits(self) -> float:
+        """Bits of the integers with one table, or one for each spatial position if fewer."""
+        positions = math.prod(self.shape[:-2]) if len(self.shape) > 2 else 1
+        by_position = sum(map(_entropy_bits, self.integers.reshape(positions, -1)))
+        return min(_entropy_bits(self.integers), by_position)
+
+
+def _entropy_bits(integers: np.ndarray) -> float:
+    counts = np.unique(integers, return_counts=True)[1]
+    return float(-np.log2(counts / max(integers.size, 1)) @ counts)
+
 
 def check(tensor: CodedTensor) -> None:
     """Raises ValueError if the parts of a tensor do not fit together."""

@@ -148,13 +148,12 @@ def _info(source: pathlib.Path, options: argparse.Namespace) -> int:
     for name, tensor in content.tensors.items():
         is_rounded = isinstance(tensor, weights.CodedTensor)
         values = tensor.integers if isinstance(tensor, weights.CodedTensor) else tensor
-        counts = np.unique(values, return_counts=True)[1]
-        bits = float(-np.log2(counts / max(values.size, 1)) @ counts) if is_rounded else None
+        bits = tensor.entropy_bits if isinstance(tensor, weights.CodedTensor) else None
         rows.append(
             {
                 "name": name,
                 "shape": list(tensor.shape),
-                "stored": tensor.transform if isinstance(tensor, weights.CodedTensor) else "exact",
+                "stored": tensor.transform if is_rounded else "exact",
                 "zeros": round(float(np.mean(values == 0)), 4) if values.size else 1.0,
                 "entropy_bytes": None if bits is None else round(bits / 8.0),
             }
