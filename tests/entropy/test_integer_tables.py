@@ -101,3 +101,30 @@ def test_fields_return_what_was_written():
     assert (reader.text(), reader.sized(), reader.remaining) == ("größe", b"\0\1", 0)
     with pytest.raises(DamagedFileError, match="cut short"):
         reader.unsigned()
+
+
+@pytest.mark.parametrize("escape", [False, True])
+def test_bits_are_those_of_the_string(escape):
+    values = _normal(3.0, (1, 20000))
+    tables = IntegerTables.of_integers([values])
+    if escape:
+        tables = IntegerTables.of_probabilities([-4], [np.full(8, 0.1)])
+    (string,) = tables.encode(values, 0)
+    assert 8 * len(string) == pytest.approx(tables.bits(values, np.array(0)).sum(), rel=0.005)
+    outside = tables.bits(np.array([200]), np.array(0))
+    assert np.isfinite(outside) == escape
+
+
+def test_tables_may_depend_on_integers_decoded_before():
+    tables = IntegerTables.of_probabilities([0, -9, -9], [[0.5, 0.4], np.full(19, 0.05), [0.9]])
+    rng = np.random.default_rng(0)
+    first = rng.integers(2, size=(4, 10))
+    values = np.where(np.repeat(first, 3, -1), -9, rng.integers(-9, 10, (4, 30)))
+
+    def tables_of(classes):
+        return 1 + np.repeat(classes, 3, axis=-1)
+
+    both = np.concatenate([first, values], -1)
+    strings = tables.encode(both, np.concatenate([0 * first, tables_of(first)], -1))
+    decoded = tables.decode_conditional(strings, np.array(0), 10, tables_of, 30)
+    np.testing.assert_array_equal(np.concatenate(decoded, -1), both)

@@ -7,7 +7,7 @@ makes it exact on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -110,6 +110,30 @@ class IntegerTables:
         handle = gen_ops.entropy_encode_index(handle, tables, symbols)
         return list(gen_ops.entropy_encode_finalize(handle).numpy())
 
+    def bits(self, values: np.ndarray, tables: np.ndarray) -> np.ndarray:
+        """Returns the bits of each integer; infinity where a table has no code for it.
+
+        Args:
+            values: integers.
+            tables: the table of each integer; broadcast to the shape of values.
+        """
+        sizes = np.array([len(row) for row in self.frequencies])
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        totals = np.repeat([row.sum() for row in self.frequencies], sizes)
+        with np.errstate(divide="ignore"):
+            costs = -np.log2(np.concatenate(self.frequencies) / totals)
+        symbols = np.asarray(values, np.int64) - self.minima[tables]
+        largest = sizes[tables] - (1 if self.escape else 0)
+        below, above = symbols < 0, symbols >= largest
+        if not self.escape:
+            inside = np.where(below | above, 0, symbols)
+            return np.where(below | above, np.inf, costs[offsets[tables] + inside])
+        # The Elias gamma code of 2 (symbol - largest) + 1, or of -2 symbol.
+        distance = np.where(below, -2 * symbols, 2 * (symbols - largest) + 1)
+        gamma = np.where(below | above, 2.0 * np.floor(np.log2(np.maximum(distance, 1))) + 1.0, 0.0)
+        inside = np.where(below | above, largest, symbols)
+        return costs[offsets[tables] + inside] + gamma
+
     def decode(self, strings: Sequence[bytes], tables: np.ndarray, columns: int) -> np.ndarray:
         """Returns the integers of strings, rows × columns, int32.
 
@@ -125,15 +149,55 @@ class IntegerTables:
         if not len(strings) or not columns:
             return np.zeros(shape, np.int32)
         tables = np.broadcast_to(np.asarray(tables, np.int32), shape)
+        handle = self._decoder(strings, self._least_bits[tables].sum(-1), columns)
+        return self._decoded(handle, tables)[1]
+
+    def decode_conditional(
+        self,
+        strings: Sequence[bytes],
+        tables: np.ndarray,
+        columns: int,
+        tables_of: Callable[[np.ndarray], np.ndarray],
+        further: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the first integers of strings, and those whose tables depend on the first.
+
+        Args:
+            strings: one per row.
+            tables: the table of each of the first integers; broadcast to rows × columns.
+            columns: number of first integers per string.
+            tables_of: maps the first integers to the tables of the others, rows × further.
+            further: number of the other integers per string.
+
+        Raises:
+            DamagedFileError: a string is shorter than its integers need.
+        """
+        rows = len(strings)
+        if not rows or not columns:
+            return np.zeros((rows, columns), np.int32), np.zeros((rows, further), np.int32)
+        least = np.min(self._least_bits[tables]) * columns
+        handle = self._decoder(strings, least, columns + further)
+        handle, first = self._decoded(handle, np.broadcast_to(tables, (rows, columns)))
+        if not further:
+            return first, np.zeros((rows, 0), np.int32)
+        return first, self._decoded(handle, tables_of(first))[1]
+
+    def _decoder(self, strings: Sequence[bytes], least_bits: np.ndarray, symbols: int) -> tf.Tensor:
+        """Returns a range decoder, after a check of the lengths of its strings."""
         try:
-            encoded = long_enough(tf.constant(list(strings)), self._least_bits[tables].sum(-1))
+            encoded = long_enough(tf.constant(list(strings)), least_bits)
         except tf.errors.InvalidArgumentError:
             raise DamagedFileError("damaged: a string is shorter than its integers.") from None
         # Strings without an escape always end, as the decoder reads zeros after them.
-        encoded = with_tail(encoded, tf.constant(columns)) if self.escape else encoded
-        handle = gen_ops.create_range_decoder(encoded, tf.constant(self._lookup, tf.int32))
-        _, symbols = gen_ops.entropy_decode_index(handle, tables, [columns], tf.int32)
-        return symbols.numpy() + self.minima[tables]
+        encoded = with_tail(encoded, tf.constant(symbols)) if self.escape else encoded
+        return gen_ops.create_range_decoder(encoded, tf.constant(self._lookup, tf.int32))
+
+    def _decoded(self, handle: tf.Tensor, tables: np.ndarray) -> tuple[tf.Tensor, np.ndarray]:
+        """Returns the range decoder and the next integers, one for each entry of tables."""
+        tables = np.asarray(tables, np.int32)
+        columns = [tables.shape[1]]
+        handle, symbols = gen_ops.entropy_decode_index(handle, tables, columns, tf.int32)
+        return handle, symbols.numpy() + self.minima[tables]
 
     def write(self, writer: FieldWriter) -> None:
         """Appends the tables. A frequency of 0 is followed by the number of further zeros."""
