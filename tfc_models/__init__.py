@@ -43,6 +43,7 @@ _SUBMODULES = (
     "codec",
     "decoders",
     "entropy",
+    "features",
     "layers",
     "metrics",
     "models",
