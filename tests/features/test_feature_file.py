@@ -19,7 +19,7 @@ def written(path, layer, features, block=8):
 
 def test_examples_are_read_by_index_slice_and_list(layer, tmp_path):
     features = vectors(53)
-    expected = layer.integers(features) * layer.coder.steps
+    expected = layer.quantize(features)
     with FeatureFile(written(tmp_path / "f", layer, features), layer) as file:
         assert len(file) == 53
         for index in (0, 7, 8, 52, -1, -53, np.int64(5)):
@@ -38,7 +38,7 @@ def test_maps_are_stored_with_their_shape(tmp_path):
     features = vectors(11 * 6).reshape(11, 2, 3, 6)
     with FeatureFile(written(tmp_path / "f", layer, features, None)) as file:
         assert file[4].shape == (2, 3, 6)
-        np.testing.assert_array_equal(file[:], layer.integers(features) * layer.coder.steps)
+        np.testing.assert_array_equal(file[:], layer.quantize(features))
 
 
 def test_a_file_may_be_empty(factorized, tmp_path):

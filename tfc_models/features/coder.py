@@ -21,83 +21,122 @@ POSITIONS_AT_ONCE = 4096
 
 
 class FeatureCoder:
-    """Codes integers, rows × positions × channels, with one string per row.
+    """Codes features, rows × positions × channels, with one string per row.
 
     A vector has one position, a map has height × width of them. Without classes, each channel has
     one table. With classes, each class has one table per channel. The encoder chooses the class
     of every position that takes the fewest bits. A string starts with the classes of all positions,
-    coded with the last table; the integers of all channels follow, position by position.
+    coded with the last table; the integers of all channels follow, position by position. A decoded
+    feature is (integer + offset) · step in float32, with the offset of its class and channel.
 
     Args:
-        steps: quantization step of each channel. Features are integers times these steps.
+        steps: quantization step of each channel.
+        offsets: classes × channels, or 1 × channels without classes.
         tables: one table per channel, or per class and channel, and a table of classes.
         classes: number of classes, or 0.
     """
 
-    def __init__(self, steps: np.ndarray, tables: IntegerTables, classes: int = 0) -> None:
+    def __init__(
+        self, steps: np.ndarray, offsets: np.ndarray, tables: IntegerTables, classes: int = 0
+    ) -> None:
         self.steps = np.asarray(steps, np.float32)
+        self.offsets = np.asarray(offsets, np.float32)
         self.tables, self.classes = tables, classes
-        expected = classes * len(self.steps) + 1 if classes else len(self.steps)
-        if len(tables) != expected:
-            raise ValueError(f"the coder needs {expected} tables; got {len(tables)}.")
+        count = max(classes, 1) * len(self.steps)
+        if self.offsets.size != count or len(tables) != count + bool(classes):
+            raise ValueError(f"the tables do not fit {len(self.steps)} channels.")
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return len(self.steps)
 
-    def features(self, integers: np.ndarray) -> np.ndarray:
-        """Returns float32 features, equal on every machine."""
-        return integers.astype(np.float32) * self.steps
+    def quantize(self, features: np.ndarray) -> np.ndarray:
+        """Returns features as decoded, … × channels, float32.
+
+        Raises:
+            ValueError: the features are not finite, or too large.
+        """
+        shape = features.shape
+        return self._features(*self._quantized(features.reshape(-1, self.channels))).reshape(shape)
+
+    def _features(self, classes: np.ndarray, integers: np.ndarray) -> np.ndarray:
+        return (integers.astype(np.float32) + self.offsets[classes]) * self.steps
+
+    def _quantized(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns classes and integers of features, positions × channels."""
+        latents = features.astype(np.float32) / self.steps
+        if not np.isfinite(latents).all():
+            raise ValueError(
+                "features contain NaN or infinite values: check the input and the weights of the "
+                "backbone."
+            )
+        if latents.size and np.abs(latents).max() > LARGEST_INTEGER:
+            raise ValueError(
+                f"features exceed {LARGEST_INTEGER} quantization steps: normalize them or train "
+                "the layer on features of this range."
+            )
+        classes = np.zeros(len(latents), np.int32)
+        for at in range(0, len(latents) if self.classes else 0, POSITIONS_AT_ONCE):
+            part = slice(at, at + POSITIONS_AT_ONCE)
+            classes[part] = self._best_classes(latents[part])
+        return classes, np.rint(latents - self.offsets[classes]).astype(np.int32)
+
+    def _best_classes(self, latents: np.ndarray) -> np.ndarray:
+        """Returns the class with the fewest bits for each position."""
+        bits = [
+            self.tables.bits(
+                np.rint(latents - offsets), k * self.channels + np.arange(len(offsets))
+            )
+            for k, offsets in enumerate(self.offsets)
+        ]
+        of_class = self.tables.bits(np.arange(self.classes), np.array(len(self.tables) - 1))
+        return np.argmin(np.sum(bits, axis=-1) + of_class[:, None], axis=0)
 
     def _tables_of(self, classes: np.ndarray) -> np.ndarray:
         """Returns the tables of all channels at positions of the given classes, rows × columns."""
         tables = classes[..., None].astype(np.int32) * self.channels + np.arange(self.channels)
         return tables.reshape(len(classes), classes.shape[1] * self.channels).astype(np.int32)
 
-    def encode(self, integers: np.ndarray) -> list[bytes]:
-        """Returns one string per row of integers, rows × positions × channels."""
-        rows, positions, _ = integers.shape
-        values = integers.reshape(rows, positions * self.channels)
-        classes = np.zeros([rows, positions], np.int32)
-        if not self.classes:
-            return self.tables.encode(values, self._tables_of(classes))
-        flat = integers.reshape(-1, self.channels)
-        for at in range(0, len(flat), POSITIONS_AT_ONCE):
-            part = slice(at, at + POSITIONS_AT_ONCE)
-            classes.reshape(-1)[part] = self._best_classes(flat[part])
-        tables = np.full([rows, positions], len(self.tables) - 1, np.int32)
-        tables = np.concatenate([tables, self._tables_of(classes)], axis=1)
-        return self.tables.encode(np.concatenate([classes, values], axis=1), tables)
+    def encode(self, features: np.ndarray) -> list[bytes]:
+        """Returns one string per row of features, rows × positions × channels.
 
-    def _best_classes(self, integers: np.ndarray) -> np.ndarray:
-        """Returns the class with the fewest bits for each row of channels."""
-        of_class = self.tables.bits(np.arange(self.classes), np.array(len(self.tables) - 1))
-        bits = [
-            self.tables.bits(integers, k * self.channels + np.arange(self.channels)).sum(-1)
-            for k in range(self.classes)
-        ]
-        return np.argmin(np.stack(bits, axis=-1) + of_class, axis=-1)
+        Raises:
+            ValueError: the features are not finite, or too large.
+        """
+        rows, positions, channels = features.shape
+        classes, integers = self._quantized(features.reshape(rows * positions, channels))
+        classes, values = (
+            classes.reshape(rows, positions),
+            integers.reshape(rows, positions * channels),
+        )
+        tables = self._tables_of(classes)
+        if self.classes:
+            of_classes = np.full([rows, positions], len(self.tables) - 1, np.int32)
+            tables = np.concatenate([of_classes, tables], axis=1)
+            values = np.concatenate([classes, values], axis=1)
+        return self.tables.encode(values, tables)
 
     def decode(self, strings: Sequence[bytes], positions: int) -> np.ndarray:
-        """Returns the integers of strings, rows × positions × channels, int32.
+        """Returns the features of strings, rows × positions × channels, float32.
 
         Raises:
             DamagedFileError: a string is not valid.
         """
-        parts = [np.zeros([0, positions, self.channels], np.int32)]
+        parts = [np.zeros([0, positions, self.channels], np.float32)]
         for at in range(0, len(strings), STRINGS_AT_ONCE):
             part = list(strings[at : at + STRINGS_AT_ONCE])
-            parts.append(
-                self._decoded(part, positions).reshape(len(part), positions, self.channels)
-            )
+            classes, integers = self._decoded(part, positions)
+            integers = integers.reshape(len(part), positions, self.channels)
+            parts.append(self._features(classes, integers))
         return np.concatenate(parts)
 
-    def _decoded(self, strings: list[bytes], positions: int) -> np.ndarray:
+    def _decoded(self, strings: list[bytes], positions: int) -> tuple[np.ndarray, np.ndarray]:
         columns = positions * self.channels
         if not self.classes:
             tables = np.tile(np.arange(self.channels, dtype=np.int32), positions)
-            return self.tables.decode(strings, tables, columns)
+            integers = self.tables.decode(strings, tables, columns)
+            return np.zeros([len(strings), positions], np.int32), integers
 
         def tables_of(classes: np.ndarray) -> np.ndarray:
             if classes.min() < 0 or classes.max() >= self.classes:
@@ -105,13 +144,14 @@ class FeatureCoder:
             return self._tables_of(classes)
 
         last = np.array(len(self.tables) - 1)
-        return self.tables.decode_conditional(strings, last, positions, tables_of, columns)[1]
+        return self.tables.decode_conditional(strings, last, positions, tables_of, columns)
 
     def write(self, writer: FieldWriter) -> None:
-        """Appends steps and tables."""
+        """Appends steps, offsets and tables."""
         writer.unsigned(self.channels)
         writer.unsigned(self.classes)
         writer.raw(self.steps.astype("<f4").tobytes())
+        writer.raw(self.offsets.astype("<f4").tobytes())
         self.tables.write(writer)
 
     @classmethod
@@ -120,17 +160,18 @@ class FeatureCoder:
         channels = reader.unsigned(largest=LARGEST_CHANNELS)
         classes = reader.unsigned(largest=LARGEST_CLASSES)
         steps = np.frombuffer(reader.raw(4 * channels), "<f4")
-        if not np.isfinite(steps).all() or not (steps > 0.0).all():
-            raise DamagedFileError("damaged: a quantization step is not valid.")
+        offsets = np.frombuffer(reader.raw(4 * channels * max(classes, 1)), "<f4")
+        if not (np.isfinite(steps).all() and (steps > 0.0).all() and np.isfinite(offsets).all()):
+            raise DamagedFileError("damaged: a quantization step or an offset is not valid.")
         try:
-            return cls(steps, IntegerTables.read(reader), classes)
+            return cls(steps, offsets.reshape(-1, channels), IntegerTables.read(reader), classes)
         except DamagedFileError:
             raise
         except ValueError as error:
             raise DamagedFileError(f"damaged: {error}") from None
 
     def to_bytes(self) -> bytes:
-        """Returns steps and tables as bytes."""
+        """Returns steps, offsets and tables as bytes."""
         writer = FieldWriter()
         self.write(writer)
         return writer.finish()
@@ -145,5 +186,5 @@ class FeatureCoder:
         return coder
 
     def digest(self) -> bytes:
-        """Returns 16 bytes that identify steps and tables."""
+        """Returns 16 bytes that identify steps, offsets and tables."""
         return hashlib.sha256(self.to_bytes()).digest()[:16]

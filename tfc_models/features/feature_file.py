@@ -139,12 +139,11 @@ class FeatureFile:
         blocks = indexes // self.block
         for block in np.unique(blocks):
             selected = np.flatnonzero(blocks == block)
-            integers = self._integers(int(block))[indexes[selected] - block * self.block]
-            result[selected] = self.coder.features(integers).reshape(-1, *self.shape)
+            result[selected] = self._decoded(int(block))[indexes[selected] - block * self.block]
         return result
 
-    def _integers(self, block: int) -> np.ndarray:
-        """Returns the integers of a block, examples × positions × channels."""
+    def _decoded(self, block: int) -> np.ndarray:
+        """Returns the examples of a block."""
         if block in self._kept:
             self._kept.move_to_end(block)
             return self._kept[block]
@@ -154,10 +153,10 @@ class FeatureFile:
         examples = min(self.block, len(self) - block * self.block)
         positions = int(np.prod(self.shape[:-1]))
         try:
-            integers = self.coder.decode([string], examples * positions)
+            features = self.coder.decode([string], examples * positions)
         except DamagedFileError as error:
             raise self._damaged(f"block {block}: {error}".rstrip(".")) from None
-        self._kept[block] = integers.reshape(examples, positions, -1)
+        self._kept[block] = features.reshape(examples, *self.shape)
         if len(self._kept) > KEPT_BLOCKS:
             self._kept.popitem(last=False)
         return self._kept[block]

@@ -26,7 +26,7 @@ import numpy as np
 
 from tfc_models.byte_fields import FieldWriter
 from tfc_models.features.coder import FeatureCoder
-from tfc_models.features.layer import CompressibleFeatures, quantized
+from tfc_models.features.layer import CompressibleFeatures, checked
 
 MAGIC, VERSION = b"TFCFEAT", 1
 BLOCK_NUMBERS = 2**14
@@ -109,31 +109,31 @@ class FeatureWriter:
             features: batch × channels, or batch × height × width × channels.
         """
         if isinstance(self._layer, CompressibleFeatures):
-            integers = self._layer.integers(features)
+            values = self._layer.checked(features)
         else:
-            integers = quantized(features, self._coder)
+            values = checked(features, self._coder.channels)
         if self._shape is None:
-            self._start(integers.shape[1:])
-        if integers.shape[1:] != self._shape:
+            self._start(values.shape[1:])
+        if values.shape[1:] != self._shape:
             raise ValueError(
-                f"all examples of a file have one shape, {self._shape}; got {integers.shape[1:]}."
+                f"all examples of a file have one shape, {self._shape}; got {values.shape[1:]}."
             )
-        self._count += len(integers)
-        positions = int(np.prod(integers.shape[1:-1]))
-        self._pending.append(integers.reshape(len(integers), positions, self._coder.channels))
+        self._count += len(values)
+        positions = int(np.prod(values.shape[1:-1]))
+        self._pending.append(values.reshape(len(values), positions, self._coder.channels))
         if sum(map(len, self._pending)) >= self._block:
             self._write_blocks()
 
     def _write_blocks(self) -> None:
         """Writes pending examples that fill blocks."""
-        integers = np.concatenate(self._pending)
-        full = len(integers) // self._block * self._block
+        values = np.concatenate(self._pending)
+        full = len(values) // self._block * self._block
         for at in range(0, full, self._block):
-            self._write_block(integers[at : at + self._block])
-        self._pending = [integers[full:]]
+            self._write_block(values[at : at + self._block])
+        self._pending = [values[full:]]
 
-    def _write_block(self, integers: np.ndarray) -> None:
-        (string,) = self._coder.encode(integers.reshape(1, -1, self._coder.channels))
+    def _write_block(self, values: np.ndarray) -> None:
+        (string,) = self._coder.encode(values.reshape(1, -1, self._coder.channels))
         self._index += ENTRY.pack(len(string), zlib.crc32(string))
         self._file.write(string)
 

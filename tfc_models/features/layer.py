@@ -12,12 +12,12 @@ from tfc_models.byte_fields import DamagedFileError
 from tfc_models.features.coder import (
     LARGEST_CHANNELS,
     LARGEST_CLASSES,
-    LARGEST_INTEGER,
     FeatureCoder,
 )
-from tfc_models.features.priors import ConditionalPrior, FactorizedPrior
+from tfc_models.features.priors import SPEED, ConditionalPrior, FactorizedPrior
 
 PRIORS = ("factorized", "conditional")
+QUANTIZATIONS = ("noise", "straight-through")
 RANKS = (2, 4)
 
 
@@ -43,6 +43,9 @@ class CompressibleFeatures(tf.keras.layers.Layer):
             coded class; a mean and a scale are learned for each class and channel).
         classes: number of classes of the conditional prior.
         initial_step: initial quantization step. One step is learned per channel.
+        quantization: substitute for rounding in training. `noise`: uniform noise, for the bits and
+            for the head. `straight-through`: noise for the bits, and for the head rounding with a
+            gradient of 1. At few bits, features with noise have information that rounding removes.
         metric: name of the metric; choose others if a model has several of these layers.
         **kwargs: of Keras layers.
     """
@@ -53,12 +56,16 @@ class CompressibleFeatures(tf.keras.layers.Layer):
         prior: str = "factorized",
         classes: int = 8,
         initial_step: float = 1.0,
+        quantization: str = "noise",
         metric: str = "bits",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if prior not in PRIORS:
             raise ValueError(f"prior is one of {', '.join(PRIORS)}; got {prior!r}.")
+        if quantization not in QUANTIZATIONS:
+            known = ", ".join(QUANTIZATIONS)
+            raise ValueError(f"quantization is one of {known}; got {quantization!r}.")
         if not 0.0 <= rate < float("inf"):
             raise ValueError(f"rate is a number of at least 0; got {rate}.")
         if not 0.0 < initial_step < float("inf"):
@@ -66,7 +73,8 @@ class CompressibleFeatures(tf.keras.layers.Layer):
         if not 2 <= classes <= LARGEST_CLASSES:
             raise ValueError(f"classes are from 2 to {LARGEST_CLASSES}; got {classes}.")
         self.rate, self.prior_name, self.classes = float(rate), prior, int(classes)
-        self.initial_step, self.metric = float(initial_step), metric
+        self.initial_step, self.quantization = float(initial_step), quantization
+        self.metric = metric
         self._coder: tuple[bytes, FeatureCoder] | None = None
 
     def build(self, input_shape: Any) -> None:
@@ -78,7 +86,7 @@ class CompressibleFeatures(tf.keras.layers.Layer):
                 f"{self.name} takes batch × channels or batch × height × width × channels, with a "
                 f"known number of channels; got {shape}: reshape the features before the layer."
             )
-        start = tf.keras.initializers.Constant(np.log(self.initial_step))
+        start = tf.keras.initializers.Constant(np.log(self.initial_step) / SPEED)
         self.log_steps = self.add_weight("log_steps", (channels,), "float32", start)
         if self.prior_name == "factorized":
             self.prior: Any = FactorizedPrior(channels)
@@ -97,27 +105,39 @@ class CompressibleFeatures(tf.keras.layers.Layer):
         training = tf.keras.backend.learning_phase() if training is None else training
         if not inputs.dtype.is_floating:
             raise ValueError(f"{self.name} takes floating-point features; got {inputs.dtype.name}.")
-        steps = tf.exp(self.log_steps)
+        steps = self._steps()
         latents = tf.cast(inputs, tf.float32) / steps
         if training:
-            latents += tf.random.uniform(tf.shape(latents), -0.5, 0.5)
+            noisy = latents + tf.random.uniform(tf.shape(latents), -0.5, 0.5)
+            bits = self.prior.bits(noisy, training=True)
+        if training and self.quantization == "noise":
+            quantized = noisy
         else:
-            latents = tf.round(latents)
-        bits = self.prior.bits(latents, bool(training))
+            rounded = self.prior.rounded(latents)
+            quantized = latents + tf.stop_gradient(rounded - latents)
+        if not training:
+            quantized = rounded
+            bits = self.prior.bits(rounded, training=False)
         bits = tf.reduce_sum(bits, axis=tuple(range(1, bits.shape.rank)))
         mean = tf.math.divide_no_nan(tf.reduce_sum(bits), tf.cast(tf.size(bits), tf.float32))
         self.add_loss(self.rate * mean)
         self.add_metric(bits, name=self.metric)
-        return tf.cast(latents * steps, inputs.dtype)
+        return tf.cast(quantized * steps, inputs.dtype)
+
+    def _steps(self) -> tf.Tensor:
+        return tf.exp(SPEED * self.log_steps)
 
     def freeze(self) -> None:
         """Builds the coding tables. Call it after training, and again after further training."""
         if not self.built:
             raise RuntimeError(f"{self.name} has no weights yet: call the model once.")
-        steps = tf.exp(self.log_steps).numpy()
-        if not np.isfinite(steps).all() or not (steps > 0.0).all():
-            raise ValueError("the quantization steps are not finite: train with a lower rate.")
-        coder = FeatureCoder(steps, self.prior.tables(), self.prior.classes)
+        steps = self._steps().numpy()
+        offsets = self.prior.offsets().numpy()
+        if not (np.isfinite(steps).all() and (steps > 0.0).all() and np.isfinite(offsets).all()):
+            raise ValueError(
+                f"the weights of {self.name} are not finite: train with a lower learning rate."
+            )
+        coder = FeatureCoder(steps, offsets, self.prior.tables(), self.prior.classes)
         self.tables.assign(np.frombuffer(coder.to_bytes(), np.uint8))
 
     @property
@@ -135,16 +155,16 @@ class CompressibleFeatures(tf.keras.layers.Layer):
             self._coder = (data, FeatureCoder.from_bytes(data))
         return self._coder[1]
 
-    def integers(self, features: Any) -> np.ndarray:
-        """Returns features in steps, rounded to integers, int32.
+    def checked(self, features: Any) -> np.ndarray:
+        """Returns features as an array.
 
         Raises:
-            ValueError: the features have another shape, are not finite, or are too large.
+            RuntimeError: the layer has no coding tables, or was trained after they were built.
+            ValueError: the features have another shape or type.
         """
-        coder = self.coder
-        if not np.allclose(tf.exp(self.log_steps).numpy(), coder.steps, rtol=1e-5, atol=0.0):
+        if not np.allclose(self._steps().numpy(), self.coder.steps, rtol=1e-5, atol=0.0):
             raise RuntimeError(f"{self.name} was trained after freeze(): call freeze() again.")
-        return quantized(features, coder)
+        return checked(features, self.coder.channels)
 
     def compress(self, features: Any) -> list[bytes]:
         """Returns one string per example.
@@ -152,9 +172,13 @@ class CompressibleFeatures(tf.keras.layers.Layer):
         Args:
             features: batch × channels, or batch × height × width × channels.
         """
-        integers = self.integers(features)
-        positions = int(np.prod(integers.shape[1:-1]))
-        return self.coder.encode(integers.reshape(len(integers), positions, self.coder.channels))
+        values = self.checked(features)
+        positions = int(np.prod(values.shape[1:-1]))
+        return self.coder.encode(values.reshape(len(values), positions, values.shape[-1]))
+
+    def quantize(self, features: Any) -> np.ndarray:
+        """Returns features as `decompress` returns them after `compress`."""
+        return self.coder.quantize(self.checked(features))
 
     def decompress(
         self, strings: Sequence[bytes], shape: Sequence[int] | None = None
@@ -176,8 +200,8 @@ class CompressibleFeatures(tf.keras.layers.Layer):
             )
         if not all(isinstance(string, bytes) for string in strings):
             raise TypeError("strings are a list of bytes, as returned by compress.")
-        integers = coder.decode(strings, int(np.prod(shape[:-1])))
-        return coder.features(integers).reshape(len(strings), *shape)
+        features = coder.decode(strings, int(np.prod(shape[:-1])))
+        return features.reshape(len(strings), *shape)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
@@ -187,6 +211,7 @@ class CompressibleFeatures(tf.keras.layers.Layer):
             "prior": self.prior_name,
             "classes": self.classes,
             "initial_step": self.initial_step,
+            "quantization": self.quantization,
             "metric": self.metric,
         }
 
@@ -203,33 +228,21 @@ class CompressibleFeatures(tf.keras.layers.Layer):
             raise ValueError(f"the coding tables of {self.name} belong to another layer.")
 
 
-def quantized(features: Any, coder: FeatureCoder) -> np.ndarray:
-    """Returns features in steps of a coder, rounded to integers, int32.
+def checked(features: Any, channels: int) -> np.ndarray:
+    """Returns features as a float32 array.
 
     Raises:
-        ValueError: the features have another shape, are not finite, or are too large.
+        ValueError: the features have another shape or type.
     """
     try:
         values = np.asarray(features)
     except ValueError:
         raise ValueError("features are one array: all examples need the same shape.") from None
-    if values.ndim not in RANKS or values.shape[-1] != coder.channels:
+    if values.ndim not in RANKS or values.shape[-1] != channels:
         raise ValueError(
-            f"features are batch × {coder.channels} or batch × height × width × {coder.channels}; "
+            f"features are batch × {channels} or batch × height × width × {channels}; "
             f"got the shape {values.shape}."
         )
     if not (np.issubdtype(values.dtype, np.floating) or values.dtype == tf.bfloat16.as_numpy_dtype):
         raise ValueError(f"features are floating-point numbers; got {values.dtype}.")
-    # As in `call`, so that both give the same integers.
-    latents = tf.round(tf.constant(values.astype(np.float32)) / coder.steps).numpy()
-    if not np.isfinite(latents).all():
-        raise ValueError(
-            "features contain NaN or infinite values: check the input and the weights of the "
-            "backbone."
-        )
-    if latents.size and np.abs(latents).max() > LARGEST_INTEGER:
-        raise ValueError(
-            f"features exceed {LARGEST_INTEGER} quantization steps: normalize them or train the "
-            "layer on features of this range."
-        )
-    return latents.astype(np.int32)
+    return values.astype(np.float32)

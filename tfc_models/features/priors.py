@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
+import tensorflow_probability as tfp
 
 from tfc_models.entropy.factorized import Densities
 from tfc_models.entropy.integer_tables import IntegerTables
@@ -17,38 +18,77 @@ TAIL_MASS = 2.0**-10
 WIDEST_TABLE = 4095
 NARROW_TABLE = 255
 LEAST_MASS = 1e-12
+SPEED = 10.0
+"""Logarithms of scales and steps are this factor times their weights.
+
+Optimizers such as Adam change all weights at about the same speed. Scales of a channel that loses
+its information change by orders of magnitude, weights of networks do not.
+"""
+
+
+class _Densities(Densities):
+    # The learned scale keeps densities within this range. The median is searched in every step of
+    # training with rounding, so that the search has few evaluations.
+    farthest = 2.0**10
+    parts, divisions = 8, 8
+
+    def median(self) -> tf.Tensor:
+        """Returns the median of each density."""
+        return self._position_of(0.0)
 
 
 class FactorizedPrior(tf.keras.layers.Layer):
-    """Prior with one learned density per channel (deep factorized)."""
+    """Prior with one learned density per channel: a deep factorized one and a learned scale."""
 
     classes = 0
 
     def __init__(self, channels: int) -> None:
         super().__init__(name="factorized_prior", dtype="float32")
+        self.densities = _Densities(batch_shape=[channels], init_scale=2.0)
+        self.log_scales = self.add_weight("log_scales", (channels,), initializer="zeros")
         self.built = True
-        self.densities = Densities(batch_shape=[channels], init_scale=4.0)
+
+    def _noisy(self) -> tfc.UniformNoiseAdapter:
+        """Returns the densities of latents with uniform noise."""
+        scale = tfp.bijectors.Scale(tf.exp(SPEED * self.log_scales))
+        scaled = tfp.distributions.TransformedDistribution(self.densities.base, scale)
+        return tfc.UniformNoiseAdapter(scaled)
 
     def bits(self, latents: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns the bits of each position of latents, … × channels."""
-        nats = self.densities.log_prob(latents)
+        nats = self._noisy().log_prob(latents)
         return tf.reduce_sum(nats, axis=-1) / -math.log(2.0)
+
+    def offsets(self) -> tf.Tensor:
+        """Returns the medians of the densities, 1 × channels; integers are relative to them."""
+        return self.densities.median() * tf.exp(SPEED * self.log_scales)[None]
+
+    def rounded(self, latents: tf.Tensor) -> tf.Tensor:
+        """Returns latents rounded to integer distances from the medians."""
+        offsets = tf.stop_gradient(self.offsets()[0])
+        return tf.round(latents - offsets) + offsets
 
     def tables(self) -> IntegerTables:
         """Returns the coding tables of all channels."""
-        low = tfc.lower_tail(self.densities, TAIL_MASS)
-        high = tfc.upper_tail(self.densities, TAIL_MASS)
-        return _tables(low.numpy(), high.numpy(), lambda x: self.densities.prob(x).numpy())
+        scale, offsets = tf.exp(SPEED * self.log_scales), self.offsets()[0]
+        low = tfc.lower_tail(self.densities, TAIL_MASS) * scale - offsets - 0.5
+        high = tfc.upper_tail(self.densities, TAIL_MASS) * scale - offsets + 0.5
+        noisy = self._noisy()
+        return _tables(low.numpy(), high.numpy(), lambda x: noisy.prob(x + offsets).numpy())
+
+    def _variables_by_name(self) -> dict[str, tf.Variable]:
+        variables = [self.log_scales, *self.densities.variables]
+        return {str(i): variable for i, variable in enumerate(variables)}
 
     def save_own_variables(self, store: dict) -> None:
         """Writes all variables; Keras omits those of a tf.Module."""
-        for i, variable in enumerate(self.densities.variables):
-            store[str(i)] = variable.numpy()
+        for name, variable in self._variables_by_name().items():
+            store[name] = variable.numpy()
 
     def load_own_variables(self, store: dict) -> None:
         """Reads what `save_own_variables` wrote."""
-        for i, variable in enumerate(self.densities.variables):
-            variable.assign(store[str(i)])
+        for name, variable in self._variables_by_name().items():
+            variable.assign(store[name])
 
 
 class ConditionalPrior(tf.keras.layers.Layer):
@@ -69,38 +109,52 @@ class ConditionalPrior(tf.keras.layers.Layer):
         self.log_scales = self.add_weight("log_scales", shape, initializer="zeros")
         self.logits = self.add_weight("logits", (classes,), initializer="zeros")
 
-    def _mass(self, latents: tf.Tensor) -> tf.Tensor:
-        """Returns the probability of an interval of length 1 around each latent."""
+    def _nats(self, distance: tf.Tensor) -> tf.Tensor:
+        """Returns the logarithm of the probability of an interval of length 1 around numbers.
+
+        Args:
+            distance: of the numbers from the means, … × classes × channels.
+        """
         # By symmetry, both ends are moved below the mean, where the difference is accurate.
-        distance = -tf.abs(latents - self.means)
-        inverse = tf.exp(-self.log_scales)
-        return tf.sigmoid((distance + 0.5) * inverse) - tf.sigmoid((distance - 0.5) * inverse)
+        below, inverse = -tf.abs(distance), tf.exp(-SPEED * self.log_scales)
+        mass = tf.sigmoid((below + 0.5) * inverse) - tf.sigmoid((below - 0.5) * inverse)
+        # Far from the mean, it is that of the logistic density.
+        tail = below * inverse - SPEED * self.log_scales
+        return tf.where(mass > LEAST_MASS, tf.math.log(tf.maximum(mass, LEAST_MASS)), tail)
+
+    def _of_classes(self, distance: tf.Tensor) -> tf.Tensor:
+        """Returns the logarithm of the probability of each class and the channels given it."""
+        return tf.reduce_sum(self._nats(distance), axis=-1) + tf.nn.log_softmax(self.logits)
+
+    def offsets(self) -> tf.Tensor:
+        """Returns the means, classes × channels; integers are relative to them."""
+        return tf.identity(self.means)
+
+    def rounded(self, latents: tf.Tensor) -> tf.Tensor:
+        """Returns latents rounded to integer distances from the means of the best class."""
+        means = tf.stop_gradient(self.means)
+        distance = tf.round(latents[..., None, :] - means)
+        best = tf.argmax(self._of_classes(distance), axis=-1)
+        return tf.gather(distance + means, best, axis=-2, batch_dims=latents.shape.rank - 1)
 
     def bits(self, latents: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns the bits of each position of latents, … × channels."""
-        latents = latents[..., None, :]
-        # Far from the mean, the logarithm of the mass is that of the logistic density.
-        inverse = tf.exp(-self.log_scales)
-        tail = -tf.abs(latents - self.means) * inverse - self.log_scales
-        mass = self._mass(latents)
-        nats = tf.where(mass > LEAST_MASS, tf.math.log(tf.maximum(mass, LEAST_MASS)), tail)
-        nats = tf.reduce_sum(nats, axis=-1) + tf.nn.log_softmax(self.logits)
+        distance = latents[..., None, :] - self.means
         if training:
-            return tf.reduce_logsumexp(nats, axis=-1) / -math.log(2.0)
-        return tf.reduce_max(nats, axis=-1) / -math.log(2.0)
+            return tf.reduce_logsumexp(self._of_classes(distance), axis=-1) / -math.log(2.0)
+        return tf.reduce_max(self._of_classes(tf.round(distance)), axis=-1) / -math.log(2.0)
 
     def tables(self) -> IntegerTables:
         """Returns the coding tables of all classes and channels, and that of the classes."""
-        reach = tf.exp(self.log_scales) * math.log(2.0 / TAIL_MASS) + 0.5
-        low, high = (self.means - reach).numpy(), (self.means + reach).numpy()
-        shape = low.shape
+        reach = (tf.exp(SPEED * self.log_scales) * math.log(2.0 / TAIL_MASS) + 0.5).numpy()
+        shape = reach.shape
 
         def mass(x: np.ndarray) -> np.ndarray:
-            latents = tf.constant(x.reshape(-1, *shape), tf.float32)
-            return self._mass(latents).numpy().reshape(len(x), -1)
+            distance = tf.constant(x.reshape(-1, *shape), tf.float32)
+            return tf.exp(self._nats(distance)).numpy().reshape(len(x), -1)
 
         classes = tf.nn.softmax(self.logits).numpy()
-        return _tables(low.reshape(-1), high.reshape(-1), mass, further=[classes])
+        return _tables(-reach.reshape(-1), reach.reshape(-1), mass, further=[classes])
 
 
 def _tables(
