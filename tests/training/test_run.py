@@ -24,6 +24,7 @@ from tfc_models.training import configs as named_configs
 from tfc_models.training import data, run_identity, source_codes
 from tfc_models.training.config import Config
 from tfc_models.training.decoder_config import DecoderTraining
+from tfc_models.training.feature_config import TASKS, FeatureTraining
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.loop import Run, _is_chief
 from tfc_models.training.narrowing_config import NarrowingTraining
@@ -277,6 +278,8 @@ def test_every_config_states_its_command_machine_and_results(path):
     config = configs.read(str(path), [], configs.RunConfig)
     if isinstance(config, configs.SourceTraining):
         known, words = source_codes.MODELS, ("training.sources", "bits")
+    elif isinstance(config, FeatureTraining):
+        known, words = TASKS, ("training.features", "bits", "%")
     elif isinstance(config, configs.PimTraining):
         known, words = ("pim", "pim-bands"), ("training.pim", "nats")
     elif isinstance(config, configs.RealismTraining):

@@ -1,0 +1,1 @@
+"""Comparisons of compressible features with the compression of others."""
