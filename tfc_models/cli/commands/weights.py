@@ -146,14 +146,13 @@ def _info(source: pathlib.Path, options: argparse.Namespace) -> int:
         raise CommandError(f"{source}: {one_line(error)}") from None
     rows: list[dict[str, Any]] = []
     for name, tensor in content.tensors.items():
-        is_rounded = isinstance(tensor, weights.CodedTensor)
         values = tensor.integers if isinstance(tensor, weights.CodedTensor) else tensor
         bits = tensor.entropy_bits if isinstance(tensor, weights.CodedTensor) else None
         rows.append(
             {
                 "name": name,
                 "shape": list(tensor.shape),
-                "stored": tensor.transform if is_rounded else "exact",
+                "stored": getattr(tensor, "transform", "exact"),
                 "zeros": round(float(np.mean(values == 0)), 4) if values.size else 1.0,
                 "entropy_bytes": None if bits is None else round(bits / 8.0),
             }
