@@ -44,6 +44,7 @@ EXTRAS_REQUIRE = {
     "train": [
         "absl-py>=1.4",
         "importlib-resources>=5.10",  # TensorFlow Datasets imports it, and does not say so.
+        "scikit-learn>=1.5,<1.8",  # Its wheel carries the digits of training.weights.
         "setuptools<81",  # TensorBoard 2.14 imports pkg_resources.
         "tensorboard>=2.14.1,<2.15",
         "tensorflow-datasets>=4.9.3,<4.10",
@@ -73,6 +74,7 @@ EXTRAS_REQUIRE = {
         "ipykernel>=6.29",
         "nbclient>=0.10",
         "nbformat>=5.10",
+        "scikit-learn>=1.5,<1.8",
     ],
 }
 

@@ -66,14 +66,17 @@ class FieldReader:
 
     def unsigned(self, largest: int = 2**63 - 1) -> int:
         """Returns an unsigned varint of at most `largest`."""
-        value = 0
+        value, data, start = 0, self._data, self.position
         for i in range(LARGEST_VARINT_BYTES):
-            (byte,) = self.raw(1)
+            if start + i >= len(data):
+                raise DamagedFileError(f"damaged: cut short after {len(data)} bytes.")
+            byte = data[start + i]
             value |= (byte & 127) << 7 * i
             if byte < 128:
                 break
         else:
             raise DamagedFileError("damaged: an integer is too long.")
+        self.position = start + i + 1
         if value > largest:
             raise DamagedFileError(f"damaged: an integer is {value}; the largest is {largest}.")
         return value

@@ -80,7 +80,6 @@ commands:
 examples:
   tfc-models compress photo.png                    writes photo.tfcm
   tfc-models decompress photo.tfcm --realism 1     synthesizes sharp detail
-
 Run tfc-models COMMAND --help for the options of a command, tfc-models --version for the release.
 """
 

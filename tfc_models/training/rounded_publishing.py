@@ -230,8 +230,8 @@ def _card(
     lines += [
         "## Results",
         "",
-        "Means of real files of images that were not trained on, headers included. Chosen by "
-        f"looking at these images: {rounding.selected}.",
+        "Means of real files of images that were not trained on, headers included; "
+        f"chosen by looking at these images: {rounding.selected}.",
         "",
         "| quality | bits per pixel, before | after | PSNR, dB, before | after |",
         "|---|---|---|---|---|",

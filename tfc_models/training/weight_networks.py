@@ -76,7 +76,8 @@ def digits(source: str) -> Splits:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ImportError("the digits are in scikit-learn: pip install scikit-learn.") from None
+        text = "the digits are in scikit-learn: pip install 'tfc-models[train]'."
+        raise ImportError(text) from None
     bunch = load_digits()
     images = (bunch.images[..., None] / 16.0).astype(np.float32)
     data = LabelledImages(images, bunch.target.astype(np.int32))

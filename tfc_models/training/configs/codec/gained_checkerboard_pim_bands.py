@@ -14,7 +14,7 @@ from tfc_models.training.config import Config
 CONFIG = Config(
     model="gained-checkerboard",
     arguments={"kernel": "rdft", "distortion": "0.25*mse + 20*pim-bands"},
-    start="tfc_models/zoo/weights/gained-checkerboard.v2.npz",
+    start="tfc_models/zoo/weights/gained-checkerboard.v3.tfcw",
     steps=600,
     crop=128,
     average=0.995,
