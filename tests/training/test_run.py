@@ -30,6 +30,8 @@ from tfc_models.training.loop import Run, _is_chief
 from tfc_models.training.narrowing_config import NarrowingTraining
 from tfc_models.training.stopped import MAX_NONFINITE_STEPS, TrainingStopped
 from tfc_models.training.trainer import Trainer
+from tfc_models.training.weight_config import WeightTraining
+from tfc_models.training.weight_networks import NETWORKS
 from tfc_models.zoo import files
 
 # Building graphs takes longer than a few steps. Programs in other processes do build them.
@@ -280,6 +282,8 @@ def test_every_config_states_its_command_machine_and_results(path):
         known, words = source_codes.MODELS, ("training.sources", "bits")
     elif isinstance(config, FeatureTraining):
         known, words = TASKS, ("training.features", "bits", "%")
+    elif isinstance(config, WeightTraining):
+        known, words = NETWORKS, ("training.weights", "bytes", "pruning")
     elif isinstance(config, configs.PimTraining):
         known, words = ("pim", "pim-bands"), ("training.pim", "nats")
     elif isinstance(config, configs.RealismTraining):

@@ -19,6 +19,8 @@ from tfc_models.entropy.tables import long_enough, with_tail
 PRECISIONS = (8, 10, 12, 14, 16)
 """Bits of the sum of a table's frequencies; the range coder takes at most 16."""
 LARGEST_SYMBOLS = 2**16
+LARGEST_TABLES = 2**22
+"""Largest number of symbols in all tables of a file together."""
 
 
 class IntegerTables:
@@ -43,7 +45,8 @@ class IntegerTables:
             raise ValueError(
                 f"each table needs a minimum: {len(self.minima)} for {len(self.frequencies)}."
             )
-        self._lookup = np.concatenate([self._lookup_row(row) for row in self.frequencies])
+        empty = np.zeros(0, np.int64)
+        self._lookup = np.concatenate([empty, *map(self._lookup_row, self.frequencies)])
         self._least_bits = np.array([-np.log2(row.max() / row.sum()) for row in self.frequencies])
 
     @classmethod
@@ -52,6 +55,11 @@ class IntegerTables:
         minima, frequencies = [], []
         for group in groups:
             minimum = int(group.min()) if group.size else 0
+            if group.size and int(group.max()) - minimum >= LARGEST_SYMBOLS:
+                raise ValueError(
+                    f"the integers from {minimum} to {int(group.max())} exceed a table: use a "
+                    "larger step."
+                )
             counts = np.bincount(group.reshape(-1) - minimum) if group.size else np.ones(1, int)
             minima.append(minimum)
             frequencies.append(_cheapest(counts))
@@ -221,11 +229,14 @@ class IntegerTables:
         count, escape = divmod(reader.unsigned(largest=2**32), 2)
         if count > reader.remaining:
             raise DamagedFileError(f"damaged: {count} tables in {reader.remaining} bytes.")
-        minima, frequencies = [], []
+        minima, frequencies, symbols = [], [], 0
         for _ in range(count):
             minima.append(reader.signed())
             size = reader.unsigned(largest=LARGEST_SYMBOLS) + 1
             precision = reader.unsigned(largest=PRECISIONS[-1])
+            symbols += size
+            if symbols > LARGEST_TABLES:
+                raise DamagedFileError("damaged: its tables are too large.")
             row = _read_frequencies(reader, size, 2**precision)
             if precision not in PRECISIONS or abs(minima[-1]) >= 2**31:
                 raise DamagedFileError("damaged: a table is not valid.")

@@ -84,6 +84,7 @@ class _Recorder:
 
     def __init__(self, layers: Mapping[str, Conv2D]) -> None:
         self.maps: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
+        self._layers = list(layers.values())
         for name, layer in layers.items():
             self._wrap(name, layer)
 
@@ -97,7 +98,6 @@ class _Recorder:
 
         # Keras would track a wrapper that is set as an attribute of a layer.
         object.__setattr__(layer, "convolve", recorded)
-        self._layers = [*getattr(self, "_layers", []), layer]
 
     def stop(self) -> None:
         """Restores the layers."""

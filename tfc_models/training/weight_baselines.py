@@ -1,13 +1,13 @@
 """Compression of network weights without entropy-penalized training, for comparison.
 
-All sizes include everything that a decoder needs: tables, steps, and biases as float16.
+All sizes include tables and steps.
 """
 
 from __future__ import annotations
 
 import heapq
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -111,6 +111,3 @@ def huffman_lengths(counts: np.ndarray) -> np.ndarray:
         lengths[members] += 1
         heapq.heappush(heap, (first[0] + second[0], first[1], members))
     return lengths
-
-
-Evaluate = Callable[[Mapping[str, np.ndarray]], float]

@@ -48,7 +48,17 @@ class WeightTraining(RunConfig):
     @property
     def identity(self) -> dict[str, Any]:
         """Settings that must not change when a run resumes."""
-        names = ("steps", "batch", "rate", "warmup", "decay", "last_rate", "prior", "seed")
+        names = (
+            "steps",
+            "batch",
+            "rate",
+            "warmup",
+            "decay",
+            "last_rate",
+            "clip_norm",
+            "prior",
+            "seed",
+        )
         settings = {name: getattr(self, name) for name in names}
         return {**super().identity, **settings, "cluster_bits": self.cluster_bits}
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfc_models.weights.coded_tensor import CodedTensor
 from tfc_models.weights.layers import COMPRESSIBLE, CompressibleLayer
 from tfc_models.weights.rounded_weight import FACTORIZED, RoundedWeight
 from tfc_models.weights.rounding import rounded_tensor
-from tfc_models.weights.weight_file import ELIAS_GAMMA, RANGE, Tensor, decode, encode
+from tfc_models.weights.weight_file import ELIAS_GAMMA, RANGE, Tensor, WeightFile, decode, encode
 
 MODEL_KIND = "keras"
 KEPT_TYPES = (tf.keras.layers.BatchNormalization, tf.keras.layers.LayerNormalization)
@@ -40,10 +39,15 @@ def compressible(
         keep: names of layers whose weights are stored as float16.
     """
     _check_convertible(model)
+    if not 0.0 <= rate < math.inf:
+        raise ValueError(f"rate must be 0 or more; got {rate}.")
+    if not 0.0 < step < math.inf:
+        raise ValueError(f"step must be above 0; got {step}.")
     layers = dict(_layers(model))
     for name in keep:
         if name not in layers:
-            raise ValueError(f"there is no layer {name!r} to keep; the layers are {_list(layers)}.")
+            known = ", ".join(layers)
+            raise ValueError(f"there is no layer {name!r} to keep; the layers are {known}.")
     for name, layer in layers.items():
         _check_layer(name, layer, keep)
     count = sum(
@@ -73,7 +77,7 @@ def compressible(
 def plain(model: tf.keras.Model) -> tf.keras.Model:
     """Returns a copy of a compressible model with plain Keras layers and the rounded weights."""
     copy = _plain_copy(model)
-    _assign_values(copy, _values(_tensors(model)))
+    _assign_values(copy, WeightFile(_tensors(model), {}).values())
     return copy
 
 
@@ -123,15 +127,16 @@ def estimated_bytes(model: tf.keras.Model) -> float:
 
 
 def _check_convertible(model: tf.keras.Model) -> None:
-    if not isinstance(model, (tf.keras.Sequential, tf.keras.Model)) or (
-        type(model).call not in _FUNCTIONAL_CALLS
-    ):
+    if not isinstance(model, tf.keras.Model) or type(model).call not in _FUNCTIONAL_CALLS:
         raise ValueError(
             f"{getattr(model, 'name', model)} is a {type(model).__name__}: only Sequential and "
             "functional models can be converted; use the layers of tfc_models.weights in others."
         )
     if not model.built or not model.inputs:
         raise ValueError(f"{model.name} has no input shape yet: call it on some data first.")
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.Model):
+            _check_convertible(layer)
 
 
 _FUNCTIONAL_CALLS = (
@@ -156,10 +161,6 @@ def _check_layer(name: str, layer: tf.keras.layers.Layer, keep: Sequence[str]) -
 
 def _is_rounded(name: str, layer: tf.keras.layers.Layer, keep: Sequence[str] = ()) -> bool:
     return bool(layer.weights) and name not in keep and type(layer) in COMPRESSIBLE
-
-
-def _list(names: dict[str, Any]) -> str:
-    return ", ".join(names)
 
 
 def _layers(model: tf.keras.Model, prefix: str = "") -> Iterator[tuple[str, tf.keras.layers.Layer]]:
@@ -258,10 +259,6 @@ def _stored(value: np.ndarray, name: str) -> np.ndarray:
     return value.astype(np.float16 if largest < 65000.0 else np.float32)
 
 
-def _values(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {k: t.value if isinstance(t, CodedTensor) else t for k, t in tensors.items()}
-
-
 def _assign_values(model: tf.keras.Model, values: dict[str, np.ndarray]) -> None:
     """Sets the weights of a plain model. Raises ValueError if they are not those of the model."""
     left = dict(values)
@@ -279,8 +276,12 @@ def _assign_values(model: tf.keras.Model, values: dict[str, np.ndarray]) -> None
                     f"{value.shape} in the file and {tuple(variable.shape)} in the model."
                 )
             variable.assign(value)
-    if unused := [name for name in left if not name.endswith(("/moving_scale", "/moving_offset"))]:
-        raise ValueError(f"the file is of another architecture: the model has no {unused[0]}.")
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            for short in ("moving_scale", "moving_offset"):
+                left.pop(f"{name}/{short}", None)
+    if left:
+        unused = next(iter(left))
+        raise ValueError(f"the file is of another architecture: the model has no {unused}.")
 
 
 def _moment(

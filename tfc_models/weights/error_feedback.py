@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
+from tfc_models.weights.coded_tensor import checked_integers
 from tfc_models.weights.steps import nearest_codes, steps_of
 
 BLOCK = 64
@@ -59,7 +60,7 @@ def rounded(
     column_codes = nearest_codes(step / np.sqrt(curvature + 1e-9 * largest))
     rows, columns = steps_of(row_codes), steps_of(column_codes)
     remaining = weights.astype(np.float64)
-    integers = np.zeros(weights.shape, np.int32)
+    integers = np.zeros(weights.shape)
     feedback = inputs.feedback
     for start in range(0, len(weights), BLOCK):
         end = min(start + BLOCK, len(weights))
@@ -71,4 +72,4 @@ def rounded(
             errors[i - start] = (remaining[i] - integers[i] * steps) / feedback[i, i]
             remaining[i + 1 : end] -= np.outer(feedback[i, i + 1 : end], errors[i - start])
         remaining[end:] -= feedback[start:end, end:].T @ errors
-    return integers, row_codes, column_codes
+    return checked_integers(integers, "a kernel"), row_codes, column_codes

@@ -17,7 +17,7 @@ import tensorflow_compression as tfc
 
 from tfc_models.entropy.factorized import Densities
 from tfc_models.weights import fourier
-from tfc_models.weights.coded_tensor import FOURIER, CodedTensor
+from tfc_models.weights.coded_tensor import FOURIER, CodedTensor, checked_integers
 from tfc_models.weights.steps import CODES_PER_OCTAVE, nearest_codes
 
 FACTORIZED, LOGISTIC, POWER_LAW = "factorized", "logistic", "power-law"
@@ -72,6 +72,10 @@ class RoundedWeight(tf.keras.layers.Layer):
         super().__init__(name=name, dtype=tf.float32)
         if prior not in PRIORS:
             raise ValueError(f"prior is one of {', '.join(PRIORS)}; got {prior!r}.")
+        if not (0.0 <= bit_cost < math.inf and 0.0 < step < math.inf):
+            raise ValueError(
+                f"bit_cost must be 0 or more and step above 0; got {bit_cost}, {step}."
+            )
         self._shape, self._transform, self._bit_cost = tuple(shape), transform, bit_cost
         self._prior_name, self._initial_step = prior, step
         groups = math.prod(self._shape[:-2]) if transform == FOURIER else 1
@@ -103,11 +107,6 @@ class RoundedWeight(tf.keras.layers.Layer):
             basis = tf.constant(fourier.basis(self._shape[:-2]), tf.float32)
             rounded = tf.matmul(basis, rounded, transpose_a=True)
         return tf.reshape(rounded, self._shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self._shape)
 
     @property
     def uses_entropy_coder(self) -> bool:
@@ -149,9 +148,9 @@ class RoundedWeight(tf.keras.layers.Layer):
     def coded(self) -> CodedTensor:
         """Returns the integers and steps of the weight."""
         steps = self.steps.numpy()
-        integers = np.rint(self.latent.numpy() / steps[:, None])
-        if not np.all(np.abs(integers) < 2**24):
-            raise ValueError(f"{self.name} holds values that are not numbers, or too large ones.")
+        if not np.all(np.isfinite(self.latent)):
+            raise ValueError(f"{self.name} holds values that are not finite numbers.")
+        integers = checked_integers(np.rint(self.latent.numpy() / steps[:, None]), self.name)
         codes = nearest_codes(steps)
         one = np.zeros(1, np.int32)  # code of the step 1
-        return CodedTensor(self._shape, integers.astype(np.int32), codes, one, self._transform)
+        return CodedTensor(self._shape, integers, codes, one, self._transform)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tfc_models.weights import fourier
-from tfc_models.weights.coded_tensor import FOURIER, CodedTensor
+from tfc_models.weights.coded_tensor import FOURIER, CodedTensor, checked_integers
 from tfc_models.weights.steps import nearest_codes, steps_of
 
 
@@ -33,5 +33,5 @@ def rounded_tensor(value: np.ndarray, step: float, transform: str, name: str) ->
     largest = float(np.abs(latent).max()) if latent.size else 0.0
     absolute = step * deviation if deviation else largest or 1.0
     codes = nearest_codes(np.array([absolute]))
-    integers = np.rint(latent / steps_of(codes)).astype(np.int32)
+    integers = checked_integers(np.rint(latent / steps_of(codes)), name)
     return CodedTensor(value.shape, integers, codes, np.zeros(1, np.int32), transform)

@@ -49,11 +49,15 @@ STRING_INTEGERS = 2**18
 RANGE, ELIAS_GAMMA = "range", "elias-gamma"
 CODERS = (RANGE, ELIAS_GAMMA)
 LARGEST_HEADER = 2**26
+STRINGS_AT_ONCE = 16
 LARGEST_RUN = 2**20  # zeros per bit of a string
 LARGEST_TENSORS = 2**31  # bytes of all tensors together
 
 _TRANSFORMS = (DIRECT, FOURIER)
-_DTYPES = tuple(np.dtype(name).str for name in ("<f4", "<f2", "<i4", "<i2", "u1", "<u2", "i1"))
+_DTYPES = tuple(
+    np.dtype(name).str
+    for name in ("<f4", "<f2", "<i4", "<i2", "u1", "<u2", "i1", "<i8", "<f8", "?")
+)
 _LOSSLESS = len(_TRANSFORMS)
 
 Tensor = Union[CodedTensor, np.ndarray]
@@ -127,8 +131,9 @@ def decode(data: bytes) -> WeightFile:
     reader = FieldReader(content)
     reader.raw(5)
     by_range = reader.unsigned(largest=len(CODERS) - 1) == CODERS.index(RANGE)
-    header, raw = (FieldReader(_inflated(reader.sized())) for _ in range(2))
-    metadata = json.loads(header.text())
+    header = FieldReader(_inflated(reader.sized(), LARGEST_HEADER))
+    raw = FieldReader(_inflated(reader.sized(), LARGEST_TENSORS))
+    metadata = _metadata(header.text())
     tensors: dict[str, Tensor] = {}
     coded: dict[str, tuple[CodedTensor, bool]] = {}
     total = 0
@@ -153,6 +158,8 @@ def decode(data: bytes) -> WeightFile:
         part = integers[at : at + tensor.integers.size].reshape(tensor.integers.shape)
         tensors[name] = tensor._replace(integers=part)
         at += tensor.integers.size
+    if header.remaining or raw.remaining or reader.remaining:
+        raise DamagedFileError("damaged: it has more than its tensors need.")
     return WeightFile(tensors, metadata)
 
 
@@ -160,10 +167,20 @@ def _checksum(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:CHECKSUM_BYTES]
 
 
-def _inflated(data: bytes) -> bytes:
+def _metadata(text: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text)
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise DamagedFileError("damaged: its metadata cannot be read.")
+    return metadata
+
+
+def _inflated(data: bytes, limit: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        result = inflater.decompress(data, LARGEST_HEADER)
+        result = inflater.decompress(data, limit)
     except zlib.error:
         raise DamagedFileError("damaged: its header cannot be inflated.") from None
     if inflater.unconsumed_tail:
@@ -217,9 +234,16 @@ def _integers(tables: IntegerTables | None, strings: list[bytes], sizes: list[in
         raise DamagedFileError("damaged: its strings or tables are not those of its tensors.")
     if not count:
         return np.zeros(0, np.int32)
-    indexes = np.repeat(np.arange(len(sizes)), sizes)
-    indexes = np.pad(indexes, (0, rows * columns - count), "edge").reshape(rows, columns)
-    return tables.decode(strings, indexes, columns).reshape(-1)[:count]
+    ends = np.cumsum(sizes)
+    integers = np.empty(rows * columns, np.int32)
+    for first in range(0, rows, STRINGS_AT_ONCE):
+        part = strings[first : first + STRINGS_AT_ONCE]
+        start, end = first * columns, (first + len(part)) * columns
+        positions = np.minimum(np.arange(start, end), count - 1)
+        indexes = np.searchsorted(ends, positions, "right").astype(np.int32)
+        decoded = tables.decode(part, indexes.reshape(len(part), columns), columns)
+        integers[start:end] = decoded.reshape(-1)
+    return integers[:count]
 
 
 def _division(count: int) -> tuple[int, int]:
