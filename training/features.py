@@ -2,10 +2,10 @@
 
     python -m training.features --config mnist --workdir OUT --data MNIST_FOLDER
 
-It trains a network for each weight of the bits and each seed, and one without compression, whose
-features the baselines code. It can be interrupted at any time: the same command continues with
-the first network that has no result. OUT/results.csv has all results, and OUT/curve.webp their
-plot.
+For each seed, it trains a network without compression. This network is trained further without
+compression, for the baselines, and with compression for each weight of the bits. The program can
+be interrupted at any time: the same command continues with the first network that has no result.
+OUT/results.csv has all results, and OUT/curve.webp their plot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def train() -> None:
     workdir = run_flags.workdir()
     rows = feature_ladder.run(config, DATA.value, workdir)
     print(feature_plots.table(rows))
-    feature_plots.plot([(config.model, "accuracy", rows)], workdir / "curve.webp")
+    feature_plots.plot([feature_plots.panel(workdir)], workdir / "curve.webp")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,20 @@ def test_training_adds_uniform_noise_of_one_step(layer):
     np.testing.assert_array_equal(rounded, np.broadcast_to(rounded[:1], rounded.shape))
 
 
+@pytest.mark.parametrize("prior", ["factorized", "conditional"])
+def test_initialize_fits_the_prior_to_features(prior):
+    tf.keras.utils.set_random_seed(0)
+    features = vectors(400) * np.geomspace(0.5, 50, 6, dtype=np.float32)
+    bits = []
+    for initialized in (False, True):
+        layer = CompressibleFeatures(1.0, prior)
+        if initialized:
+            layer.initialize(features)
+        layer(features)
+        bits.append(float(sum(layer.losses)))
+    assert bits[1] < 0.8 * bits[0]
+
+
 def test_straight_through_features_are_rounded_in_training():
     tf.keras.utils.set_random_seed(0)
     layer = CompressibleFeatures(1.0, quantization="straight-through")

@@ -13,13 +13,14 @@ from tfc_models.training import config as configs
 from tfc_models.training import feature_crops, feature_ladder, feature_plots, feature_tasks
 from tfc_models.training.feature_config import FeatureTraining
 from tfc_models.training.feature_ladder import Row
+from tfc_models.training.feature_training import RELATIVE_STEP, FeatureNetwork
 from tfc_models.training.mnist import LabelledImages
 
 SMALL = FeatureTraining(
     model="mnist",
     steps=60,
+    further_steps=60,
     batch=20,
-    average=0.9,
     weights=(0.01,),
     seeds=1,
     ranks=(2,),
@@ -61,7 +62,11 @@ def test_a_run_measures_all_methods_and_resumes(task, tmp_path, monkeypatch):
     stored = feature_ladder.read(tmp_path / "results.csv")
     assert [row.method for row in stored] == [row.method for row in rows]
     np.testing.assert_allclose([r[1:] for r in stored], [r[1:] for r in rows], rtol=1e-5)
-    monkeypatch.setattr(feature_ladder, "train", None)  # Finished trainings are not repeated.
+    assert feature_plots.panel(tmp_path).measure == "accuracy"
+    with pytest.raises(ValueError, match="no results of a complete seed"):
+        feature_plots.panel(tmp_path / "other")
+    # Finished trainings are not repeated.
+    monkeypatch.setattr(feature_ladder.FeatureNetwork, "train", None)
     assert len(feature_ladder.run(SMALL, [], tmp_path)) == len(rows)
     with pytest.raises(ValueError, match="a run with another batch"):
         feature_ladder.run(dataclasses.replace(SMALL, batch=10), [], tmp_path)
@@ -83,12 +88,26 @@ def test_means_compare_equal_seeds(tmp_path):
     found = {mean.method: mean for mean in feature_plots.means(rows)}
     assert found["factorized"].gain == pytest.approx(0.1)
     assert found["factorized"].error == pytest.approx(0.0)
-    assert found["factorized"].deviation == pytest.approx(0.1)
+    assert found["factorized"].spread == pytest.approx(0.1 / 3**0.5)
     table = feature_plots.table(rows)
     assert "PCA 2" in table and "PCA 4" not in table
-    feature_plots.plot([("a task", "accuracy", rows)], tmp_path / "curve.webp")
+    panel = feature_plots.Panel("a task", "accuracy", rows)
+    feature_plots.plot([panel, panel], tmp_path / "curve.webp")
     with Image.open(tmp_path / "curve.webp") as image:
         assert image.convert("L").getextrema()[0] < 60
+
+
+def test_a_network_starts_as_the_one_that_it_continues(task):
+    plain = FeatureNetwork(SMALL, task)
+    plain.train(20, seed=0)
+    features = plain.features(task.training.images)
+    network = FeatureNetwork(SMALL, task, "factorized")
+    network.start_from(plain, features)
+    components = network.features(task.training.images)
+    np.testing.assert_allclose(network.head(components), plain.head(features), atol=1e-3)
+    deviations = components.std(0)
+    assert np.all(np.diff(deviations) <= 1e-4)
+    assert deviations[0] == pytest.approx(1 / RELATIVE_STEP, rel=0.01)
 
 
 def test_crops_of_a_photo_are_in_one_part(tmp_path, monkeypatch):

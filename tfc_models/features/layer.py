@@ -127,6 +127,21 @@ class CompressibleFeatures(tf.keras.layers.Layer):
     def _steps(self) -> tf.Tensor:
         return tf.exp(SPEED * self.log_steps)
 
+    def initialize(self, features: Any) -> None:
+        """Sets the scales of the prior by features, before training from a trained backbone.
+
+        Choose `initial_step` such that quantization hardly changes the accuracy: about 0.15 times
+        the largest standard deviation of a channel.
+
+        Args:
+            features: of some hundred examples, in the shape of the inputs.
+        """
+        features = tf.convert_to_tensor(features, tf.float32)
+        if not self.built:
+            self.build(features.shape)
+        channels = self.log_steps.shape[0]
+        self.prior.initialize(tf.reshape(features, (-1, channels)) / self._steps())
+
     def freeze(self) -> None:
         """Builds the coding tables. Call it after training, and again after further training."""
         if not self.built:

@@ -18,6 +18,8 @@ TAIL_MASS = 2.0**-10
 WIDEST_TABLE = 4095
 NARROW_TABLE = 255
 LEAST_MASS = 1e-12
+LEAST_SCALE = 0.1
+"""Initial scale, in steps, of channels that are constant."""
 SPEED = 10.0
 """Logarithms of scales and steps are this factor times their weights.
 
@@ -47,6 +49,10 @@ class FactorizedPrior(tf.keras.layers.Layer):
         self.densities = _Densities(batch_shape=[channels], init_scale=2.0)
         self.log_scales = self.add_weight("log_scales", (channels,), initializer="zeros")
         self.built = True
+
+    def initialize(self, latents: tf.Tensor) -> None:
+        """Sets the scales by latents, examples × channels."""
+        self.log_scales.assign(_log_scales(latents))
 
     def _noisy(self) -> tfc.UniformNoiseAdapter:
         """Returns the densities of latents with uniform noise."""
@@ -109,6 +115,13 @@ class ConditionalPrior(tf.keras.layers.Layer):
         self.log_scales = self.add_weight("log_scales", shape, initializer="zeros")
         self.logits = self.add_weight("logits", (classes,), initializer="zeros")
 
+    def initialize(self, latents: tf.Tensor) -> None:
+        """Sets means to random latents, examples × channels, and scales by all of them."""
+        chosen = tf.random.uniform((self.classes,), maxval=len(latents), dtype=tf.int32)
+        self.means.assign(tf.gather(latents, chosen))
+        scales = _log_scales(latents - tf.reduce_mean(latents, axis=0))
+        self.log_scales.assign(tf.broadcast_to(scales, self.log_scales.shape))
+
     def _nats(self, distance: tf.Tensor) -> tf.Tensor:
         """Returns the logarithm of the probability of an interval of length 1 around numbers.
 
@@ -155,6 +168,12 @@ class ConditionalPrior(tf.keras.layers.Layer):
 
         classes = tf.nn.softmax(self.logits).numpy()
         return _tables(-reach.reshape(-1), reach.reshape(-1), mass, further=[classes])
+
+
+def _log_scales(latents: tf.Tensor) -> tf.Tensor:
+    """Returns the weights of scales that equal the root mean square of each channel."""
+    square = tf.reduce_mean(latents**2, axis=0)
+    return tf.math.log(tf.maximum(tf.sqrt(square), LEAST_SCALE)) / SPEED
 
 
 def _tables(

@@ -21,11 +21,14 @@ class FeatureTraining(RunConfig):
 
     batch: int = 100
     rate: float = 5e-3
+    further_steps: int = 600
+    """Steps with the layer, from a network that was trained without it for `steps`. The
+    uncompressed network is trained further, too."""
     weights: tuple[float, ...] = ()
     """Weights λ of the bits in the loss."""
     priors: tuple[str, ...] = ("factorized",)
     """Priors of the layer; each is trained with all weights."""
-    quantization: str = "straight-through"
+    quantization: str = "noise"
     """Substitute for rounding in training (see `CompressibleFeatures`)."""
     seeds: int = 3
     """Number of trainings with different seeds, from `seed` on."""
@@ -41,6 +44,8 @@ class FeatureTraining(RunConfig):
         check_rate(self.rate)
         if not self.steps:
             raise ValueError("a comparison of features has a budget in steps per training.")
+        if self.further_steps < 1:
+            raise ValueError(f"further_steps is at least 1; got {self.further_steps}.")
         if self.seeds < 1:
             raise ValueError(f"seeds is the number of seeds, at least 1; got {self.seeds}.")
         if not all(0.0 < weight < math.inf for weight in self.weights):
@@ -62,7 +67,7 @@ class FeatureTraining(RunConfig):
             "decay",
             "last_rate",
             "clip_norm",
-            "average",
+            "further_steps",
             "quantization",
         )
         return {**super().identity, **{name: getattr(self, name) for name in names}}

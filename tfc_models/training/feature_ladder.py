@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfc_models.features import CompressibleFeatures
 from tfc_models.features.baselines import (
     Baseline,
     Float32,
@@ -27,11 +24,12 @@ from tfc_models.features.baselines import (
 from tfc_models.training import feature_tasks, run_identity
 from tfc_models.training.feature_config import FeatureTraining
 from tfc_models.training.feature_tasks import Task
-from tfc_models.training.stopped import TrainingStopped
+from tfc_models.training.feature_training import FeatureNetwork
 
 RESULTS = "results.csv"
-STEPS_AT_ONCE = 10  # Keras executes several steps per call, as small networks take little time.
 UNCOMPRESSED = "uncompressed"
+FURTHER = 1000
+"""Difference between the seeds of the first and the further training."""
 
 
 class Row(NamedTuple):
@@ -64,95 +62,61 @@ def run(config: FeatureTraining, data: Sequence[str], workdir: pathlib.Path) -> 
     task = feature_tasks.load(config.model, data, **config.arguments)
     run_identity.write(workdir, config)
     rows = read(workdir / RESULTS)
-    seeds = range(config.seed, config.seed + config.seeds)
-    done = {(row.method, row.setting, row.seed) for row in rows}
+    plain = FeatureNetwork(config, task)
+    networks = {prior: FeatureNetwork(config, task, prior) for prior in config.priors}
+    jobs = [(prior, weight) for prior in config.priors for weight in config.weights]
     # All methods of a seed follow each other, so that an interrupted run has comparable results.
-    for seed in seeds:
-        jobs = [(UNCOMPRESSED, 0.0), *((p, w) for p in config.priors for w in config.weights)]
-        for method, weight in jobs:
-            if (method, weight, seed) in done:
+    for seed in range(config.seed, config.seed + config.seeds):
+        done = {(row.method, row.setting) for row in rows if row.seed == seed}
+        if done >= {(UNCOMPRESSED, 0.0), *jobs}:
+            continue
+        plain.restart(seed)
+        plain.train(config.steps, seed)
+        features = plain.features(task.training.images)
+        for prior, weight in jobs:
+            if (prior, weight) in done:
                 continue
-            started = time.monotonic()
-            if method == UNCOMPRESSED:
-                rows += _measure_baselines(config, task, seed)
-            else:
-                rows.append(_measure_layer(config, task, method, weight, seed))
+            started, network = time.monotonic(), networks[prior]
+            tf.keras.utils.set_random_seed(seed)
+            network.start_from(plain, features)
+            network.train(config.further_steps, seed + FURTHER, weight)
+            rows.append(_measure_layer(task, network, prior, weight, seed))
             write(rows, workdir / RESULTS)
             logging.info("%.0f s: %s", time.monotonic() - started, rows[-1])
+        if (UNCOMPRESSED, 0.0) not in done:
+            # The uncompressed network has as many steps as the others.
+            plain.train(config.further_steps, seed + FURTHER)
+            rows += _measure_baselines(config, task, plain, seed)
+            write(rows, workdir / RESULTS)
+            logging.info("%s", rows[-1])
     return rows
 
 
-def train(
-    config: FeatureTraining, task: Task, seed: int, layer: CompressibleFeatures | None = None
-) -> tuple[tf.keras.Model, tf.keras.layers.Layer]:
-    """Returns a trained backbone and head, with the layer between them in training."""
-    tf.keras.utils.set_random_seed(seed)
-    backbone, head = task.backbone(), task.head()
-    model = tf.keras.Sequential([backbone, *([layer] if layer else []), head])
-    optimizer = tf.keras.optimizers.Adam(
-        config.rate,
-        global_clipnorm=config.clip_norm,
-        use_ema=True,
-        ema_momentum=config.average,
-    )
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, steps_per_execution=STEPS_AT_ONCE)
-    images, labels = task.training.images, task.training.labels
-    batches = tf.data.Dataset.from_tensor_slices((images, labels))
-    batches = batches.shuffle(len(labels), seed=seed).repeat().batch(config.batch)
-    history = model.fit(
-        batches.prefetch(2),
-        epochs=1,
-        steps_per_epoch=config.steps,
-        callbacks=[_Schedule(config)],
-        verbose=0,
-    )
-    if not math.isfinite(history.history["loss"][-1]):
-        raise TrainingStopped(f"the loss is not finite: lower rate, now {config.rate:g}.")
-    return backbone, head
-
-
-class _Schedule(tf.keras.callbacks.Callback):
-    """Sets the learning rate by the config's schedule."""
-
-    def __init__(self, config: FeatureTraining) -> None:
-        super().__init__()
-        self._config = config
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Sets the learning rate of the next steps."""
-        middle = batch + STEPS_AT_ONCE / 2
-        rate = self._config.learning_rates(middle / self._config.steps)["model"]
-        self.model.optimizer.learning_rate.assign(rate)
-
-
-def _features(backbone: tf.keras.Model, images: np.ndarray) -> np.ndarray:
-    return backbone.predict(images, batch_size=500, verbose=0)
-
-
 def _measure_layer(
-    config: FeatureTraining, task: Task, prior: str, weight: float, seed: int
+    task: Task, network: FeatureNetwork, prior: str, weight: float, seed: int
 ) -> Row:
-    """Returns the result of the layer with one prior, λ and seed."""
-    layer = CompressibleFeatures(weight, prior, quantization=config.quantization)
-    backbone, head = train(config, task, seed, layer)
+    """Returns the result of a trained network with the layer."""
+    layer = network.layer
+    assert layer is not None
     layer.freeze()
-    accuracies, strings = [], []
+    accuracies: list[float] = []
+    strings: list[bytes] = []
     for part in (task.test, task.validation):
-        features = _features(backbone, part.images)
+        features = network.features(part.images)
         strings += layer.coder.encode(features[None])
         decoded = layer.coder.decode(strings[-1:], len(features))[0]
-        accuracies.append(task.accuracy(decoded, part.labels, head))
+        accuracies.append(task.accuracy(decoded, part.labels, network.head))
     count = len(task.test.labels)
     side = len(layer.coder.to_bytes())
     return Row(prior, weight, seed, 8 * len(strings[0]) / count, side, count, *accuracies)
 
 
-def _measure_baselines(config: FeatureTraining, task: Task, seed: int) -> list[Row]:
+def _measure_baselines(
+    config: FeatureTraining, task: Task, network: FeatureNetwork, seed: int
+) -> list[Row]:
     """Returns the results of the baselines on a network trained without the layer."""
-    backbone, head = train(config, task, seed)
     known, test, validation = (
-        _features(backbone, part.images) for part in (task.training, task.test, task.validation)
+        network.features(part.images) for part in (task.training, task.test, task.validation)
     )
     rows = []
     for setting, baseline in _baselines(config, known.shape[1], seed):
@@ -162,12 +126,13 @@ def _measure_baselines(config: FeatureTraining, task: Task, seed: int) -> list[R
             logging.info("%s is left out: %s", baseline.name, error)
             continue
         coded = baseline.coded(test)
+        decoded = baseline.coded(validation).features
         rows.append(
             Row(
                 *(baseline.name, setting, seed, 8 * coded.data_bytes / len(test)),
                 *(coded.side_bytes, len(test)),
-                task.accuracy(coded.features, task.test.labels, head),
-                task.accuracy(baseline.coded(validation).features, task.validation.labels, head),
+                task.accuracy(coded.features, task.test.labels, network.head),
+                task.accuracy(decoded, task.validation.labels, network.head),
             )
         )
     # The last row marks a complete seed.

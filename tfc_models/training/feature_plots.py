@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,14 +13,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfc_models.analysis.plots import FAINT, INK, SETTINGS
-from tfc_models.training.feature_ladder import UNCOMPRESSED, Row
+from tfc_models.training import run_identity
+from tfc_models.training.feature_ladder import RESULTS, UNCOMPRESSED, Row, read
 from tfc_models.training.source_plots import BLUE, GREEN, ORANGE, VIOLET, save_webp
 
 PRIORS = {
     "factorized": ("compressible features", BLUE, "o"),
     "conditional": ("compressible features, conditional prior", VIOLET, "D"),
 }
+PANELS = {"mnist": ("MNIST", "accuracy"), "retrieval": ("Crops of photos", "recall@1")}
 PCA, QUANTIZERS = "PCA", "product quantization"
+
+
+class Panel(NamedTuple):
+    """Title, name of the accuracy, and results."""
+
+    title: str
+    measure: str
+    rows: Sequence[Row]
 
 
 class Mean(NamedTuple):
@@ -32,7 +43,7 @@ class Mean(NamedTuple):
         bits: per example, of the data.
         side_bytes: bytes that the decoder needs besides the data.
         accuracy: on the test set.
-        deviation: standard deviation of the accuracy between seeds.
+        spread: standard error of the accuracy over the seeds.
         gain: mean difference to the uncompressed features of the same seed.
         error: standard error of `gain`.
         validation: accuracy on the validation set.
@@ -44,7 +55,7 @@ class Mean(NamedTuple):
     bits: float
     side_bytes: float
     accuracy: float
-    deviation: float
+    spread: float
     gain: float
     error: float
     validation: float
@@ -66,7 +77,7 @@ def means(rows: Sequence[Row]) -> list[Mean]:
             Mean(
                 *(method, setting, len(group), float(np.mean([row.bits for row in group]))),
                 *(float(np.mean([row.side_bytes for row in group])), float(accuracies.mean())),
-                accuracies.std(ddof=1) if several else 0.0,
+                accuracies.std(ddof=1) / np.sqrt(len(group)) if several else 0.0,
                 float(gains.mean()),
                 gains.std(ddof=1) / np.sqrt(len(group)) if several else 0.0,
                 float(np.mean([row.validation for row in group])),
@@ -98,21 +109,36 @@ def table(rows: Sequence[Row]) -> str:
             str(mean.seeds),
             f"{mean.bits:.1f}",
             f"{mean.side_bytes:.0f}",
-            f"{100 * mean.accuracy:.2f} ± {100 * mean.deviation:.2f}",
+            f"{100 * mean.accuracy:.2f} ± {100 * mean.spread:.2f}",
             f"{100 * mean.gain:+.2f} ± {100 * mean.error:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plot(panels: Sequence[tuple[str, str, Sequence[Row]]], path: pathlib.Path) -> None:
-    """Writes a figure with a panel for each title, name of the accuracy, and results."""
+def panel(workdir: pathlib.Path) -> Panel:
+    """Returns the panel of a run in a work folder.
+
+    Raises:
+        ValueError: the folder has no results.
+    """
+    rows = read(workdir / RESULTS)
+    if not any(row.method == UNCOMPRESSED for row in rows):
+        raise ValueError(f"{workdir} has no results of a complete seed: run training.features.")
+    identity = json.loads((workdir / run_identity.FILE).read_text(encoding="utf-8"))
+    return Panel(*PANELS[identity["model"]], rows)
+
+
+def plot(panels: Sequence[Panel], path: pathlib.Path) -> None:
+    """Writes a figure with panels side by side."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
         for i, (title, measure, rows) in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), i + 1)
-            _draw(axes, means(rows))
-            axes.set_title(title, fontsize=10, loc="left")
+            found = means(rows)
+            _draw(axes, found)
+            seeds = min(mean.seeds for mean in found)
+            axes.set_title(f"{title} (seeds: {seeds})", fontsize=10, loc="left")
             axes.set_ylabel(f"{measure} (%)")
             if not i:
                 axes.legend(frameon=False, fontsize=8.5, loc="lower right")
@@ -125,7 +151,7 @@ def _draw(axes: Axes, found: Sequence[Mean]) -> None:
         axes.errorbar(
             [point.bits for point in points],
             [100 * point.accuracy for point in points],
-            yerr=[100 * point.deviation for point in points],
+            yerr=[100 * point.spread for point in points],
             label=label,
             color=color,
             marker=marker,
@@ -161,7 +187,7 @@ def _draw(axes: Axes, found: Sequence[Mean]) -> None:
     lowest = min(
         (mean.accuracy for mean in found if mean.method in PRIORS), default=0.9 * plain.accuracy
     )
-    top = max(mean.accuracy + mean.deviation for mean in found)
+    top = max(mean.accuracy + mean.spread for mean in found)
     axes.set_ylim(
         max(0.0, 100 * (lowest - 0.25 * (top - lowest))), 100 * (top + 0.06 * (top - lowest))
     )

@@ -13,7 +13,7 @@ from tfc_models.training.mnist import LabelledImages
 
 layers = tf.keras.layers
 HIDDEN = 128
-SHIFTED_COPIES, LARGEST_SHIFT = 6, 2
+COSINE_SCALE = 16.0
 
 
 class Task(NamedTuple):
@@ -42,11 +42,32 @@ class Task(NamedTuple):
     def head(self) -> tf.keras.layers.Layer:
         """Returns the classifier of features.
 
-        For retrieval it is linear, as features are compared by their directions.
+        For retrieval, it is a layer of cosines, as features are compared by their directions.
         """
         classes = int(self.training.labels.max()) + 1
-        hidden = [layers.Dense(HIDDEN, activation="relu")] if self.name == "mnist" else []
-        return tf.keras.Sequential([*hidden, layers.Dense(classes)], name="head")
+        if self.name == "mnist":
+            parts = [layers.Dense(HIDDEN, activation="relu"), layers.Dense(classes)]
+        else:
+            parts = [Cosines(classes)]
+        return tf.keras.Sequential(parts, name="head")
+
+
+class Cosines(tf.keras.layers.Layer):
+    """Logits that are scaled cosines between features and a learned vector per class."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self._classes = classes
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the vectors."""
+        self.vectors = self.add_weight("vectors", (input_shape[-1], self._classes))
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns the logits."""
+        directions = tf.math.l2_normalize(features, -1, 1e-6)
+        return COSINE_SCALE * directions @ tf.math.l2_normalize(self.vectors, 0, 1e-6)
 
 
 def load(name: str, data: Sequence[str], channels: int = 64, width: int = 16) -> Task:
@@ -63,7 +84,7 @@ def load(name: str, data: Sequence[str], channels: int = 64, width: int = 16) ->
             raise ValueError(f"mnist takes one folder; got {len(data)}: check --data.")
         splits = mnist.load(data[0])
         return Task(
-            *("mnist", _shifted(splits.training), *splits[1:], "accuracy"),
+            *("mnist", *splits, "accuracy"),
             backbone=lambda: _network([28, 28, 1], channels, (width, 2 * width), pooled=False),
             accuracy=classified,
         )
@@ -76,20 +97,6 @@ def load(name: str, data: Sequence[str], channels: int = 64, width: int = 16) ->
         ),
         accuracy=lambda features, labels, head: recalled(features, labels),
     )
-
-
-def _shifted(data: LabelledImages) -> LabelledImages:
-    """Returns images with copies that are shifted by random numbers of pixels."""
-    rng = np.random.default_rng(0)
-    pad = [(0, 0), (LARGEST_SHIFT, LARGEST_SHIFT), (LARGEST_SHIFT, LARGEST_SHIFT), (0, 0)]
-    padded, (height, width) = np.pad(data.images, pad), data.images.shape[1:3]
-    copies = [data.images]
-    for _ in range(SHIFTED_COPIES):
-        shifts = rng.integers(0, 2 * LARGEST_SHIFT + 1, (len(padded), 2))
-        copies.append(
-            np.stack([x[t : t + height, s : s + width] for x, (t, s) in zip(padded, shifts)])
-        )
-    return LabelledImages(np.concatenate(copies), np.tile(data.labels, len(copies)))
 
 
 def _network(
