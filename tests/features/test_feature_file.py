@@ -62,6 +62,16 @@ def test_a_failed_write_keeps_the_older_file(factorized, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
+def test_values_that_are_not_finite_are_refused_at_once(factorized, tmp_path):
+    features = np.zeros([2, factorized.coder.channels], np.float32)
+    with FeatureWriter(tmp_path / "f.tfcf", factorized) as writer:
+        writer.write(features)
+        with pytest.raises(ValueError, match="NaN"):
+            writer.write(np.full_like(features, np.nan))
+        writer.close()
+    assert len(FeatureFile(tmp_path / "f.tfcf")) == 2
+
+
 def test_a_file_of_another_layer_is_refused(factorized, tmp_path):
     path = written(tmp_path / "f", factorized, vectors(9))
     for other in (built_layer(seed=1), built_layer("conditional"), built_layer(shape=(7,))):

@@ -188,6 +188,16 @@ def test_errors_state_the_problem_and_the_remedy():
     with pytest.raises(ValueError, match="head/kernel holds values that are not finite"):
         weights.compress(other, step=0.1)
 
+    for options in ({"rate": -1.0}, {"rate": np.nan}, {"step": 0.0}):
+        (name,) = options
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            weights.compressible(model, **options)
+    shapes = [keras.layers.Dense(2, name="a", input_shape=(3,))]
+    normalized = [*shapes, keras.layers.BatchNormalization(scale=False, center=False)]
+    data = weights.compress(keras.Sequential(normalized), step=0.1)
+    with pytest.raises(ValueError, match="the model has no batch_normalization"):
+        weights.decompress(data, keras.Sequential(shapes))
+
     class Subclassed(keras.Model):
         def call(self, inputs):
             return inputs

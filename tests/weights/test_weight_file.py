@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tfc_models import weights
-from tfc_models.byte_fields import DamagedFileError
+from tfc_models.byte_fields import DamagedFileError, FieldReader, FieldWriter
+from tfc_models.entropy.integer_tables import IntegerTables
 from tfc_models.weights import CodedTensor, fourier
+from tfc_models.weights.rounding import rounded_tensor
 from tfc_models.weights.steps import nearest_codes, steps_of
 
 
@@ -100,8 +102,43 @@ def test_forged_contents_with_a_valid_checksum_are_refused_or_decoded():
         forged += hashlib.sha256(forged).digest()[:8]
         try:
             weights.decode(bytes(forged))
-        except (DamagedFileError, ValueError) as error:
+        except DamagedFileError as error:
             assert "\n" not in str(error)
+
+
+def test_integers_that_no_table_holds_are_refused_before_writing():
+    integers = np.array([[0, 5, 100_000]], np.int32)
+    one = np.zeros(1, np.int32)
+    with pytest.raises(ValueError, match="use a larger step"):
+        weights.encode({"kernel": CodedTensor((3,), integers, one, one)}, {})
+    with pytest.raises(ValueError, match="kernel has values beyond 2\\^24 steps"):
+        rounded_tensor(np.array([1.0, -1.0]), 1e-10, "direct", "kernel")
+
+
+def test_files_may_hold_no_integers_and_large_arrays():
+    assert weights.decode(weights.encode({}, {})).tensors == {}
+    tensors = {
+        "a": np.zeros(20_000_000, np.float32),
+        "n": np.array(7),
+        "b": np.array([True, False]),
+    }
+    values = weights.decode(weights.encode(tensors, {})).values()
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(values[name], value)
+        assert values[name].dtype == value.dtype
+
+
+def test_tables_of_a_forged_file_have_a_limit():
+    writer = FieldWriter()
+    writer.unsigned(2 * 100)
+    for _ in range(100):
+        writer.signed(0)
+        writer.unsigned(2**16)
+        writer.unsigned(8)
+        writer.unsigned(0)
+        writer.unsigned(2**16 - 1)
+    with pytest.raises(DamagedFileError, match="too large"):
+        IntegerTables.read(FieldReader(writer.finish()))
 
 
 def test_tensors_that_cannot_be_stored_are_named():

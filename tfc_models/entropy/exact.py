@@ -90,6 +90,10 @@ class _ExactConv:
         other._set_pieces()
         return other
 
+    def integers(self) -> list[np.ndarray]:
+        """Returns the kernel as it is multiplied, and the bias."""
+        return [self.whole.numpy(), self.tiled_bias.numpy()]
+
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
         """Returns exact integer sums before depth_to_space, in float32 where it holds them."""
         if not fast:
@@ -136,6 +140,10 @@ class _ExactParts:
     def pieces(self) -> list[tuple[int, int, tf.Tensor]]:
         """See `_ExactConv`."""
         return [*self._first.pieces, *self._rest.pieces]
+
+    def integers(self) -> list[np.ndarray]:
+        """See `_ExactConv`."""
+        return [*self._first.integers(), *self._rest.integers()]
 
     def accumulate(self, maps: tf.Tensor, fast: bool) -> tf.Tensor:
         """See `_ExactConv`; float64."""
@@ -222,6 +230,10 @@ class ExactNetwork:
     def pieces(self) -> list[int]:
         """Number of float32 convolutions that each layer takes."""
         return [len(conv.pieces) for conv in self._convs]
+
+    def integers(self) -> list[np.ndarray]:
+        """Returns the integer kernels and biases of all layers."""
+        return [array for conv in self._convs for array in conv.integers()]
 
     def over_taps(self, taps: np.ndarray) -> ExactNetwork:
         """Returns a network of one layer for windows (see `_ExactConv.over_taps`)."""

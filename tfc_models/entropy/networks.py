@@ -274,6 +274,10 @@ class Networks:
             if units is not None
         }
 
+    def integers(self) -> list[np.ndarray]:
+        """Returns the integer kernels and biases of all exact networks."""
+        return [array for exact in self._exact.values() for array in exact.integers()]
+
     def _stored_name(self, name: str, layer: Conv2D) -> str:
         stored_as = self[name].stored_as
         return f"{name if stored_as is None else stored_as}/{layer.name}"

@@ -118,6 +118,8 @@ class FeatureWriter:
             raise ValueError(
                 f"all examples of a file have one shape, {self._shape}; got {values.shape[1:]}."
             )
+        if not np.all(np.isfinite(values)):
+            raise ValueError("features contain NaN or infinite values: check the backbone.")
         self._count += len(values)
         positions = int(np.prod(values.shape[1:-1]))
         self._pending.append(values.reshape(len(values), positions, self._coder.channels))
@@ -138,7 +140,9 @@ class FeatureWriter:
         self._file.write(string)
 
     def close(self) -> None:
-        """Completes the file and gives it its name."""
+        """Completes the file and gives it its name. Idempotent."""
+        if self._file.closed:
+            return
         if self._shape is None:
             self._start((self._coder.channels,))
         if self._pending:

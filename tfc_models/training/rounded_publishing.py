@@ -22,6 +22,7 @@ from tfc_models.analysis import bd_rate
 from tfc_models.codec import Codec
 from tfc_models.decoders import ReplacementDecoder
 from tfc_models.decoders import decoder_file as replacement_file
+from tfc_models.entropy import LatentCoder
 from tfc_models.models import CompressionModel
 from tfc_models.realism import RealismDecoder
 from tfc_models.realism import decoder_file as realism_file
@@ -134,16 +135,17 @@ def _batches(rounding: Rounding) -> Iterator[tf.Tensor]:
 
 
 def _check_same_coding(before: CompressionModel, after: CompressionModel) -> None:
-    """Raises ValueError unless two models decode the same latents of a file."""
+    """Raises ValueError unless two models have the same tables and exact networks."""
     states = [
         {k: v for k, v in model.state().items() if k.startswith("coder/")}
         for model in (before, after)
     ]
-    same = all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
-    kernels = [kernel_rounding.exact_kernels(model) for model in (before, after)]
-    same &= all(
-        np.array_equal(kernels[0][name].integers, kernels[1][name].integers) for name in kernels[0]
-    )
+    same = states[0].keys() == states[1].keys()
+    same = same and all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+    if isinstance(before.coder, LatentCoder) and isinstance(after.coder, LatentCoder):
+        integers = [m.coder.prediction.networks.integers() for m in (before, after)]
+        same = same and len(integers[0]) == len(integers[1])
+        same = same and all(map(np.array_equal, *integers))
     if not same:
         raise ValueError(f"{before.name} decodes other latents after rounding: not published.")
 
@@ -178,7 +180,7 @@ def _decoder_card(source: pathlib.Path, path: pathlib.Path, before: str, after: 
     sizes = [file.stat().st_size / 1e6 for file in (source, path)]
     note = (
         f"- Rounded with the model: {sizes[1]:.2f} MB instead of {sizes[0]:.2f} MB. The results "
-        "below were measured before."
+        "below were measured before, with the weights `{before}`."
     )
     lines = text.replace(f"`{before}`", f"`{after}`").splitlines()
     place = next((i for i, line in enumerate(lines) if line.startswith("- ")), len(lines))
@@ -200,6 +202,7 @@ def _card(
 ) -> str:
     """Returns the text of the card: how weights were rounded, and results before and after."""
     sizes = [file.stat().st_size / 1e6 for file in (old_path, path)]
+    count = rounding.crops // BATCH * BATCH
     lines = [
         f"# {rounding.name}, version {path.stem.rsplit('.v', 1)[1]}",
         "",
@@ -210,8 +213,9 @@ def _card(
         f"- Model: `{after.model.name}`",
         f"- Digest: `{after.digest}`",
         f"- Command: `python -m training.round_weights --name {rounding.name} "
-        f"--step {rounding.step:g} --decoder_step {rounding.decoder_step:g}`, with "
-        f"{rounding.crops} crops of {rounding.side}×{rounding.side} training pixels",
+        f"--data TRAINING_IMAGES --step {rounding.step:g} --decoder_step "
+        f"{rounding.decoder_step:g} --seed {rounding.seed}`, with {count} crops of "
+        f"{rounding.side}×{rounding.side} training pixels",
         "",
         *_section(old_path.with_suffix(".md"), "Training"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 import shutil
 import tempfile
@@ -80,6 +81,10 @@ def _check_options(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name} has an effect with {action} only.")
     if options.output and options.action == "info":
         raise UsageError("--output has no effect with info.")
+    if (options.force or options.quiet) and options.action == "info":
+        raise UsageError("--force and --quiet have no effect with info.")
+    if options.action != "compress" and not pathlib.Path(options.file).is_file():
+        raise UsageError(f"{options.file} is a folder, not a .tfcw file.")
     if options.action == "decompress":
         suffix = pathlib.Path(options.output or "weights.npz").suffix.lower()
         if suffix in MODEL_SUFFIXES and not options.model:
@@ -102,15 +107,10 @@ def _compress(source: pathlib.Path, target: pathlib.Path, options: argparse.Name
         text = str(error).replace("give step", "give --step").replace("out step", "out --step")
         raise CommandError(f"{source}: {text}") from None
     write_file(target, data, options.force)
-    count = sum(int(weight.numpy().size) for weight in _plain_weights(model))
+    shapes = [tensor.shape for tensor in weights.decode(data).tensors.values()]
+    count = sum(math.prod(shape) for shape in shapes)
     _report(options, source, target, len(data), {"float32_bytes": 4 * count})
     return 0
-
-
-def _plain_weights(model: tf.keras.Model) -> list[Any]:
-    from tfc_models import weights
-
-    return weights.plain(model).weights
 
 
 def _decompress(source: pathlib.Path, target: pathlib.Path, options: argparse.Namespace) -> int:
@@ -186,8 +186,6 @@ def _info(source: pathlib.Path, options: argparse.Namespace) -> int:
 
 
 def _weights_text(rows: list[dict[str, Any]]) -> str:
-    import math
-
     count = sum(math.prod(row["shape"]) for row in rows)
     return f"{count:,} weights"
 
