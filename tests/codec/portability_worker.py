@@ -172,7 +172,7 @@ def streams_of(codec, data):
     limit = tf.constant(2**40, tf.int64)
     count = len(codec.model.coder.streams)
     fields = graph.read(
-        tf.constant(data), codec.model_name, codec.digest_bytes, count, limit, limit, 100
+        tf.constant(data), codec.model_name, [codec.digest_bytes], count, limit, limit, 100
     )
     shape = tf.stack([-(-fields.height // STRIDE), -(-fields.width // STRIDE)])
     return fields.streams, shape, tf.cast(fields.rate, tf.float32)

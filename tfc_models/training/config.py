@@ -152,7 +152,7 @@ class Config(CodingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start not in STARTS and not self.start.endswith(".npz"):
+        if self.start not in STARTS and not self.start.endswith((".npz", ".tfcw")):
             raise ValueError(f"start must be linear, random or a weights file; got {self.start!r}.")
         if sorted(self.rates) != sorted(RATES):
             raise ValueError(f"rates must have {', '.join(RATES)}; got {', '.join(self.rates)}.")

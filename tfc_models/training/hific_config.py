@@ -65,7 +65,7 @@ class HificTraining(AdversarialConfig):
             raise ValueError(
                 f"crop must be at least {minimum} for {self.perceptual}; got {self.crop}."
             )
-        if self.start != "random" and not self.start.endswith(".npz"):
+        if self.start != "random" and not self.start.endswith((".npz", ".tfcw")):
             raise ValueError(f"start must be random or a weights file; got {self.start!r}.")
         positive = ("target", "scale", "lambda_above", "lambda_below")
         for name in (*positive, "opening_lambda", "opening_target"):

@@ -102,7 +102,7 @@ def find(name: str) -> tuple[Weights, str]:
     if entry := entry_of(name):
         return read(entry), entry.name
     path = remote.fetch(name) if remote.is_address(name) else pathlib.Path(name)
-    if path.suffix == ".npz" or path.exists():
+    if path.suffix in (".npz", ".tfcw") or path.exists():
         weights = files.read(path)
         return weights, weights.model
     raise ValueError(
