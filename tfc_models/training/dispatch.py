@@ -13,6 +13,7 @@ from tfc_models.training.config import (
     SourceTraining,
 )
 from tfc_models.training.decoder_config import DecoderTraining
+from tfc_models.training.feature_config import FeatureTraining
 from tfc_models.training.hific_config import HificTraining
 from tfc_models.training.narrowing_config import NarrowingTraining
 from tfc_models.training.weight_config import WeightTraining
@@ -26,7 +27,10 @@ MODULES: dict[type[RunConfig], str] = {
     PimTraining: "pim",
     SourceTraining: "source_codes",
     WeightTraining: "weight_curve",
+    FeatureTraining: "feature_ladder",
 }
+OF_NETWORKS = WeightTraining, FeatureTraining
+"""Classes of configs of classifiers, whose data include validation images."""
 """Training module for each config class. A module is imported when its run begins."""
 
 
@@ -39,9 +43,9 @@ def check(
             raise ValueError(f"the config draws samples of {config.source}: leave out --data.")
     elif not source:
         raise ValueError("this config needs training data: give --data.")
-    if isinstance(config, WeightTraining) and validation:
+    if isinstance(config, OF_NETWORKS) and validation:
         raise ValueError("the network's data include validation images: leave out --validation.")
-    if strategy != "none" and isinstance(config, (SourceTraining, PimTraining, WeightTraining)):
+    if strategy != "none" and isinstance(config, (SourceTraining, PimTraining, *OF_NETWORKS)):
         raise ValueError("--strategy is only for runs on images.")
 
 
@@ -69,6 +73,9 @@ def train(
     elif isinstance(config, WeightTraining):
         assert source is not None
         module.measure(config, source, workdir)
+    elif isinstance(config, FeatureTraining):
+        assert source is not None
+        module.run(config, source.split(","), workdir)
     elif isinstance(config, PimTraining):
         module.train(config, workdir, source, validation)
     else:

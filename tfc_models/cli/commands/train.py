@@ -14,10 +14,11 @@ from tfc_models.training import configs
 
 DESCRIPTION = """\
 Trains the model of a config: an image codec (mbt2018_mean, gained_checkerboard …, hific_gan), a
-realism decoder, a decoder that replaces that of a model, a perceptual metric (PIM, PIM-bands), or
-a code of a toy source (banana …). To resume an interrupted run, give the same command again. The
-work folder contains checkpoints, weights.npz, TensorBoard logs and validation.csv. SIGTERM and
-Ctrl-C save a checkpoint after the current step and stop."""
+realism decoder, a decoder that replaces that of a model, a perceptual metric (PIM, PIM-bands), a
+code of a toy source (banana …), or small networks with compressible weights or features (lenet5,
+mnist …). To resume an interrupted run, give the same command again. The work folder contains
+checkpoints, weights.npz, TensorBoard logs and validation.csv, or the tables of small networks.
+SIGTERM and Ctrl-C save a checkpoint after the current step and stop."""
 # The command handles signals itself: a checkpoint can take longer than other commands may end in.
 HANDLES_SIGNALS = True
 STRATEGIES = ("none", "mirrored", "multiworker")
@@ -104,5 +105,7 @@ def _train(options: argparse.Namespace) -> int:
     except TypeError as error:  # The config has an argument that the model does not accept.
         raise CommandError(str(error).splitlines()[0]) from error
     if options.json:
-        print_json({"workdir": str(workdir), "weights": str(workdir / "weights.npz")})
+        weights = workdir / "weights.npz"
+        result = {"weights": str(weights)} if weights.exists() else {}
+        print_json({"workdir": str(workdir), **result})
     return 0
