@@ -47,7 +47,12 @@ class IntegerTables:
             )
         empty = np.zeros(0, np.int64)
         self._lookup = np.concatenate([empty, *map(self._lookup_row, self.frequencies)])
-        self._least_bits = np.array([-np.log2(row.max() / row.sum()) for row in self.frequencies])
+        with np.errstate(divide="ignore"):
+            costs = [-np.log2(row / row.sum()) for row in self.frequencies]
+        self._costs = np.concatenate([np.zeros(0), *costs])
+        self._sizes = np.array([len(row) for row in self.frequencies], np.int64)
+        self._offsets = np.cumsum(self._sizes) - self._sizes
+        self._least_bits = np.array([row.min() for row in costs])
 
     @classmethod
     def of_integers(cls, groups: Sequence[np.ndarray]) -> IntegerTables:
@@ -89,18 +94,6 @@ class IntegerTables:
         cumulative = np.concatenate([[0], np.cumsum(frequencies)])
         return np.concatenate([[-precision if self.escape else precision], cumulative])
 
-    def _check(self, values: np.ndarray, tables: np.ndarray) -> None:
-        """Raises ValueError if a table has no code for a value."""
-        sizes = np.array([len(row) for row in self.frequencies])
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        symbols = values.astype(np.int64) - self.minima[tables]
-        inside = (symbols >= 0) & (symbols < sizes[tables])
-        positions = np.where(inside, offsets[tables] + symbols, 0)
-        coded = inside & (np.concatenate(self.frequencies)[positions] > 0)
-        if not coded.all():
-            first = values[~coded].reshape(-1)[0]
-            raise ValueError(f"the tables have no code for the integer {first}.")
-
     def encode(self, values: np.ndarray, tables: np.ndarray) -> list[bytes]:
         """Returns one string per row.
 
@@ -111,8 +104,8 @@ class IntegerTables:
         tables = np.broadcast_to(np.asarray(tables, np.int32), values.shape)
         if not values.size:
             return [b""] * len(values)
-        if not self.escape:
-            self._check(values, tables)
+        if not self.escape and (missing := np.isinf(self.bits(values, tables))).any():
+            raise ValueError(f"the tables have no code for the integer {values[missing][0]}.")
         handle = gen_ops.create_range_encoder([len(values)], tf.constant(self._lookup, tf.int32))
         symbols = values.astype(np.int32) - self.minima[tables]
         handle = gen_ops.entropy_encode_index(handle, tables, symbols)
@@ -125,13 +118,9 @@ class IntegerTables:
             values: integers.
             tables: the table of each integer; broadcast to the shape of values.
         """
-        sizes = np.array([len(row) for row in self.frequencies])
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        totals = np.repeat([row.sum() for row in self.frequencies], sizes)
-        with np.errstate(divide="ignore"):
-            costs = -np.log2(np.concatenate(self.frequencies) / totals)
+        costs, offsets = self._costs, self._offsets
         symbols = np.asarray(values, np.int64) - self.minima[tables]
-        largest = sizes[tables] - (1 if self.escape else 0)
+        largest = self._sizes[tables] - (1 if self.escape else 0)
         below, above = symbols < 0, symbols >= largest
         if not self.escape:
             inside = np.where(below | above, 0, symbols)

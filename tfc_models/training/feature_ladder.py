@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from tfc_models.features.baselines import (
     ProductQuantization,
     Zip,
 )
+from tfc_models.remote import write_file
 from tfc_models.training import feature_tasks, run_identity
 from tfc_models.training.feature_config import FeatureTraining
 from tfc_models.training.feature_tasks import Task
@@ -179,6 +179,4 @@ def write(rows: Sequence[Row], path: pathlib.Path) -> None:
     writer.writerow(Row._fields)
     for row in rows:
         writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in row])
-    partial = path.with_suffix(".part")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, path)
+    write_file(path, text.getvalue().encode())
